@@ -1,0 +1,209 @@
+"""The network that turns images into vectors and feature maps, and the file it lives in.
+
+An encoder file is a safetensors file: plain tensors and a card (JSON) in the header that says all that is
+needed to rebuild the network and what it was trained on. Nothing in it can run code.
+"""
+
+import copy
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from byolmeta.errors import InputError
+
+FORMAT = 1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all recipes of the field use
+SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
+PRETRAINED = Path(__file__).parent.parent / "pretrained"
+HEADS = ("projector", "predictor")  # travel beside the encoder so that BYOL can go on where it stopped
+
+
+class Encoder(nn.Module):
+    """Images (B, 3, H, W), float in 0..1, to vectors (B, dim); `dense` gives maps (B, dim, h, w)."""
+
+    def __init__(self, architecture: str = "small", image_size: int = 64, card: dict | None = None):
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise InputError(f"There is no encoder called '{architecture}'. Choose one of: {', '.join(ARCHITECTURES)}.")
+        if not 8 <= image_size <= 1024:
+            raise InputError(f"The picture size is {image_size}; it must lie between 8 and 1024 pixels.")
+        self.architecture, self.image_size, self.card = architecture, image_size, card or {}
+        self.trunk, self.dim = ARCHITECTURES[architecture](image_size)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+
+    def dense(self, images: Tensor) -> Tensor:
+        """Feature maps of the last stage, (B, dim, h, w), one vector per patch of `stride` pixels."""
+        return self.trunk((images - self.mean) / self.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dense(images).mean(dim=(2, 3))
+
+    def initial(self, seed: int = 0) -> "Encoder":
+        """An untrained network of the same shape: the baseline that shows what training bought."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Encoder(self.architecture, self.image_size)
+
+
+def _resnet(blocks: str, image_size: int) -> tuple[nn.Module, int]:
+    from torchvision.models import resnet
+
+    net = getattr(resnet, blocks)()
+    if image_size < SMALL_PICTURE:
+        net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        net.maxpool = nn.Identity()
+        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return _stages(net), net.fc.in_features
+
+
+def _small(image_size: int) -> tuple[nn.Module, int]:
+    """ResNet-18 at half width (2.8 M parameters) with a 3x3 stem."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    net = ResNet(BasicBlock, [2, 2, 2, 2])
+    net.inplanes = 32
+    stride = 1 if image_size < SMALL_PICTURE else 2
+    net.conv1, net.bn1 = nn.Conv2d(3, 32, 3, stride, 1, bias=False), nn.BatchNorm2d(32)
+    if stride == 1:
+        net.maxpool = nn.Identity()
+    for stage in range(4):
+        layer = net._make_layer(BasicBlock, 32 << stage, 2, stride=1 if stage == 0 else 2)
+        setattr(net, f"layer{stage + 1}", layer)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return _stages(net), 256
+
+
+def _stages(net: nn.Module) -> nn.Sequential:
+    names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+    return nn.Sequential(*(getattr(net, name) for name in names))
+
+
+def _conv4(image_size: int) -> tuple[nn.Module, int]:
+    """Four blocks of 64 filters, the few-shot literature's network (Vinyals et al. 2016), mean-pooled."""
+    blocks = []
+    for channels in (3, 64, 64, 64):
+        blocks += [nn.Conv2d(channels, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+    return nn.Sequential(*blocks), 64
+
+
+ARCHITECTURES = {
+    "small": _small,
+    "conv4": _conv4,
+    "resnet18": lambda size: _resnet("resnet18", size),
+    "resnet50": lambda size: _resnet("resnet50", size),
+}
+
+
+def replace_file(path: Path, write) -> None:
+    """Calls write(temporary path) and renames, so that readers see the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_encoder(encoder: Encoder, path: Path, card: dict | None = None, heads: dict[str, nn.Module] | None = None) -> None:
+    """Writes the weights, the heads of BYOL if given, and the card, in one step that cannot be seen half done."""
+    parts = {"encoder": encoder, **(heads or {})}
+    tensors = {
+        f"{part}.{key}": value.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for key, value in module.state_dict().items()
+    }
+    card = encoder.card | (card or {})
+    card |= {
+        "format": FORMAT,
+        "architecture": encoder.architecture,
+        "image_size": encoder.image_size,
+        "mean": MEAN,
+        "std": STD,
+        "dim": encoder.dim,
+    }
+    replace_file(Path(path), lambda p: save_file(tensors, p, metadata={"card": json.dumps(card)}))
+
+
+def read_card(path: Path) -> dict:
+    """The card in an encoder file's header. Raises InputError for any other file."""
+    try:
+        with safe_open(str(path), "pt") as file:
+            card = json.loads((file.metadata() or {})["card"])
+        if card["format"] > FORMAT:
+            raise InputError(f"'{Path(path).name}' was written by a newer byolmeta. Please update this one.")
+        return card
+    except FileNotFoundError:
+        raise InputError(f"There is no encoder file at '{path}'.") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise InputError(
+            f"'{Path(path).name}' is not an encoder file of byolmeta ({problem}). "
+            "Choose an encoder.safetensors that a run wrote."
+        ) from None
+
+
+def load_encoder(where: str | Path) -> Encoder:
+    """The encoder of a file, a run folder or a name in pretrained/, in eval mode. Every key must match."""
+    path = find_encoder(where)
+    card = read_card(path)
+    encoder = Encoder(card["architecture"], card["image_size"], card)
+    _load_part(encoder, path, "encoder")
+    return encoder.eval()
+
+
+def load_heads(where: str | Path, heads: dict[str, nn.Module]) -> bool:
+    """Fills BYOL's heads from an encoder file if it holds matching ones; says whether it did."""
+    path = find_encoder(where)
+    try:
+        for part, head in heads.items():
+            _load_part(copy.deepcopy(head), path, part)  # all or nothing: a half-loaded head is worse than none
+        for part, head in heads.items():
+            _load_part(head, path, part)
+    except InputError:
+        return False
+    return True
+
+
+def _load_part(module: nn.Module, path: Path, part: str) -> None:
+    with safe_open(str(path), "pt") as file:
+        found = {key[len(part) + 1 :]: key for key in file.keys() if key.startswith(part + ".")}
+        wanted = module.state_dict()
+        wrong = sorted(found.keys() ^ wanted.keys())
+        wrong += [k for k in found.keys() & wanted.keys() if file.get_slice(found[k]).get_shape() != list(wanted[k].shape)]
+        if wrong:
+            raise InputError(
+                f"The weights in '{path.name}' do not fit the network its card describes "
+                f"({len(wrong)} tensors differ, the first is '{wrong[0]}'). The file may be damaged; use another copy."
+            )
+        module.load_state_dict({k: file.get_tensor(key) for k, key in found.items()})
+
+
+def find_encoder(where: str | Path) -> Path:
+    """The file of an encoder named by its path, its run folder, or its name in pretrained/."""
+    path = Path(where)
+    for candidate in (path / "encoder.safetensors", path, PRETRAINED / f"{where}.safetensors"):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(starters()) or "none"
+    raise InputError(
+        f"There is no encoder at '{where}'. Give a file, a run folder that holds encoder.safetensors, "
+        f"or a shipped name ({known})."
+    )
+
+
+def starters() -> list[str]:
+    """Names of the encoders in pretrained/."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of an encoder file, 16 hex digits: the key under which its vectors are cached."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -1,0 +1,205 @@
+"""Passes over the whole store: the vectors of every image, their neighbours, and figures of what was learned."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from byolmeta.augment import ViewConfig, make_view
+from byolmeta.encoder import Encoder, replace_file
+
+
+@dataclass(frozen=True)
+class FeatureBank:
+    """Vectors of a store's images by one encoder."""
+
+    vectors: np.ndarray  # float32 (N, D), as the encoder gives them
+    fingerprint: str  # of the store and the encoder
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def open_bank(banks: Path, name: str, compute: Callable[[], np.ndarray]) -> FeatureBank:
+    """The bank cached under `name` (encoder and store fingerprint), or computes and caches it."""
+    path = Path(banks) / f"{name}.npy"
+    try:
+        vectors = np.load(path)
+    except (OSError, ValueError):  # absent or damaged: made anew
+        vectors = compute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda p: _save(p, vectors))
+    return FeatureBank(vectors, name)
+
+
+def _save(path: Path, vectors: np.ndarray) -> None:
+    with open(path, "wb") as file:  # np.save would add an ending to the name
+        np.save(file, vectors)
+
+
+@torch.inference_mode()
+def embed(
+    encoder: Encoder,
+    pixels: np.ndarray,
+    *,
+    batch_size: int = 256,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Vectors (N, D), float32, of images uint8 (N, 3, S, S), resized to the encoder's size where they differ.
+
+    The encoder is put in eval mode: a picture's vector does not depend on its neighbours in the batch.
+    """
+    was_training = encoder.training
+    encoder.eval().to(device)
+    vectors = np.empty((len(pixels), encoder.dim), np.float32)
+    for start in range(0, len(pixels), batch_size):
+        images = prepare(pixels[start : start + batch_size], encoder.image_size, device)
+        vectors[start : start + len(images)] = encoder(images).float().cpu().numpy()
+        if progress:
+            progress(min(start + batch_size, len(pixels)), len(pixels))
+    encoder.train(was_training)
+    return vectors
+
+
+def prepare(pixels: np.ndarray, size: int, device: str = "cpu") -> Tensor:
+    """uint8 (B, 3, S, S) to float (B, 3, size, size) in 0..1, antialiased where it has to shrink."""
+    images = torch.from_numpy(np.array(pixels)).to(device).float().div_(255)
+    if images.shape[-1] != size:
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False).clamp_(0, 1)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def calibrate(encoder: Encoder, pixels: np.ndarray, batches: int = 8, batch_size: int = 128) -> Encoder:
+    """Gives an untrained encoder the batch norm statistics of these images, so that the comparison is fair."""
+    norms = [m for m in encoder.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # plain mean over the batches
+    encoder.train()
+    rows = np.linspace(0, len(pixels) - 1, min(len(pixels), batches * batch_size)).astype(int)
+    for part in np.array_split(rows, max(1, round(len(rows) / batch_size))):
+        encoder(prepare(pixels[part], encoder.image_size))
+    for norm in norms:
+        norm.momentum = 0.1
+    return encoder.eval()
+
+
+def raw_pixels(pixels: np.ndarray, side: int = 16) -> np.ndarray:
+    """The baseline that knows nothing: images shrunk to 16 x 16 and centred, (N, 768) float32."""
+    parts = [prepare(pixels[i : i + 1024], side).flatten(1).numpy() - 0.5 for i in range(0, len(pixels), 1024)]
+    return np.concatenate(parts) if parts else np.empty((0, 3 * side * side), np.float32)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows at length 1 (a zero row stays zero)."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def neighbours(vectors: np.ndarray, k: int, *, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest other rows by cosine: ids int64 (N, k) and distances 1 - cos, float32. Exact, by matrix product."""
+    x = torch.from_numpy(unit(vectors.astype(np.float32)))
+    k = min(k, len(x) - 1)
+    ids, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k), np.float32)
+    for start in range(0, len(x), block):
+        cosine = x[start : start + block] @ x.T
+        rows = torch.arange(len(cosine))
+        cosine[rows, rows + start] = -2  # not its own neighbour
+        best, where = cosine.topk(k)
+        ids[start : start + block], distances[start : start + block] = where.numpy(), (1 - best).clamp_(0).numpy()
+    return ids, distances
+
+
+def knn_predict(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int = 200, temperature: float = 0.1) -> np.ndarray:
+    """Weighted k-nearest-neighbour classes (Wu et al. 2018): votes exp(cos / t) of the k nearest. Returns (Q,) int64."""
+    x, q = torch.from_numpy(unit(bank)), torch.from_numpy(unit(queries))
+    y = torch.from_numpy(labels)
+    found = []
+    for part in q.split(2048):
+        cosine, where = (part @ x.T).topk(min(k, len(x)))
+        votes = torch.zeros(len(part), int(y.max()) + 1).scatter_add_(1, y[where], (cosine / temperature).exp())
+        found.append(votes.argmax(1))
+    return torch.cat(found).numpy()
+
+
+def knn_accuracy(vectors: np.ndarray, labels: np.ndarray, k: int = 20) -> float | None:
+    """Leave-one-out k-NN accuracy on the labelled rows, 0..1; None when fewer than two classes have pictures."""
+    known = labels >= 0
+    vectors, labels = vectors[known], labels[known]
+    if len(np.unique(labels)) < 2:
+        return None
+    ids, distances = neighbours(vectors, min(k, len(vectors) - 1))
+    votes = np.zeros((len(labels), labels.max() + 1), np.float32)
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels[ids]), np.exp((1 - distances) / 0.1))
+    return float((votes.argmax(1) == labels).mean())
+
+
+def twin_score(encoder: Encoder, pixels: np.ndarray, seed: int = 0, device: str = "cpu") -> float:
+    """Share of pictures, cropped twice, whose nearest other crop is their own second half; 0..1.
+
+    A quality figure that needs no labels. Chance is 1 / N. Crops and colours are drawn from the seed, so that
+    checks of one run compare.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.from_numpy(np.array(pixels))
+    config = ViewConfig(crop=(0.2, 0.6))
+    views = [make_view(images, encoder.image_size, config, generator) for _ in range(2)]
+    a, b = (F.normalize(_vectors(encoder, view.to(device)), dim=1) for view in views)
+    cosine = a @ b.T
+    own = torch.arange(len(a), device=cosine.device)
+    return float(((cosine.argmax(1) == own).float().mean() + (cosine.argmax(0) == own).float().mean()) / 2)
+
+
+@torch.inference_mode()
+def _vectors(encoder: Encoder, images: Tensor) -> Tensor:
+    was_training = encoder.training
+    encoder.eval()
+    vectors = encoder(images).float()
+    encoder.train(was_training)
+    return vectors
+
+
+def spread(vectors: np.ndarray) -> float:
+    """Standard deviation of the unit vectors over the images, as a share of 1 / sqrt(D): 1 is healthy, 0 collapsed."""
+    return float(unit(vectors).std(axis=0).mean() * vectors.shape[1] ** 0.5)
+
+
+def effective_rank(vectors: np.ndarray) -> float:
+    """exp of the entropy of the covariance's spectrum (Roy and Vetterli 2007): in how many directions vectors differ."""
+    centred = vectors - vectors.mean(axis=0)
+    values = np.linalg.svd(centred, compute_uv=False) ** 2
+    if values.sum() <= 0:
+        return 1.0
+    share = values / values.sum()
+    return float(np.exp(-(share * np.log(np.maximum(share, 1e-30))).sum()))
+
+
+def save_vectors(path: Path, ids: np.ndarray, vectors: np.ndarray, step: int) -> None:
+    """Vectors of some pictures at a step of a run, for whoever draws the map meanwhile."""
+
+    def write(target: Path) -> None:
+        with open(target, "wb") as file:
+            np.savez(file, ids=ids.astype(np.int32), vectors=vectors.astype(np.float16), step=step)
+
+    replace_file(path, write)
+
+
+def read_vectors(path: Path) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """ids, vectors (float32) and step as last saved, or None when there are none yet."""
+    try:
+        with np.load(path) as file:
+            return file["ids"].astype(np.int64), file["vectors"].astype(np.float32), int(file["step"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def threads() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,146 @@
+"""A run folder: the whole interface between a training process and everything that watches it.
+
+    config.json           written before the process starts
+    metrics.jsonl         one complete line per logged step
+    status.json           starting, running, paused, done, stopped or failed; step, pid, message
+    encoder.safetensors   usable at any time
+    vectors.npz           vectors of some pictures as last seen, for the moving map
+    resume.pt             what is needed to continue
+    log.txt               what the process printed
+    stop, pause           empty files: finish this step, save, and end; or wait until the file is gone
+"""
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+from byolmeta.encoder import replace_file
+from byolmeta.errors import InputError
+
+ACTIVE = ("starting", "running", "paused")
+
+
+class Run:
+    """Reads and writes one run folder."""
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+
+    @property
+    def encoder(self) -> Path:
+        return self.folder / "encoder.safetensors"
+
+    @property
+    def resume(self) -> Path:
+        return self.folder / "resume.pt"
+
+    @property
+    def vectors(self) -> Path:
+        return self.folder / "vectors.npz"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def create(self, config, **more) -> None:
+        """Makes the folder with its config.json. A folder that already holds a run is refused."""
+        if (self.folder / "config.json").exists():
+            raise InputError(f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise InputError(f"The run folder '{self.folder}' cannot be made ({problem.strerror}). Choose another place.") from None
+        self._write_json("config.json", dataclasses.asdict(config) | more)
+        self.set_status("starting", step=0)
+
+    def config(self) -> dict:
+        """The settings of the run. Raises InputError if the folder holds none."""
+        config = self._read_json("config.json")
+        if config is None:
+            raise InputError(f"'{self.folder}' is not a run folder (it has no config.json). Give the folder a run wrote.")
+        return config
+
+    def claim(self) -> None:
+        """Makes this process the only one that trains here. Raises InputError while another one does."""
+        status = self.status()
+        if status["state"] in ACTIVE and status.get("pid") not in (None, os.getpid()) and is_alive(status):
+            raise InputError(
+                f"Another process ({status['pid']}) is training in '{self.folder}'. Stop it first, or use another folder."
+            )
+        self.set_status("starting", **{k: v for k, v in status.items() if k in ("step", "steps")})
+
+    def set_status(self, state: str, **more) -> None:
+        """Replaces status.json; every status carries the writing process and the time."""
+        process = {"pid": os.getpid(), "started": process_start(os.getpid()), "time": time.time()}
+        self._write_json("status.json", {"state": state, "message": "", **more, **process})
+
+    def status(self) -> dict:
+        """The last status; a run whose process died without a word is 'failed' and can be resumed."""
+        status = self._read_json("status.json") or {"state": "failed", "message": "No status was written.", "step": 0}
+        if status["state"] in ACTIVE and "pid" in status and not is_alive(status):
+            status |= {"state": "failed", "message": "The training process ended unexpectedly. Nothing before the last save is lost."}
+        return status
+
+    def append(self, line: dict) -> None:
+        """Adds one line to metrics.jsonl, in one write."""
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def metrics(self) -> list[dict]:
+        """All complete lines so far; a half-written last line (a crash) is left out."""
+        try:
+            text = (self.folder / "metrics.jsonl").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def forget_after(self, step: int) -> None:
+        """Drops the lines of steps that a resumed run will do again."""
+        lines = [line for line in self.metrics() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        replace_file(self.folder / "metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
+
+    def ask(self, what: str) -> None:
+        """Leaves the note 'stop' or 'pause' for the training process."""
+        (self.folder / what).touch()
+
+    def withdraw(self, what: str) -> None:
+        (self.folder / what).unlink(missing_ok=True)
+
+    def asked(self, what: str) -> bool:
+        return (self.folder / what).exists()
+
+    def _write_json(self, name: str, value: dict) -> None:
+        text = json.dumps(value, indent=1, default=str)
+        replace_file(self.folder / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _read_json(self, name: str) -> dict | None:
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return None
+
+
+def is_alive(status: dict) -> bool:
+    """Whether the process that wrote the status still runs; its start time tells it from a later one of equal pid."""
+    pid = status["pid"]
+    if os.name == "nt":  # os.kill would end the process there; a training process writes every few seconds
+        return pid == os.getpid() or time.time() - status["time"] < 60
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return status.get("started") in (None, process_start(pid))
+
+
+def process_start(pid: int) -> str | None:
+    """The kernel's start time of a process where /proc tells it, else None. A zombie counts as ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "ended" if fields[0] == "Z" else fields[19]

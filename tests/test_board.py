@@ -1,0 +1,550 @@
+"""The board: what a browser sends is checked, and people can sort pictures by mouse, touch and keys."""
+
+import json
+import os
+import shutil
+import time
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import numpy as np
+import pytest
+
+from byolmeta.errors import InputError
+
+pytest.importorskip("gradio")
+import gradio as gr
+from PIL import Image, ImageDraw
+
+from byolmeta.ui.board import WORDS, Board, check_boxes, empty_boxes, encode_answers
+
+N = 5000
+TILE, COLUMNS, PER_SHEET = 96, 16, 256
+HOSTILE = "<img src=x onerror=window.hacked=1>${1+1}{{x}}"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+# ---- what a browser sends
+
+
+def state(*items, rev=1):
+    return {"rev": rev, "boxes": [{"id": f"b{i}", "name": f"Box {i}", "items": list(x)} for i, x in enumerate(items)]}
+
+
+def test_a_good_state_comes_back_as_a_copy():
+    sent = state([3, 1], [], [9])
+    assert check_boxes(sent, 10) == sent
+    assert check_boxes(sent, 10) is not sent
+    assert check_boxes(sent | {"force": True, "more": 1}, 10) == sent
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None, [], "boxes", {}, {"rev": 1}, {"rev": 1, "boxes": "b"}, {"rev": 1, "boxes": [1]},
+        state([0], rev=-1), state([0], rev=True), state([0], rev=1.0), state([0], rev="1"), state([0], rev=2**60),
+        state([10]), state([-1]), state([True]), state([1.0]), state(["1"]), state([None]), state([1, 1]),
+        state([1], [1]), state(*[[]] * 21), state(range(11)),
+        {"rev": 1, "boxes": [{"id": "b", "name": "x", "items": {}}]},
+        {"rev": 1, "boxes": [{"id": "b", "name": "x" * 81, "items": []}]},
+        {"rev": 1, "boxes": [{"id": "b", "name": "  ", "items": []}]},
+        {"rev": 1, "boxes": [{"id": "b", "name": "a\0b", "items": []}]},
+        {"rev": 1, "boxes": [{"id": "b", "name": "\ud800", "items": []}]},
+        {"rev": 1, "boxes": [{"id": "b", "name": 5, "items": []}]},
+        {"rev": 1, "boxes": [{"id": "../b", "name": "x", "items": []}]},
+        {"rev": 1, "boxes": [{"id": "b", "name": "x", "items": []}] * 2},
+    ],
+)  # fmt: skip
+def test_a_bad_state_is_refused(sent):
+    with pytest.raises(InputError):
+        check_boxes(sent, 10)
+
+
+def test_names_are_only_text():
+    sent = empty_boxes([HOSTILE, "猫 👩‍👩‍👧"])
+    assert [box["name"] for box in check_boxes(sent, 0)["boxes"]] == [HOSTILE, "猫 👩‍👩‍👧"]
+
+
+def test_only_the_events_of_the_board_look_like_attributes():
+    board = Board(boxes=empty_boxes(["a", "b"]), render=False)
+    assert callable(board.change) and callable(board.dropfiles)
+    assert not hasattr(board, "boxes") and not hasattr(board, "answers")
+
+
+# ---- a small app: tiles of three colours, and a computer that sorts by colour
+
+
+def draw_sheets(folder, n=N):
+    colours = [(214, 96, 77), (67, 147, 195), (90, 174, 97)]
+    for at in range(-(-n // PER_SHEET)):
+        sheet = Image.new("RGB", (TILE * COLUMNS, TILE * COLUMNS))
+        draw = ImageDraw.Draw(sheet)
+        for k in range(min(PER_SHEET, n - at * PER_SHEET)):
+            i = at * PER_SHEET + k
+            x, y = k % COLUMNS * TILE, k // COLUMNS * TILE
+            draw.rectangle([x, y, x + TILE, y + TILE], fill=tuple(c + i * 7 % 37 for c in colours[i % 3]))
+            shape = [draw.ellipse, draw.rectangle, draw.pieslice][i % 3]
+            box = [x + 20 + i % 9, y + 20, x + 70 + i % 9, y + 70]
+            shape(box, fill="white", **({"start": 20, "end": 250} if i % 3 == 2 else {}))
+            draw.text((x + 6, y + 80), str(i), fill="white")
+        sheet.save(folder / f"sheet_{at}.webp", quality=80, method=0)
+    names = [f"{['red', 'blue', 'green'][i % 3]}_{i}.png" for i in range(n)]
+    about = {"names": names, "labels": [i % 3 for i in range(n)], "class_names": ["red", "blue", "green"]}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def sort(boxes, n):
+    """Each picture goes to the box that holds one of its colour; every ninth is unsure, every 20th none."""
+    ids = np.arange(n)
+    label = np.full(n, -1, np.int8)
+    for at, box in enumerate(boxes["boxes"]):
+        for item in box["items"]:
+            label[ids % 3 == item % 3] = at
+    sure = np.where(ids % 9 == 0, 1, np.where(ids % 4 == 0, 2, 3)).astype(np.uint8)
+    sure[(label < 0) | (ids % 20 == 0)] = 0
+    box_ids = [box["id"] for box in boxes["boxes"]]
+    notes = [f"right for {len(box['items'])} of {len(box['items'])}" for box in boxes["boxes"]]
+    return encode_answers(label, sure, rev=boxes["rev"], box_ids=box_ids, box_notes=notes)
+
+
+class App:
+    """What the server saw: the newest state, and the files dropped."""
+
+    def __init__(self, folder, n=N, names=("Red ones", "Blue ones", "Green ones")):
+        self.folder, self.n, self.names = folder, n, names
+        self.reset()
+        pictures = {"key": "tiles", "n": n, "tile": TILE, "columns": COLUMNS, "per_sheet": PER_SHEET}
+        pictures["sheets"] = [self.url(f"sheet_{k}.webp") for k in range(-(-n // PER_SHEET))]
+        pictures["about"] = self.url("about.json")
+        with gr.Blocks(title="board") as self.demo:
+            board = Board(pictures=pictures, boxes=self.boxes, elem_id="board")
+            load = gr.Button("Load", elem_id="load")
+            holder_off, holder_on = gr.Button("Hide", elem_id="hide"), gr.Button("Show", elem_id="show")
+            with gr.Column(visible=True) as holder:
+                other = Board(pictures=pictures, boxes=empty_boxes(["X", "Y"]), elem_id="other", visible=False)
+            board.change(self.changed, None, board, queue=False, show_progress="hidden")
+            board.dropfiles(self.dropped, None, board, queue=False, show_progress="hidden")
+            load.click(self.load, None, board, queue=False)
+            holder_off.click(lambda: gr.update(visible=False), None, board, queue=False)
+            holder_on.click(lambda: gr.update(visible=True), None, board, queue=False)
+            self.demo.load(self.saved, None, board, queue=False, show_progress="hidden")
+            assert holder and other
+        _, self.address, _ = self.demo.launch(
+            prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, allowed_paths=[str(folder)],
+            footer_links=[],
+        )  # fmt: skip
+
+    def url(self, name):
+        return f"/gradio_api/file={self.folder / name}"
+
+    def reset(self):
+        self.boxes, self.files, self.extras, self.errors = empty_boxes(self.names), [], [], []
+
+    def changed(self, evt: gr.EventData):
+        self.boxes = check_boxes(evt._data, self.n + len(self.extras))
+        filled = sum(bool(box["items"]) for box in self.boxes["boxes"])
+        return gr.update(answers=sort(self.boxes, self.n + len(self.extras)) if filled > 1 else None)
+
+    def dropped(self, evt: gr.EventData):
+        for file in evt.files:
+            self.files.append(file | {"box": evt.box})
+            name = f"extra_{len(self.extras)}.webp"
+            Image.open(file["path"]).convert("RGB").save(self.folder / name)
+            self.extras.append({"id": self.n + len(self.extras), "url": self.url(name), "name": file["name"]})
+            for box in self.boxes["boxes"]:
+                if box["id"] == evt.box:
+                    box["items"].append(self.extras[-1]["id"])
+        self.boxes["rev"] = evt.rev + 1
+        return gr.update(extras=self.extras, boxes=self.boxes | {"force": True}, answers=sort(self.boxes, self.n))
+
+    def load(self):
+        self.boxes = state([100, 103], [101], [102, 105, 108], rev=self.boxes["rev"] + 1)
+        return gr.update(boxes=self.boxes | {"force": True}, answers=sort(self.boxes, self.n))
+
+    def saved(self):
+        return gr.update(boxes=self.boxes, extras=self.extras)
+
+    def items(self):
+        return [box["items"] for box in self.boxes["boxes"]]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiles")
+    draw_sheets(folder)
+    app = App(folder)
+    yield app
+    app.demo.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if not program:
+        pytest.skip("no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def open_page(browser, app, **options):
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "locale": "en-US"} | options))
+    page = context.new_page()
+    page.set_default_timeout(8000)
+    page.problems = []
+    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("request", lambda request: _check_address(page, request.url))
+    page.goto(app.address)
+    page.wait_for_selector("#board .bm-card")
+    return page
+
+
+def _check_address(page, url):
+    if not url.startswith(("http://127.0.0.1", "data:", "blob:", "ws://127.0.0.1")):
+        page.problems.append(f"a request left this machine: {url}")
+
+
+@pytest.fixture
+def page(browser, app):
+    app.reset()
+    page = open_page(browser, app)
+    yield page
+    page.context.close()
+    assert page.problems == []
+
+
+@pytest.fixture
+def phone(browser, app):
+    app.reset()
+    page = open_page(browser, app, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    yield page
+    page.context.close()
+    assert page.problems == []
+
+
+def card(page, i):
+    return page.locator(f'#board .bm-card[data-id="{i}"]')
+
+
+def thumb(page, i):
+    return page.locator(f'#board .bm-thumb[data-id="{i}"]')
+
+
+def box(page, at):
+    return page.locator("#board .bm-box").nth(at)
+
+
+def centre(locator):
+    area = locator.bounding_box()
+    return area["x"] + area["width"] / 2, area["y"] + area["height"] / 2
+
+
+def drag(page, start, end):
+    (x0, y0), (x1, y1) = centre(start), centre(end)
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move(x0 + 8, y0 + 8)
+    page.mouse.move(x1, y1, steps=4)
+    page.mouse.up()
+
+
+def until(condition, what="the server agrees", timeout=5.0):
+    end = time.time() + timeout
+    while not condition():
+        assert time.time() < end, what
+        time.sleep(0.02)
+
+
+def items_are(app, page, *wanted):
+    wanted = [list(x) for x in wanted]
+    until(lambda: (page.evaluate("0"), app.items() == wanted)[1], f"{app.items()} is not {wanted}")
+
+
+# ---- by mouse
+
+
+def test_mouse_drags_between_tray_and_boxes(app, page):
+    drag(page, card(page, 0), box(page, 0))
+    items_are(app, page, [0], [], [])
+    assert card(page, 0).count() == 0 and box(page, 0).locator(".bm-box-count").text_content() == "1"
+    drag(page, card(page, 1), box(page, 1))
+    items_are(app, page, [0], [1], [])
+    drag(page, thumb(page, 0), box(page, 2))
+    items_are(app, page, [], [1], [0])
+    drag(page, thumb(page, 0), page.locator("#board .bm-frame"))
+    items_are(app, page, [], [1], [])
+    assert card(page, 0).count() == 1
+    assert page.locator("#board .bm-ghost").count() == 0 or page.wait_for_selector("#board .bm-ghost", state="detached") is None
+
+
+def test_many_at_once_and_undo(app, page):
+    card(page, 0).click()
+    card(page, 2).click(modifiers=["Shift"])
+    card(page, 5).click(modifiers=["ControlOrMeta"])
+    assert page.locator("#board .bm-picked-count").text_content() == "4 selected"
+    drag(page, card(page, 1), box(page, 1))
+    items_are(app, page, [], [0, 1, 2, 5], [])
+    card(page, 3).click()
+    page.keyboard.press("Escape")
+    assert page.locator('#board .bm-card[aria-selected="true"]').count() == 0
+    page.keyboard.press("ControlOrMeta+z")
+    items_are(app, page, [], [], [])
+    page.keyboard.press("ControlOrMeta+Shift+z")
+    items_are(app, page, [], [0, 1, 2, 5], [])
+    page.locator("#board .bm-icon").first.click()
+    items_are(app, page, [], [], [])
+
+
+def test_a_drag_that_ends_nowhere_or_is_cancelled_changes_nothing(app, page):
+    drag(page, card(page, 0), page.locator("#board .bm-hint"))
+    x, y = centre(card(page, 1))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(*centre(box(page, 0)), steps=3)
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    page.wait_for_timeout(60)
+    assert app.boxes["rev"] == 0 and page.locator("#board .bm-thumb").count() == 0
+
+
+def test_right_click_opens_the_menu_of_boxes(app, page):
+    card(page, 4).click(button="right")
+    page.get_by_role("menuitem", name="Blue ones").click()
+    items_are(app, page, [], [4], [])
+    card(page, 6).click(button="right")
+    page.get_by_role("menuitem", name="New box").click()
+    items_are(app, page, [], [4], [], [6])
+
+
+# ---- by keys
+
+
+def test_keys_do_everything(app, page):
+    card(page, 0).focus()
+    page.keyboard.press("1")
+    items_are(app, page, [0], [], [])
+    assert page.evaluate("document.activeElement.dataset.id") == "1"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    page.keyboard.press("3")
+    items_are(app, page, [0], [], [2, 3])
+    assert "moved to Green ones" in page.locator("#board .bm-live[role=status]").text_content()
+    thumb(page, 2).focus()
+    page.keyboard.press("2")
+    items_are(app, page, [0], [2], [3])
+    assert page.evaluate("document.activeElement.dataset.id") == "3"
+    page.keyboard.press("Backspace")
+    items_are(app, page, [0], [2], [])
+    thumb(page, 0).focus()
+    page.keyboard.press("0")
+    items_are(app, page, [], [2], [])
+    card(page, 0).focus()
+    page.keyboard.press("Shift+F10")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    items_are(app, page, [], [2, 0], [])
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.dataset.id") == str(N - 1)
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.dataset.id") == "1"
+
+
+# ---- boxes
+
+
+def test_a_box_is_added_renamed_and_deleted(app, page):
+    page.locator("#board .bm-add").click()
+    page.keyboard.type(HOSTILE)
+    page.keyboard.press("Enter")
+    until(lambda: (page.evaluate("0"), app.boxes["boxes"][-1]["name"] == HOSTILE)[1])
+    drag(page, card(page, 7), box(page, 3))
+    drag(page, card(page, 8), box(page, 2))
+    items_are(app, page, [], [], [8], [7])
+    page.wait_for_selector(f'#board .bm-chip:has-text("{HOSTILE[:10]}")')  # in a filter, as text
+    name = box(page, 3).locator(".bm-name")
+    name.click()
+    page.keyboard.type("other")
+    page.keyboard.press("Escape")
+    assert name.input_value() == HOSTILE
+    box(page, 3).locator(".bm-remove").click()
+    items_are(app, page, [], [], [8])
+    assert card(page, 7).count() == 1
+    page.keyboard.press("Escape")
+    page.locator("#board .bm-icon").first.click()
+    items_are(app, page, [], [], [8], [7])
+    assert page.evaluate("window.hacked") is None
+
+
+# ---- answers
+
+
+def test_guesses_are_shown_and_corrected(app, page):
+    for i, at in [(0, 0), (1, 1), (2, 2)]:
+        card(page, i).focus()
+        page.keyboard.press(str(at + 1))
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    assert card(page, 3).get_attribute("data-sure") == "3"
+    assert card(page, 3).locator(".bm-tag").text_content() == "1"
+    assert card(page, 9).locator(".bm-tag").text_content() == "?"
+    assert card(page, 20).get_attribute("data-sure") == "0"
+    assert "Red ones, sure" in card(page, 3).get_attribute("aria-label")
+    assert box(page, 0).locator(".bm-note").text_content() == "right for 1 of 1"
+    page.locator("#board .bm-chip", has_text="Blue ones").click()
+    shown = page.locator("#board .bm-card").evaluate_all("all => all.map(x => [x.dataset.id % 3, x.dataset.sure])")
+    assert {kind for kind, _ in shown} == {1} and {sure for _, sure in shown} == {"3"}
+    drag(page, card(page, 7), box(page, 0))  # a wrong guess goes to the right box
+    items_are(app, page, [0, 7], [1], [2])
+    page.locator("#board .bm-chip", has_text="Unsure").click()
+    sure = page.locator("#board .bm-card").evaluate_all("all => all.map(x => x.dataset.sure)")
+    assert set(sure) == {"1"}
+
+
+def test_search_by_name(app, page):
+    page.locator("#board .bm-search").fill("GREEN_49")
+    page.wait_for_function("document.querySelector('#board .bm-count').textContent === '37'")
+    names = page.locator("#board .bm-card").evaluate_all("all => all.map(x => x.ariaLabel)")
+    assert all("green_49" in name for name in names)
+
+
+# ---- state
+
+
+def test_reload_and_remount_restore_the_board(app, page):
+    drag(page, card(page, 0), box(page, 0))
+    drag(page, card(page, 1), box(page, 1))
+    items_are(app, page, [0], [1], [])
+    page.locator("#hide").click()
+    page.wait_for_selector("#board .bm-card", state="detached")
+    page.locator("#show").click()
+    page.wait_for_selector("#board .bm-thumb")
+    assert thumb(page, 0).count() == 1 and thumb(page, 1).count() == 1
+    card(page, 2).focus()
+    page.keyboard.press("1")
+    items_are(app, page, [0, 2], [1], [])
+    page.reload()
+    page.wait_for_selector("#board .bm-thumb")
+    assert thumb(page, 0).count() == thumb(page, 2).count() == 1
+    drag(page, thumb(page, 2), box(page, 2))
+    items_are(app, page, [0], [1], [2])
+
+
+def test_python_loads_another_state_and_undo_brings_it_back(app, page):
+    drag(page, card(page, 0), box(page, 0))
+    items_are(app, page, [0], [], [])
+    page.locator("#load").click()
+    page.wait_for_selector('#board .bm-thumb[data-id="108"]')
+    assert card(page, 0).count() == 1
+    page.locator("#board .bm-icon").first.click()
+    items_are(app, page, [0], [], [])
+
+
+# ---- files from the desktop
+
+DROP = """([box, files]) => {
+  const data = new DataTransfer();
+  for (const [name, type, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const target = box === null ? document.querySelector("#board .bm-frame") : document.querySelectorAll("#board .bm-box")[box];
+  const area = target.getBoundingClientRect();
+  for (const type of ["dragenter", "dragover", "drop"]) {
+    target.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data,
+      clientX: area.x + area.width / 2, clientY: area.y + area.height / 2 }));
+  }
+}"""
+
+
+def test_files_from_the_desktop(app, page, tmp_path):
+    Image.new("RGB", (40, 30), "purple").save(tmp_path / "p.png")
+    picture = list((tmp_path / "p.png").read_bytes())
+    hostile = "<b>${alert(1)}.png"
+    page.evaluate(DROP, [1, [[hostile, "image/png", picture], ["note.txt", "text/plain", [1, 2]]]])
+    until(lambda: (page.evaluate("0"), len(app.files) == 1)[1], "the file has come")
+    assert app.files[0]["name"] == hostile and app.files[0]["box"] == "b2"
+    page.wait_for_selector(f'#board .bm-box:nth-child(2) .bm-thumb[data-id="{N}"]')
+    assert thumb(page, N).get_attribute("title") == hostile
+    page.evaluate(DROP, [None, [["q.png", "image/png", picture]]])
+    until(lambda: (page.evaluate("0"), len(app.files) == 2)[1])
+    assert app.files[1]["box"] is None
+    page.evaluate(DROP, [0, [["note.txt", "text/plain", [1, 2]]]])
+    assert "Only pictures" in page.locator("#board .bm-hint").text_content()
+
+
+# ---- many pictures, small page
+
+
+def test_thousands_of_pictures_scroll_with_few_nodes(app, page):
+    assert page.locator("#board .bm-count").text_content() == "5,000"
+    worst = page.evaluate(
+        """async () => {
+          const tray = document.querySelector("#board .bm-scroll");
+          let most = 0;
+          for (let i = 1; i <= 20; i += 1) {
+            tray.scrollTop = tray.scrollHeight * i / 20;
+            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+            most = Math.max(most, tray.querySelectorAll(".bm-card").length);
+          }
+          return most;
+        }"""
+    )
+    assert worst < 250
+    assert card(page, N - 1).is_visible()
+
+
+def test_phone_taps_and_does_not_overflow(app, phone):
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert phone.evaluate(wide) <= 0
+    card(phone, 0).tap()
+    card(phone, 3).tap()
+    assert phone.locator("#board .bm-picked-count").text_content() == "2 selected"
+    box(phone, 0).locator(".bm-box-empty").tap(force=True)
+    items_are(app, phone, [0, 3], [], [])
+    card(phone, 1).tap()
+    box(phone, 1).locator(".bm-name").tap()
+    items_are(app, phone, [0, 3], [1], [])
+    thumb(phone, 3).tap()
+    box(phone, 1).locator(".bm-items").tap(position={"x": 120, "y": 20})
+    items_are(app, phone, [0], [1, 3], [])
+    phone.wait_for_selector('#board .bm-board[data-answered="3"]')
+    assert phone.evaluate(wide) <= 0
+    phone.locator("#board .bm-chip", has_text="Unsure").tap()
+    assert phone.evaluate(wide) <= 0
+
+
+def test_a_finger_that_rests_drags_and_one_that_moves_scrolls(app, phone):
+    cdp = phone.context.new_cdp_session(phone)
+
+    def touch(kind, *point):
+        points = [{"x": point[0], "y": point[1]}] if point else []
+        cdp.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    x, y = centre(card(phone, 5))
+    end = centre(box(phone, 0))
+    touch("Start", x, y)
+    phone.wait_for_timeout(330)
+    assert phone.locator("#board .bm-ghost").count() == 1
+    for k in range(1, 6):
+        touch("Move", x + (end[0] - x) * k / 5, y + (end[1] - y) * k / 5)
+    touch("End")
+    items_are(app, phone, [5], [], [])
+    x, y = centre(card(phone, 8))
+    touch("Start", x, y)
+    for k in range(1, 8):
+        touch("Move", x, y - 16 * k)
+    touch("End")
+    until(lambda: phone.evaluate("document.querySelector('#board .bm-scroll').scrollTop + scrollY") > 20, "it scrolls")
+    assert app.items() == [[5], [], []]
+
+
+def test_every_word_is_used():
+    script = (os.path.dirname(__file__), "..", "byolmeta", "ui", "board", "board.js")
+    text = open(os.path.join(*script), encoding="utf-8").read()
+    assert [key for key in WORDS if f'"{key}"' not in text] == []
+
+
