@@ -28,7 +28,7 @@ from byolmeta.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what may be decoded, whatever the ending says
 TURNS = dict(zip(range(2, 9), (Image.Transpose(t) for t in (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF values
-MEMORY = 4 << 30     # bytes of address space for a worker, where the system can limit it
+MEMORY = 4 << 30  # bytes of address space for a worker, where the system can limit it
 START_SECONDS = 120  # a worker that has not imported Pillow by then will not
 
 
@@ -36,11 +36,11 @@ START_SECONDS = 120  # a worker that has not imported Pillow by then will not
 class Limits:
     """What one source of pictures may cost."""
 
-    images: int = 200_000           # pictures
-    file_bytes: int = 200 << 20     # per picture
-    pixels: int = 100_000_000       # per picture
-    total_bytes: int = 20 << 30     # all pictures of a zip, unpacked
-    seconds: float = 20             # per picture
+    images: int = 200_000  # pictures
+    file_bytes: int = 200 << 20  # per picture
+    pixels: int = 100_000_000  # per picture
+    total_bytes: int = 20 << 30  # all pictures of a zip, unpacked
+    seconds: float = 20  # per picture
 
 
 # One picture
@@ -91,8 +91,10 @@ def plain(image: Image.Image) -> Image.Image:
         return scaled(image)
     if image.mode == "LAB":
         from PIL import ImageCms
+
         return ImageCms.profileToProfile(
-            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB")
+            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
     if image.mode == "La":
         image = image.convert("LA")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -181,8 +183,11 @@ def main() -> None:
     for line in sys.stdin:
         for row, where in json.loads(line):
             try:
-                data = (read_entry(archive, where, limits.file_bytes) if archive
-                        else read_file(os.path.join(setup["source"], where), limits.file_bytes))
+                data = (
+                    read_entry(archive, where, limits.file_bytes)
+                    if archive
+                    else read_file(os.path.join(setup["source"], where), limits.file_bytes)
+                )
                 pixels = squares(data, list(files), limits)
             except InputError as error:
                 say([row, None, str(error), None])
@@ -204,7 +209,7 @@ def write(files: dict[int, io.RawIOBase], offset: int, row: int, pixels: list[np
         digests.append(hashlib.blake2b(data, digest_size=16).hexdigest())
         file.seek(offset + row * len(data))
         while data:
-            data = data[file.write(data):]
+            data = data[file.write(data) :]
     return digests
 
 
@@ -215,6 +220,7 @@ def say(answer) -> None:
 def limit_memory() -> None:
     try:
         import resource
+
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     except (ImportError, OSError, ValueError):
         pass  # Windows has no such limit, macOS refuses it
@@ -223,19 +229,31 @@ def limit_memory() -> None:
 # The parent
 
 
-def decode_into(files: dict[int, Path], offset: int, source: Path, is_zip: bool, places: Sequence[str | int],
-                limits: Limits, workers: int | None = None,
-                progress: Callable[[int, int], None] | None = None) -> list[tuple[list[str] | None, str | None]]:
+def decode_into(
+    files: dict[int, Path],
+    offset: int,
+    source: Path,
+    is_zip: bool,
+    places: Sequence[str | int],
+    limits: Limits,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[list[str] | None, str | None]]:
     """Decodes every place into its row of `files` (size -> file whose pixels begin at byte `offset`).
 
     Returns per place (digest per size, None) or (None, the reason why it could not be read).
     """
-    setup = {"source": str(source), "zip": is_zip, "offset": offset, "limits": asdict(limits),
-             "files": {size: str(path) for size, path in files.items()}}
+    setup = {
+        "source": str(source),
+        "zip": is_zip,
+        "offset": offset,
+        "limits": asdict(limits),
+        "files": {size: str(path) for size, path in files.items()},
+    }
     workers = max(1, min(workers or cores(), math.ceil(len(places) / 8)))
     step = max(1, min(32, len(places) // (4 * workers)))
     rows = list(enumerate(places))
-    batches = collections.deque(rows[i:i + step] for i in range(0, len(rows), step))
+    batches = collections.deque(rows[i : i + step] for i in range(0, len(rows), step))
     answers: dict[int, tuple] = {}
     feeders = [Feeder(setup, batches, answers, limits.seconds) for _ in range(workers)]
     try:
@@ -271,7 +289,7 @@ class Feeder(threading.Thread):
         self.setup, self.batches, self.answers, self.seconds = setup, batches, answers, seconds
         self.process: subprocess.Popen | None = None
         self.waiting: tuple[int, float] | None = None  # row and the time when it is too late
-        self.late, self.tried = set(), set()           # rows
+        self.late, self.tried = set(), set()  # rows
         self.ended, self.error = False, None
 
     def run(self) -> None:
@@ -303,7 +321,7 @@ class Feeder(threading.Thread):
             self.waiting = None
             if not line.endswith("\n"):
                 self.stop()
-                return batch[position + self.blame(row):]
+                return batch[position + self.blame(row) :]
             _, digests, reason, fatal = json.loads(line)
             if fatal:
                 raise InputError(f"{fatal} Make room on the disk and try again.")
@@ -326,8 +344,12 @@ class Feeder(threading.Thread):
             [sys.executable, "-m", "byolmeta.decode"],
             cwd=root,  # -m puts the working directory first on the path: it must not be the user's folder
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
         self.waiting = (-1, time.monotonic() + START_SECONDS)
         try:
             self.process.stdin.write(json.dumps(self.setup) + "\n")

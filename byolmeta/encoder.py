@@ -91,7 +91,12 @@ def _conv4(image_size: int) -> tuple[nn.Module, int]:
     """Four blocks of 64 filters, the few-shot literature's network (Vinyals et al. 2016), mean-pooled."""
     blocks = []
     for channels in (3, 64, 64, 64):
-        blocks += [nn.Conv2d(channels, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+        blocks += [
+            nn.Conv2d(channels, 64, 3, padding=1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+        ]
     return nn.Sequential(*blocks), 64
 
 
@@ -113,7 +118,9 @@ def replace_file(path: Path, write) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_encoder(encoder: Encoder, path: Path, card: dict | None = None, heads: dict[str, nn.Module] | None = None) -> None:
+def save_encoder(
+    encoder: Encoder, path: Path, card: dict | None = None, heads: dict[str, nn.Module] | None = None
+) -> None:
     """Writes the weights, the heads of BYOL if given, and the card, in one step that cannot be seen half done."""
     parts = {"encoder": encoder, **(heads or {})}
     tensors = {
@@ -177,7 +184,9 @@ def _load_part(module: nn.Module, path: Path, part: str) -> None:
         found = {key[len(part) + 1 :]: key for key in file.keys() if key.startswith(part + ".")}
         wanted = module.state_dict()
         wrong = sorted(found.keys() ^ wanted.keys())
-        wrong += [k for k in found.keys() & wanted.keys() if file.get_slice(found[k]).get_shape() != list(wanted[k].shape)]
+        wrong += [
+            k for k in found.keys() & wanted.keys() if file.get_slice(found[k]).get_shape() != list(wanted[k].shape)
+        ]
         if wrong:
             raise InputError(
                 f"The weights in '{path.name}' do not fit the network its card describes "

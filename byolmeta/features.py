@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byolmeta.augment import ViewConfig, make_view
-from byolmeta.encoder import Encoder, replace_file
+from byolmeta.encoder import Encoder, file_fingerprint, find_encoder, load_encoder, read_card, replace_file
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def prepare(pixels: np.ndarray, size: int, device: str = "cpu") -> Tensor:
     """uint8 (B, 3, S, S) to float (B, 3, size, size) in 0..1, antialiased where it has to shrink."""
     images = torch.from_numpy(np.array(pixels)).to(device).float().div_(255)
     if images.shape[-1] != size:
-        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False).clamp_(0, 1)
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False).clamp_(
+            0, 1
+        )
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -117,7 +119,9 @@ def neighbours(vectors: np.ndarray, k: int, *, block: int = 1024) -> tuple[np.nd
     return ids, distances
 
 
-def knn_predict(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int = 200, temperature: float = 0.1) -> np.ndarray:
+def knn_predict(
+    bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int = 200, temperature: float = 0.1
+) -> np.ndarray:
     """Weighted k-nearest-neighbour classes (Wu et al. 2018): votes exp(cos / t) of the k nearest. Returns (Q,) int64."""
     x, q = torch.from_numpy(unit(bank)), torch.from_numpy(unit(queries))
     y = torch.from_numpy(labels)
@@ -203,3 +207,37 @@ def read_vectors(path: Path) -> tuple[np.ndarray, np.ndarray, int] | None:
 def threads() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+PIXELS, UNTRAINED = "pixels", "untrained"  # names that stand for the two baselines wherever an encoder is asked for
+
+
+def encoder_bank(
+    where: str | Path, store, banks: Path, progress: Callable[[int, int], None] | None = None
+) -> FeatureBank:
+    """The vectors of a store by an encoder file, run folder or shipped name; or by a baseline.
+
+    'pixels' are the raw pixels; 'untrained' (or 'untrained:resnet18', ...) is a network at its random start, its
+    batch norm calibrated on these pictures. Cached in `banks`.
+    """
+    name = str(where)
+    if name == PIXELS:
+        return open_bank(banks, f"{PIXELS}-{store.fingerprint}", lambda: raw_pixels(store.pixels))
+    if name.split(":")[0] == UNTRAINED:
+        architecture = name.partition(":")[2] or "small"
+
+        def untrained() -> np.ndarray:
+            encoder = Encoder(architecture, store.size).initial(seed=0)
+            return embed(calibrate(encoder, store.pixels), store.pixels, progress=progress)
+
+        return open_bank(banks, f"{UNTRAINED}-{architecture}-{store.size}-{store.fingerprint}", untrained)
+    path = find_encoder(where)
+    key = f"{file_fingerprint(path)}-{store.size}-{store.fingerprint}"
+    return open_bank(banks, key, lambda: embed(load_encoder(path), store.pixels, progress=progress))
+
+
+def image_size_of(where: str | Path) -> int:
+    """The picture size an encoder or baseline works at; 64 for the baselines."""
+    if str(where) == PIXELS or str(where).split(":")[0] == UNTRAINED:
+        return 64
+    return read_card(find_encoder(where))["image_size"]

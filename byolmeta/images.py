@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -43,12 +43,12 @@ class Skipped:
 class ImageIndex:
     """Which pictures there are. Names are text as found on disk: never HTML, perhaps with surrogates."""
 
-    source: Path                  # the folder, the zip, or the common parent of a list
-    paths: tuple[str, ...]        # relative to the source, "/" between parts, in natural order, unique
-    labels: np.ndarray            # int64 (N,), -1 where a picture has no class
+    source: Path  # the folder, the zip, or the common parent of a list
+    paths: tuple[str, ...]  # relative to the source, "/" between parts, in natural order, unique
+    labels: np.ndarray  # int64 (N,), -1 where a picture has no class
     class_names: tuple[str, ...]
     skipped: tuple[Skipped, ...]
-    fingerprint: str              # hex; of a store: of its names and decoded pixels
+    fingerprint: str  # hex; of a store: of its names and decoded pixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -86,9 +86,16 @@ def index_images(source: Path | str | Sequence[Path | str], limits: Limits = Lim
     return scan(source, limits).index()
 
 
-def open_store(source: Path | str | Sequence[Path | str], stores: Path, size: int = 64, *, also: Sequence[int] = (),
-               limits: Limits = Limits(), workers: int | None = None,
-               progress: Callable[[int, int], None] | None = None) -> ImageStore:
+def open_store(
+    source: Path | str | Sequence[Path | str],
+    stores: Path,
+    size: int = 64,
+    *,
+    also: Sequence[int] = (),
+    limits: Limits = Limits(),
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageStore:
     """The decoded pictures of a source at `size` pixels, from the cache in `stores` where they are there.
 
     Sizes in `also` are decoded in the same pass, to be opened later. `progress(done, total)` is called from this
@@ -136,10 +143,18 @@ class Scan:
         self.pictures.sort(key=lambda picture: natural(picture[0]))
         if not self.pictures:
             others = "; ".join(f"{s.name}: {s.reason}" for s in self.skipped[:3])
-            raise InputError(f"{self.source.name} has no pictures. Needed are {KINDS} files, in it or in folders "
-                             f"inside it. {others}".strip())
-        known = [FORMAT, self.is_zip, limits.pixels, limits.file_bytes, limits.seconds,
-                 [(path, stamp) for path, _, stamp in self.pictures]]
+            raise InputError(
+                f"{self.source.name} has no pictures. Needed are {KINDS} files, in it or in folders "
+                f"inside it. {others}".strip()
+            )
+        known = [
+            FORMAT,
+            self.is_zip,
+            limits.pixels,
+            limits.file_bytes,
+            limits.seconds,
+            [(path, stamp) for path, _, stamp in self.pictures],
+        ]
         self.signature = digest(json.dumps(known))
         self.skipped = summary(self.skipped)
         return self
@@ -225,8 +240,10 @@ def scan_zip(source: Path, limits: Limits) -> Scan:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
     except Exception as error:  # zipfile raises nearly anything on damaged files
-        raise InputError(f"{source.name} is not a zip that can be read ({error}). Needed is a folder, a zip or "
-                         f"{KINDS} files. Unpack other archives first.") from None
+        raise InputError(
+            f"{source.name} is not a zip that can be read ({error}). Needed is a folder, a zip or "
+            f"{KINDS} files. Unpack other archives first."
+        ) from None
     found = Scan(source, True, [], [])
     names, total = set(), 0
     for number, entry in enumerate(entries):
@@ -241,8 +258,10 @@ def scan_zip(source: Path, limits: Limits) -> Scan:
         elif add(found, path, number, entry.file_size, f"{entry.file_size} {entry.CRC}", limits):
             total += entry.file_size
         if total > limits.total_bytes:
-            raise InputError(f"{source.name} unpacks to more than {limits.total_bytes / 1e9:,.1f} GB of pictures, "
-                             f"which is the limit. Use a part of them.")
+            raise InputError(
+                f"{source.name} unpacks to more than {limits.total_bytes / 1e9:,.1f} GB of pictures, "
+                f"which is the limit. Use a part of them."
+            )
     return found.close(limits)
 
 
@@ -273,8 +292,10 @@ def add(found: Scan, path: str, place: str | int, size: int, stamp: str, limits:
     else:
         found.pictures.append((path, place, stamp))
         if len(found.pictures) > limits.images:
-            raise InputError(f"{found.source.name} has more than {limits.images:,} pictures, which is the limit. "
-                             f"Choose a smaller folder.")
+            raise InputError(
+                f"{found.source.name} has more than {limits.images:,} pictures, which is the limit. "
+                f"Choose a smaller folder."
+            )
         return True
     found.skipped.append(Skipped(path, reason))
     return False
@@ -321,33 +342,54 @@ def classes(paths: Sequence[str], singles: bool = True) -> tuple[np.ndarray, tup
 # Stores
 
 
-def build(found: Scan, folders: dict[int, Path], stores: Path, limits: Limits, workers: int | None,
-          progress: Callable[[int, int], None] | None) -> None:
+def build(
+    found: Scan,
+    folders: dict[int, Path],
+    stores: Path,
+    limits: Limits,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     """Decodes into a temporary folder and renames it, so a store is there whole or not at all."""
     sweep(stores)
     count = len(found.pictures)
     needed = sum(3 * size * size for size in folders) * count
     free = shutil.disk_usage(stores).free
     if needed > 0.95 * free:
-        raise InputError(f"{count:,} decoded pictures need {needed / 1e9:,.1f} GB and {stores} has "
-                         f"{free / 1e9:,.1f} GB free. Make room, or use fewer pictures.")
+        raise InputError(
+            f"{count:,} decoded pictures need {needed / 1e9:,.1f} GB and {stores} has "
+            f"{free / 1e9:,.1f} GB free. Make room, or use fewer pictures."
+        )
     with tempfile.TemporaryDirectory(prefix=".building-", dir=stores, ignore_cleanup_errors=True) as temporary:
         files = {size: Path(temporary, str(size), "pixels.npy") for size in folders}
         for size, file in files.items():
             file.parent.mkdir()
             offset = np.lib.format.open_memmap(file, "w+", np.uint8, (count, 3, size, size)).offset
-        answers = decode.decode_into(files, offset, found.source, found.is_zip,
-                                     [place for _, place, _ in found.pictures], limits, workers, progress)
+        answers = decode.decode_into(
+            files,
+            offset,
+            found.source,
+            found.is_zip,
+            [place for _, place, _ in found.pictures],
+            limits,
+            workers,
+            progress,
+        )
         rows = [row for row, (digests, _) in enumerate(answers) if digests]
         paths = [found.pictures[row][0] for row in rows]
         failed = [Skipped(found.pictures[row][0], reason) for row, (_, reason) in enumerate(answers) if reason]
         if not rows:
             raise InputError(f"None of the {count:,} pictures could be read. {failed[0].name}: {failed[0].reason}")
         for number, (size, folder) in enumerate(folders.items()):
-            prints = digest(json.dumps([size, [(path, answers[row][0][number])
-                                               for path, row in zip(paths, rows, strict=True)]]))
-            record = {"fingerprint": prints, "paths": paths, "singles": found.singles,
-                      "skipped": [asdict(s) for s in [*failed, *found.skipped]]}
+            prints = digest(
+                json.dumps([size, [(path, answers[row][0][number]) for path, row in zip(paths, rows, strict=True)]])
+            )
+            record = {
+                "fingerprint": prints,
+                "paths": paths,
+                "singles": found.singles,
+                "skipped": [asdict(s) for s in [*failed, *found.skipped]],
+            }
             finish(files[size], rows, record, folder)
 
 
@@ -357,7 +399,7 @@ def finish(file: Path, rows: list[int], record: dict, folder: Path) -> None:
     if len(rows) < len(pixels):
         dense = np.lib.format.open_memmap(file.with_name("dense.npy"), "w+", np.uint8, (len(rows), *pixels.shape[1:]))
         for start in range(0, len(rows), 1024):
-            dense[start:start + 1024] = pixels[rows[start:start + 1024]]
+            dense[start : start + 1024] = pixels[rows[start : start + 1024]]
         del dense, pixels  # Windows does not replace a file that is mapped
         os.replace(file.with_name("dense.npy"), file)
     file.with_name("index.json").write_text(json.dumps(record), encoding="ascii")  # surrogates survive as \\udcXX
@@ -419,7 +461,7 @@ def near_copies(store: ImageStore, threshold: float = 0.95) -> list[list[int]]:
     vectors = descriptors(store.pixels)
     for rows in buckets(vectors):
         for start in range(0, len(rows), 2048):
-            block = rows[start:start + 2048]
+            block = rows[start : start + 2048]
             near = vectors[block] @ vectors[rows[start:]].T >= threshold
             for a, b in np.argwhere(near):
                 if a < b:
@@ -444,14 +486,14 @@ def descriptors(pixels: np.ndarray) -> np.ndarray:
     pool = pooling(pixels.shape[-1], 16)
     result = np.zeros((len(pixels), 256), np.float32)
     for start in range(0, len(pixels), 1024):
-        red, green, blue = pixels[start:start + 1024].transpose(1, 0, 2, 3)
+        red, green, blue = pixels[start : start + 1024].transpose(1, 0, 2, 3)
         grey = pool @ (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32) @ pool.T
         edges = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        mean = sum(edges[:, y:y + 16, x:x + 16] for y in range(3) for x in range(3)) / 9
+        mean = sum(edges[:, y : y + 16, x : x + 16] for y in range(3) for x in range(3)) / 9
         contrast = (grey - mean).reshape(len(grey), -1)
         contrast -= contrast.mean(1, keepdims=True)
         length = np.linalg.norm(contrast, axis=1, keepdims=True)
-        result[start:start + 1024] = np.where(length > 4, contrast / np.maximum(length, 1), 0)  # 4: rounding noise
+        result[start : start + 1024] = np.where(length > 4, contrast / np.maximum(length, 1), 0)  # 4: rounding noise
     return result
 
 

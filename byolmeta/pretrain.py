@@ -83,7 +83,9 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     `store` must be the one the run began with when it is resumed. Calls progress(step, steps, metrics) if given.
     """
     if len(store) < 4:
-        raise InputError(f"There are {len(store)} readable pictures. Studying needs at least 4, and gets useful from about 100.")
+        raise InputError(
+            f"There are {len(store)} readable pictures. Studying needs at least 4, and gets useful from about 100."
+        )
     device = choose_device(config.device)
     torch.manual_seed(config.seed)
     run.claim()
@@ -125,7 +127,10 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, plan.steps, plan.warmup, plan.peak_lr)
         with cast():
-            loss = model(first.contiguous(memory_format=torch.channels_last), second.contiguous(memory_format=torch.channels_last))
+            loss = model(
+                first.contiguous(memory_format=torch.channels_last),
+                second.contiguous(memory_format=torch.channels_last),
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -247,24 +252,36 @@ def make_plan(model: BYOL, store: ImageStore, ids: np.ndarray, config: PretrainC
     steps = math.ceil((config.epochs or 100) * per_epoch)
     if config.minutes:
         plan = Plan(10**9, batch, per_epoch, 0.0, 1, 0.99)
-        steps = max(1, int(config.minutes * 60 * (1 - config.check_share) / trial(model, store, ids, plan, config, device, cast)))
+        steps = max(
+            1,
+            int(config.minutes * 60 * (1 - config.check_share) / trial(model, store, ids, plan, config, device, cast)),
+        )
         if config.epochs:
             steps = min(steps, math.ceil(config.epochs * per_epoch))
     peak = (config.base_lr or OPTIMIZERS[config.optimizer][0]) * batch / 256 * (config.init_lr if config.init else 1)
-    return Plan(steps, batch, per_epoch, peak, math.ceil(config.warmup * steps), config.momentum or start_momentum(steps))
+    return Plan(
+        steps, batch, per_epoch, peak, math.ceil(config.warmup * steps), config.momentum or start_momentum(steps)
+    )
 
 
-def trial(model: BYOL, store: ImageStore, ids: np.ndarray, plan: Plan, config: PretrainConfig, device: str, cast, count=8) -> float:
+def trial(
+    model: BYOL, store: ImageStore, ids: np.ndarray, plan: Plan, config: PretrainConfig, device: str, cast, count=8
+) -> float:
     """Seconds a step on this machine: the median of a few steps at rate 0, after which the model is as before."""
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    optimizer, loader, views = _optimizer(model, config, plan), Loader(store.pixels, ids, plan, 0), two_views(model.encoder.image_size)
+    optimizer, loader, views = (
+        _optimizer(model, config, plan),
+        Loader(store.pixels, ids, plan, 0),
+        two_views(model.encoder.image_size),
+    )
     times = []
     for step in range(count + 2):
         start = time.monotonic()
         generator = torch.Generator().manual_seed(step)
         images = loader.batch(step).to(device)
         first, second = (
-            make_view(images, model.encoder.image_size, v, generator).contiguous(memory_format=torch.channels_last) for v in views
+            make_view(images, model.encoder.image_size, v, generator).contiguous(memory_format=torch.channels_last)
+            for v in views
         )
         with cast():
             loss = model(first, second)
@@ -289,7 +306,9 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return next(d for d in ("cuda", "mps", "cpu") if there[d])
     if not there.get(name.partition(":")[0], False):
-        raise InputError(f"The device '{name}' is not there. Use one of: auto, {', '.join(d for d in there if there[d])}.")
+        raise InputError(
+            f"The device '{name}' is not there. Use one of: auto, {', '.join(d for d in there if there[d])}."
+        )
     return name
 
 

@@ -1,13 +1,13 @@
 """A run folder: the whole interface between a training process and everything that watches it.
 
-    config.json           written before the process starts
-    metrics.jsonl         one complete line per logged step
-    status.json           starting, running, paused, done, stopped or failed; step, pid, message
-    encoder.safetensors   usable at any time
-    vectors.npz           vectors of some pictures as last seen, for the moving map
-    resume.pt             what is needed to continue
-    log.txt               what the process printed
-    stop, pause           empty files: finish this step, save, and end; or wait until the file is gone
+config.json           written before the process starts
+metrics.jsonl         one complete line per logged step
+status.json           starting, running, paused, done, stopped or failed; step, pid, message
+encoder.safetensors   usable at any time
+vectors.npz           vectors of some pictures as last seen, for the moving map
+resume.pt             what is needed to continue
+log.txt               what the process printed
+stop, pause           empty files: finish this step, save, and end; or wait until the file is gone
 """
 
 import dataclasses
@@ -47,11 +47,15 @@ class Run:
     def create(self, config, **more) -> None:
         """Makes the folder with its config.json. A folder that already holds a run is refused."""
         if (self.folder / "config.json").exists():
-            raise InputError(f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder.")
+            raise InputError(
+                f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder."
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise InputError(f"The run folder '{self.folder}' cannot be made ({problem.strerror}). Choose another place.") from None
+            raise InputError(
+                f"The run folder '{self.folder}' cannot be made ({problem.strerror}). Choose another place."
+            ) from None
         self._write_json("config.json", dataclasses.asdict(config) | more)
         self.set_status("starting", step=0)
 
@@ -59,7 +63,9 @@ class Run:
         """The settings of the run. Raises InputError if the folder holds none."""
         config = self._read_json("config.json")
         if config is None:
-            raise InputError(f"'{self.folder}' is not a run folder (it has no config.json). Give the folder a run wrote.")
+            raise InputError(
+                f"'{self.folder}' is not a run folder (it has no config.json). Give the folder a run wrote."
+            )
         return config
 
     def claim(self) -> None:
@@ -80,7 +86,10 @@ class Run:
         """The last status; a run whose process died without a word is 'failed' and can be resumed."""
         status = self._read_json("status.json") or {"state": "failed", "message": "No status was written.", "step": 0}
         if status["state"] in ACTIVE and "pid" in status and not is_alive(status):
-            status |= {"state": "failed", "message": "The training process ended unexpectedly. Nothing before the last save is lost."}
+            status |= {
+                "state": "failed",
+                "message": "The training process ended unexpectedly. Nothing before the last save is lost.",
+            }
         return status
 
     def append(self, line: dict) -> None:

@@ -1,0 +1,3 @@
+from byolmeta.commands import main
+
+main()

@@ -1,0 +1,297 @@
+"""The verbs: functions of Python and, with the same names and settings, of the command line.
+
+Every verb takes a folder or zip of pictures and returns a dict; `--json` prints it as the last line of standard
+output. Progress goes to standard error.
+"""
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from byolmeta.errors import InputError
+from byolmeta.pretrain import PretrainConfig
+
+
+def home() -> Path:
+    """Where decoded pictures, vectors and runs are kept: BYOLMETA_HOME, else ~/.byolmeta."""
+    return Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser()
+
+
+def pretrain(
+    folder: Positional[Path],
+    out: Path,
+    settings: OmitArgPrefixes[PretrainConfig] = PretrainConfig(),
+    resume: bool = False,
+) -> dict:
+    """Learn from the pictures of FOLDER by BYOL; OUT becomes the run folder. With --resume, goes on where it stopped."""
+    from byolmeta.runs import Run
+
+    run = Run(out)
+    if not resume:
+        run.create(settings, folder=str(folder.resolve()), home=str(home()))
+    return train(run, resume=resume)
+
+
+def train(run: "Run", *, resume: bool = False) -> dict:  # noqa: F821
+    """Does what the config.json of a run folder says."""
+    import dataclasses
+
+    from byolmeta.pretrain import pretrain as loop
+    from byolmeta.runs import Run  # noqa: F401
+
+    values = run.config()
+    names = {field.name for field in dataclasses.fields(PretrainConfig)}
+    config = PretrainConfig(**{k: v for k, v in values.items() if k in names})
+    try:
+        store = _store(Path(values["folder"]), config.init or config.image_size, Path(values["home"]))
+        return loop(store, config, run, resume=resume, progress=_bar("Studying"))
+    except InputError as problem:
+        if "Another process" not in str(problem):
+            run.set_status("failed", message=str(problem))
+        raise
+
+
+def evaluate(
+    encoder: Positional[str],
+    train_folder: Positional[Path],
+    test_folder: Positional[Path],
+    protocol: str = "knn,linear",
+    seed: int = 0,
+) -> dict:
+    """Top-1 of an encoder on class folders: k-NN and a linear probe trained on TRAIN_FOLDER, tested on TEST_FOLDER."""
+    from byolmeta import evaluate as protocols
+
+    known = {"knn": protocols.knn, "linear": lambda *data: protocols.linear_probe(*data, seed=seed)}
+    asked = [name.strip() for name in protocol.split(",")]
+    if unknown := [name for name in asked if name not in known]:
+        raise InputError(f"There is no protocol '{unknown[0]}'. Choose from: {', '.join(known)}.")
+    train_store, train_vectors = _bank(encoder, train_folder)
+    test_store, test_vectors = _bank(encoder, test_folder)
+    truth, rows = protocols.shared_classes(
+        train_store.class_names, train_store.labels, test_store.class_names, test_store.labels
+    )
+    named = train_store.labels >= 0
+    data = (train_vectors[named], train_store.labels[named], test_vectors[rows], truth[rows])
+    return {name: known[name](*data) if name in asked else None for name in known} | {"test_images": int(rows.sum())}
+
+
+def embed(encoder: Positional[str], folder: Positional[Path], out: Path) -> dict:
+    """Write the vectors of all pictures to OUT (npz: vectors, paths, labels, class_names)."""
+    start = time.perf_counter()
+    store, vectors = _bank(encoder, folder)
+    names = np.array([_text(p) for p in store.index.paths])
+    np.savez_compressed(
+        _parent(out),
+        vectors=vectors,
+        paths=names,
+        labels=store.labels,
+        class_names=np.array(store.class_names, dtype=str),
+    )
+    seconds = time.perf_counter() - start
+    return {
+        "images": len(store),
+        "dim": vectors.shape[1],
+        "images_per_second": round(len(store) / seconds, 1),
+        "out": str(out),
+    }
+
+
+def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
+    """Write a UMAP map of all pictures to OUT, one page that works offline."""
+    from byolmeta import image_map
+    from byolmeta.ui.figures import map_page
+
+    start = time.perf_counter()
+    store, vectors = _bank(encoder, folder)
+    places = image_map.umap_layout(vectors, seed=seed)
+    _parent(out).write_text(map_page(places, store), encoding="utf-8", errors="replace")
+    seconds = time.perf_counter() - start
+    return {
+        "images": len(store),
+        "seconds": round(seconds, 2),
+        "trustworthiness": image_map.trustworthiness(vectors, places),
+        "out": str(out),
+    }
+
+
+def fewshot(
+    encoder: Positional[str],
+    folder: Positional[Path],
+    way: int = 5,
+    shot: int = 1,
+    query: int = 0,
+    episodes: int = 600,
+    learner: str = "prototype",
+    seed: int = 0,
+) -> dict:
+    """N-way K-shot accuracy over many tasks drawn from class folders, with its 95 % interval (inductive).
+
+    ENCODER may also be 'pixels' or 'untrained'. A query of 0 means 15 a class, or as many as the smallest class leaves.
+    """
+    import torch
+
+    from byolmeta.adapt import episode_accuracy, mean_and_interval
+    from byolmeta.episodes import draw_episodes
+    from byolmeta.images import copies_group_ids
+    from byolmeta.learners import learner as make
+
+    method = make(learner)
+    store, bank = _bank(encoder, folder)
+    copies = copies_group_ids(store)
+    if not query:
+        sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
+        usable = [size for size in sizes if size > shot]
+        query = min(15, min(usable) - shot) if len(usable) >= way else 15
+    start = time.perf_counter()
+    tasks = draw_episodes(store.labels, way, shot, query, episodes, seed, copies, store.class_names)
+    vectors = torch.from_numpy(bank)
+    values = [episode_accuracy(method, vectors, task) for task in tasks]
+    accuracy, interval = mean_and_interval(values)
+    return {
+        "accuracy": accuracy,
+        "ci95": interval,
+        "episodes": episodes,
+        "way": way,
+        "shot": shot,
+        "query": query,
+        "learner": learner,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 3),
+        "transductive": False,
+    }
+
+
+def classify(
+    encoder: Positional[str], examples: Path, images: Path, out: Path | None = None, learner: str = "anil"
+) -> dict:
+    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV."""
+    import torch
+
+    from byolmeta.adapt import hide_trace, sort_pictures
+    from byolmeta.images import copies_group_ids
+    from byolmeta.learners import learner as make
+
+    shown, shown_vectors = _bank(encoder, examples)
+    if len(shown.class_names) < 2:
+        raise InputError(
+            f"'{examples}' holds {len(shown.class_names)} class folders; at least 2 are needed, each with one example or more."
+        )
+    asked, asked_vectors = _bank(encoder, images)
+    method, named = make(learner), np.flatnonzero(shown.labels >= 0)
+    vectors = torch.from_numpy(np.concatenate([shown_vectors, asked_vectors]))
+    labels, way = shown.labels[named], len(shown.class_names)
+    answer = sort_pictures(method, vectors, named, labels, way)
+    right = None
+    for right in hide_trace(method, vectors, named, labels, way, copies_group_ids(shown)):
+        pass
+    rows = [
+        {
+            "path": _text(path),
+            "label": _text(shown.class_names[answer.label[i]]),
+            "score": round(float(answer.score[i]), 4),
+            "none_of_these": bool(answer.sure[i] == 0),
+        }
+        for i, path in enumerate(asked.index.paths, start=len(shown))
+    ]
+    if out:
+        write_csv(_parent(out), rows)
+    return {"images": rows, "loo": {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}}
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """A CSV that is safe to open in a spreadsheet: text that would be a formula gets an apostrophe in front."""
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, rows[0].keys() if rows else ["path"])
+        writer.writeheader()
+        writer.writerows(
+            {k: f"'{v}" if str(v).startswith(tuple("=+-@\t\r")) else v for k, v in row.items()} for row in rows
+        )
+
+
+VERBS = {f.__name__: f for f in (pretrain, evaluate, embed, map, fewshot, classify)}
+
+
+def main() -> None:
+    """The command line: exit status 0, or 2 with one sentence for what the user can mend."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true")
+    shared.add_argument("--home")
+    common, rest = shared.parse_known_args()
+    if common.home:
+        os.environ["BYOLMETA_HOME"] = common.home
+    note = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."
+    try:
+        if rest[:1] == ["train"]:  # how the app starts a run whose config.json it has written
+            from byolmeta.runs import Run
+
+            result = train(Run(rest[1]), resume="--resume" in rest)
+        else:
+            result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
+    except InputError as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        sys.exit(2)
+    if common.json:
+        print(json.dumps(result))
+    else:
+        for key, value in result.items():
+            print(f"{key}: {len(value)} rows" if isinstance(value, list) else f"{key}: {value}")
+
+
+def _bank(encoder: str, folder: Path):
+    """The store of a folder at the encoder's picture size, and its vectors (N, D)."""
+    from byolmeta.features import encoder_bank
+
+    store = _store(folder, encoder, home())
+    return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors")).vectors
+
+
+def _store(folder: Path, size: int | str, where: Path):
+    """The decoded pictures of a folder, at a size or at that of an encoder."""
+    from byolmeta.features import image_size_of
+    from byolmeta.images import open_store
+
+    size = size if isinstance(size, int) else image_size_of(size)
+    return open_store(folder, where / "stores", size, progress=_bar("Pictures"))
+
+
+def _bar(what: str):
+    """A progress bar on standard error; quiet where that is a file, save for a line every ten seconds."""
+    terminal, last = sys.stderr.isatty(), [0.0]
+
+    def show(done: int, total: int, line: dict | None = None) -> None:
+        now = time.monotonic()
+        if now - last[0] < (0.1 if terminal else 10) and done < total:
+            return
+        last[0] = now
+        loss = f"  loss {line['loss']:.3f}" if line else ""
+        filled = "#" * (30 * done // max(total, 1))
+        print(
+            f"\r{what} [{filled:<30}] {done}/{total}{loss}",
+            end="" if terminal and done < total else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
+
+
+def _parent(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _text(name: str) -> str:
+    """A name as valid text; bytes that are not UTF-8 become a replacement sign."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    main()

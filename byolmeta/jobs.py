@@ -1,0 +1,49 @@
+"""Starts, watches and stops a training process. The run folder is all that both sides share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from byolmeta.errors import InputError
+from byolmeta.runs import ACTIVE, Run
+
+ROOT = Path(__file__).parent.parent
+
+
+def start(run: Run, *, resume: bool = False) -> None:
+    """Starts `python -m byolmeta.commands train RUN` as a process that outlives the app. The run's config.json says what."""
+    run.withdraw("stop")
+    run.withdraw("pause")
+    command = [sys.executable, "-m", "byolmeta.commands", "train", str(run.folder.resolve())] + (
+        ["--resume"] if resume else []
+    )
+    with open(run.log, "ab") as log:
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, **_detached())
+
+
+def _detached() -> dict:
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}
+
+
+def list_runs(runs: Path) -> list[Run]:
+    """Run folders below `runs`, newest first; those that a terminal started too."""
+    found = [path.parent for path in Path(runs).glob("*/config.json")]
+    return [Run(folder) for folder in sorted(found, key=lambda f: (f / "config.json").stat().st_mtime, reverse=True)]
+
+
+def active_run(runs: Path) -> Run | None:
+    """The run that is training now, if any."""
+    return next((run for run in list_runs(runs) if run.status()["state"] in ACTIVE), None)
+
+
+def new_run(runs: Path, name: str) -> Run:
+    """A run folder that does not exist yet: name, or name-2, name-3 ..."""
+    clean = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40].strip("-") or "run"
+    for number in range(1, 10_000):
+        folder = Path(runs) / (clean if number == 1 else f"{clean}-{number}")
+        if not folder.exists():
+            return Run(folder)
+    raise InputError(f"There are too many runs called '{clean}' in '{runs}'. Remove some.")
