@@ -224,16 +224,17 @@ def encoder_bank(
     if name == PIXELS:
         return open_bank(banks, f"{PIXELS}-{store.fingerprint}", lambda: raw_pixels(store.pixels))
     if name.split(":")[0] == UNTRAINED:
-        architecture = name.partition(":")[2] or "small"
-
-        def untrained() -> np.ndarray:
-            encoder = Encoder(architecture, store.size).initial(seed=0)
-            return embed(calibrate(encoder, store.pixels), store.pixels, progress=progress)
-
-        return open_bank(banks, f"{UNTRAINED}-{architecture}-{store.size}-{store.fingerprint}", untrained)
+        key = f"{name.replace(':', '-')}-{store.size}-{store.fingerprint}"
+        return open_bank(banks, key, lambda: embed(untrained_for(name, store), store.pixels, progress=progress))
     path = find_encoder(where)
     key = f"{file_fingerprint(path)}-{store.size}-{store.fingerprint}"
     return open_bank(banks, key, lambda: embed(load_encoder(path), store.pixels, progress=progress))
+
+
+def untrained_for(name: str, store) -> Encoder:
+    """The untrained network that 'untrained' or 'untrained:ARCHITECTURE' names, calibrated on a store's pictures."""
+    encoder = Encoder(name.partition(":")[2] or "small", store.size).initial(seed=0)
+    return calibrate(encoder, store.pixels)
 
 
 def image_size_of(where: str | Path) -> int:

@@ -254,7 +254,7 @@ def scan_zip(source: Path, limits: Limits) -> Scan:
         reason = zip_reason(entry, name) or ("The zip has two files of this name." if path in names else "")
         names.add(path)
         if reason:
-            found.skipped.append(Skipped(path, reason))
+            found.skipped.append(Skipped(name, reason))
         elif add(found, path, number, entry.file_size, f"{entry.file_size} {entry.CRC}", limits):
             total += entry.file_size
         if total > limits.total_bytes:

@@ -10,7 +10,7 @@ import math
 import os
 import random
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ def digits() -> Iterator[tuple[str, Image.Image]]:
         yield f"{label}/{number:04d}", picture.resize((32, 32), Image.Resampling.BICUBIC)
 
 
-def write_zip(file: Path, pictures: Iterator[tuple[str, Image.Image]], form: str) -> None:
+def write_zip(file: Path, pictures: Iterable[tuple[str, Image.Image]], form: str) -> None:
     """Pictures into a stored zip; same pictures, same bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
@@ -66,10 +66,10 @@ def write_zip(file: Path, pictures: Iterator[tuple[str, Image.Image]], form: str
     os.replace(part, file)
 
 
-def draw_creatures(seed: int = 0) -> Iterator[tuple[str, Image.Image]]:
-    """(path without ending, RGB picture of 128 px), `EACH` of every kind."""
+def draw_creatures(seed: int = 0, each: int = EACH) -> Iterator[tuple[str, Image.Image]]:
+    """(path without ending, RGB picture of 128 px), `each` of every kind."""
     for kind, draw in KINDS.items():
-        for number in range(EACH):
+        for number in range(each):
             yield f"{kind}/{number:02d}", picture(draw, random.Random(f"{seed} {kind} {number}"))
 
 
@@ -318,7 +318,7 @@ def house(pen, rng):
     door = rng.choice((-0.3, 0.0, 0.3))
     pen.box(door - 0.15, 0.32, door + 0.15, 0.85, pen.c)
     pen.oval(door + 0.08, 0.6, 0.03, 0.03, INK, edge=0)
-    for x in {-0.36, 0.0, 0.36}:
+    for x in (-0.36, 0.0, 0.36):
         if abs(x - door) > 0.32:
             pen.box(x - 0.14, 0.18, x + 0.14, 0.46, pen.light)
             pen.line([(x, 0.18), (x, 0.46)], 0.025)
@@ -329,7 +329,8 @@ def house(pen, rng):
 def boat(pen, rng):
     wind, lean = rng.uniform(0.35, 0.75), rng.uniform(-0.08, 0.08)
     pen.line([(0, 0.4), (lean, -0.85)], 0.07)
-    pen.shape([(0.06 + lean, -0.72), *curve((0.06 + lean, -0.72), (wind + 0.2, -0.2), (wind, 0.25)), (0.05, 0.25)], pen.b)
+    pen.shape([(0.06 + lean, -0.72), *curve((0.06 + lean, -0.72), (wind + 0.2, -0.2), (wind, 0.25)), (0.05, 0.25)],
+              pen.b)
     if rng.random() < 0.75:
         pen.shape([(-0.06 + lean, -0.55), *curve((-0.06 + lean, -0.55), (-0.5, -0.1), (-0.55, 0.25)), (-0.05, 0.25)],
                   pen.light)
@@ -361,7 +362,8 @@ def car(pen, rng):
 
 def mushroom(pen, rng):
     lean, wide, low = rng.uniform(-0.12, 0.12), rng.uniform(0.7, 0.9), rng.uniform(0.0, 0.15)
-    pen.shape([*curve((-0.2, low), (-0.16, 0.5), (-0.32 + lean, 0.85)), *curve((-0.1, 0.95), (0.1, 0.95), (0.32 + lean, 0.85)),
+    pen.shape([*curve((-0.2, low), (-0.16, 0.5), (-0.32 + lean, 0.85)),
+               *curve((-0.1, 0.95), (0.1, 0.95), (0.32 + lean, 0.85)),
                *curve((0.32 + lean, 0.85), (0.16, 0.5), (0.2, low))], pen.light)
     pen.oval(0, low, wide * 0.94, 0.15, pen.b)
     pen.dome(0, low, wide, rng.uniform(0.75, 0.95), pen.a)
@@ -381,8 +383,8 @@ def cactus(pen, rng):
     top = rng.uniform(-0.75, -0.5)
     for side in rng.choice(((-1, 1), (-1, 1), (-1,))):
         y = rng.uniform(-0.2, 0.2)
-        pen.limb([(0, y + 0.15), (side * 0.5, y + 0.12), (side * 0.55, y - 0.05), (side * 0.55, y - rng.uniform(0.25, 0.45))],
-                 0.2, pen.a)
+        pen.limb([(0, y + 0.15), (side * 0.5, y + 0.12), (side * 0.55, y - 0.05),
+                  (side * 0.55, y - rng.uniform(0.25, 0.45))], 0.2, pen.a)
     pen.limb([(0, 0.6), (0, top)], 0.44, pen.a)
     for _ in range(rng.randint(5, 12)):
         x, y = rng.uniform(-0.16, 0.16), rng.uniform(top, 0.4)

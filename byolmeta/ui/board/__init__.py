@@ -6,6 +6,8 @@ sends goes through `check_boxes` before anything else reads it.
     board = Board(pictures=..., boxes=empty_boxes(["Cats", "Dogs"]), elem_id="board")
     board.change(sort, [...], board, queue=False, show_progress="hidden")       # evt.rev, evt.boxes
     board.dropfiles(add, [...], board, show_progress="hidden")                  # evt.box, evt.rev, evt.files
+
+Two fast changes may reach Python in the wrong order: keep the state with the highest rev.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +152,8 @@ class Board(gr.HTML):
             key=key,
             **rest,
         )
+        # Gradio would hold back or drop an event while another one runs, and a change would be lost.
+        self.change = partial(self.change, trigger_mode="multiple")
 
     def get_block_name(self) -> str:
         return "html"
@@ -157,7 +162,7 @@ class Board(gr.HTML):
         # gr.HTML takes every word in quotes in the script for an event. A prop such as "boxes" would then
         # look like an attribute, and an update would try to send it.
         if name == "dropfiles":
-            return super().__getattr__(name)
+            return partial(super().__getattr__(name), trigger_mode="multiple")
         raise AttributeError(f"'Board' object has no attribute '{name}'")
 
 

@@ -150,6 +150,8 @@ class Board(gr.HTML):
             key=key,
             **rest,
         )
+        # Gradio would hold back or drop an event while another one runs, and a change would be lost.
+        self.change = partial(self.change, trigger_mode="multiple")
 
     def get_block_name(self) -> str:
         return "html"
@@ -158,7 +160,7 @@ class Board(gr.HTML):
         # gr.HTML takes every word in quotes in the script for an event. A prop such as "boxes" would then
         # look like an attribute, and an update would try to send it.
         if name == "dropfiles":
-            return super().__getattr__(name)
+            return partial(super().__getattr__(name), trigger_mode="multiple")
         raise AttributeError(f"'Board' object has no attribute '{name}'")
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block

@@ -403,6 +403,7 @@ function matches(id, needle) {
 function measure() {
   const width = scroll.clientWidth - 2 * GAP;
   if (width <= 0) return false; // in a tab that is not open
+  const focused = focusInTray();
   const first = rowHeight() ? Math.floor(scroll.scrollTop / rowHeight()) * columns : 0;
   const wished = Number(size.value);
   columns = Math.max(2, Math.floor((width + GAP) / (wished + GAP)));
@@ -412,13 +413,16 @@ function measure() {
   rows.clear();
   space.style.height = `${Math.ceil(view.length / columns) * rowHeight() + GAP}px`;
   scroll.scrollTop = Math.floor(first / columns) * rowHeight();
+  if (focused && view.length) focusCard(current, false);
   return true;
 }
+
+const focusInTray = () => document.activeElement !== scroll && scroll.contains(document.activeElement);
 
 const rowHeight = () => cell + GAP;
 
 function drawTray() {
-  const focused = scroll.contains(document.activeElement) && document.activeElement !== scroll;
+  const focused = focusInTray();
   const last = Math.ceil(view.length / columns) - 1;
   space.style.height = `${(last + 1) * rowHeight() + GAP}px`;
   scroll.setAttribute("aria-rowcount", last + 1);
@@ -616,12 +620,12 @@ function drawThumbs(box, parts) {
 // ---------------------------------------------------------------- drawing: filters, hints, selection
 
 function drawChips() {
-  const list = [["all", null, say("filter_all"), counts.all]];
-  if (guesses) {
-    boxes.forEach((box, index) => list.push([box.id, index, box.name, counts.box[index]]));
-    list.push(["unsure", null, say("filter_unsure"), counts.unsure]);
-    list.push(["none", null, say("filter_none"), counts.none]);
-  }
+  const list = [
+    ["all", null, say("filter_all"), counts.all],
+    ...boxes.map((box, index) => [box.id, index, box.name, counts.box[index]]),
+    ["unsure", null, say("filter_unsure"), counts.unsure],
+    ["none", null, say("filter_none"), counts.none],
+  ];
   list.forEach(([id, index, text, count], place) => {
     let chip = chips.children[place];
     if (!chip) {
@@ -637,11 +641,13 @@ function drawChips() {
     if (index === null) badge.removeAttribute("style");
     else hue(badge, index);
     label.textContent = text;
-    figure.textContent = number(count);
+    const ready = guesses || id === "all"; // before that they show what will come
+    figure.textContent = ready ? number(count) : "";
+    chip.setAttribute("aria-disabled", !ready);
     chip.title = index === null ? text : say("filter_box", { name: text });
   });
   while (chips.children.length > list.length) chips.lastChild.remove();
-  chips.hidden = !guesses;
+  chips.hidden = !total();
 }
 
 let noticeUntil = 0;
@@ -764,7 +770,6 @@ const onCard = (node) => node.closest?.(".bm-card, .bm-thumb");
 
 root.addEventListener("pointerdown", (event) => {
   pointer = event.pointerType || "mouse";
-  closeMenu();
   if (event.button !== 0 || press || drag) return;
   const node = onCard(event.target);
   if (!node) return;
@@ -1228,7 +1233,7 @@ addButton.addEventListener("click", () => {
 });
 chips.addEventListener("click", (event) => {
   const chip = event.target.closest(".bm-chip");
-  if (!chip) return;
+  if (!chip || chip.getAttribute("aria-disabled") === "true") return;
   filter = chip.dataset.filter === filter ? "all" : chip.dataset.filter;
   restart();
 });
@@ -1258,9 +1263,12 @@ scroll.addEventListener("scroll", () => {
   scrolling = requestAnimationFrame(drawRows);
 }, { signal, passive: true });
 
+let lastWidth = 0;
 const watcher = new ResizeObserver(() => {
   if (!root.isConnected) return watcher.disconnect();
   root.classList.toggle("bm-wide", root.clientWidth >= WIDE);
+  if (scroll.clientWidth === lastWidth) return drawRows();
+  lastWidth = scroll.clientWidth;
   if (measure()) drawTray();
 });
 watcher.observe(root);
@@ -1352,6 +1360,7 @@ function takeAnswers() {
   const next = given("answers") ?? null;
   if (!next) {
     guesses = null;
+    if (["unsure", "none"].includes(filter) || boxIndex(filter) >= 0) filter = "all";
     return;
   }
   if (guesses && next.rev < guesses.rev) return; // the newest wins

@@ -1,0 +1,28 @@
+"""Starts the byolmeta app: `python app.py [--home --port --lang --public --share --no-browser]`."""
+
+import argparse
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing leaves the machine
+
+
+def main() -> None:
+    """Reads the flags, builds the page, serves it."""
+    parser = argparse.ArgumentParser(description="byolmeta: teach a computer to see your own pictures.")
+    parser.add_argument("--home", help="where pictures, vectors and runs are kept (BYOLMETA_HOME, else ~/.byolmeta)")
+    parser.add_argument("--port", type=int, help="port of the page (GRADIO_SERVER_PORT, else the first free from 7860)")
+    parser.add_argument("--lang", default="en", help="language of the page")
+    parser.add_argument("--public", action="store_true", help="rules for a shared machine: uploads only, bounded study")
+    parser.add_argument("--share", action="store_true", help="make a public link through Gradio; implies --public")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    flags = parser.parse_args()
+    if flags.home:
+        os.environ["BYOLMETA_HOME"] = flags.home
+    from byolmeta import ui
+
+    public = flags.public or flags.share or "SPACE_ID" in os.environ
+    ui.launch(public=public, language=flags.lang, port=flags.port, share=flags.share, browser=not flags.no_browser)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Plotly figures as plain dicts, made from arrays. Colours are Okabe and Ito's, with dash or symbol as a second cue."""
+
+import json
+
+import numpy as np
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#666666")
+QUIET = {"pixels": ("#999999", "dot"), "untrained": ("#CC79A7", "dash"), "starter": ("#56B4E9", "dashdot")}
+MAIN = "#0072B2"
+
+
+def _layout(**more) -> dict:
+    base = {
+        "margin": {"l": 48, "r": 16, "t": 12, "b": 40},
+        "showlegend": True,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hovermode": "x unified",
+    }
+    return base | more
+
+
+def accuracy_figure(traces: dict[str, list], names: dict[str, str], chance: float, words: dict[str, str]) -> dict:
+    """Accuracy over inner steps: the current encoder with its range as a band, the baselines in thin lines.
+
+    `traces`: {key: [adapt.Accuracy after step 0, 1, ...]}, the current encoder under "yours".
+    """
+    data, longest = [], max((len(t) for t in traces.values()), default=1)
+    for key, trace in traces.items():
+        main = key == "yours"
+        colour, dash = (MAIN, "solid") if main else QUIET[key]
+        steps = list(range(len(trace)))
+        values = [100 * a.value for a in trace]
+        if len(trace) == 1 and longest > 1:  # nothing is trained: a level line
+            steps, values = [0, longest - 1], values * 2
+        if main and trace:
+            ranges = [a.range for a in trace] * (2 if len(trace) == 1 and longest > 1 else 1)
+            band = {"x": steps + steps[::-1], "y": [100 * r[1] for r in ranges] + [100 * r[0] for r in ranges[::-1]]}
+            data.append(band | {"fill": "toself", "fillcolor": "rgba(0,114,178,.14)", "line": {"width": 0},
+                                "hoverinfo": "skip", "showlegend": False, "mode": "lines"})  # fmt: skip
+        data.append({
+            "x": steps, "y": values, "mode": "lines+markers" if main else "lines", "name": names[key],
+            "line": {"color": colour, "dash": dash, "width": 4 if main else 1.8}, "marker": {"size": 6},
+            "hovertemplate": "%{y:.0f} %",
+        })  # fmt: skip
+    data.append({"x": [0, max(1, longest - 1)], "y": [100 * chance] * 2, "mode": "lines", "name": words["chance"],
+                 "line": {"color": "#999999", "width": 1, "dash": "dot"}, "hoverinfo": "skip"})  # fmt: skip
+    axes = {
+        "xaxis": {"title": {"text": words["axis_steps"]}, "range": [-0.3, max(1, longest - 1) + 0.3]},
+        "yaxis": {"title": {"text": words["axis_right"]}, "range": [0, 103], "ticksuffix": " %"},
+    }
+    return {"data": data, "layout": _layout(**axes)}
+
+
+def loss_figure(metrics: list[dict], words: dict[str, str]) -> dict:
+    """The loss over the steps, thinned to at most 300 points."""
+    lines = [m for m in metrics if "loss" in m]
+    lines = lines[:: max(1, len(lines) // 300)]
+    line = {"x": [m["step"] for m in lines], "y": [round(m["loss"], 4) for m in lines], "mode": "lines",
+            "line": {"color": "#666666", "width": 2}, "name": words["loss"]}  # fmt: skip
+    axes = {"xaxis": {"title": {"text": words["axis_step"]}}, "yaxis": {"title": {"text": words["loss"]}, "rangemode": "tozero"}}
+    return {"data": [line], "layout": _layout(showlegend=False, **axes)}
+
+
+def quality_figure(metrics: list[dict], words: dict[str, str]) -> dict:
+    """Twins found, spread and (with class folders) k-NN over the steps, in per cent."""
+    checks = [(m["step"], m["check"]) for m in metrics if "check" in m]
+    rows = [("twin", words["twin"], MAIN, "solid"), ("knn", words["knn"], "#009E73", "dash"), ("spread", words["spread"], "#E69F00", "dot")]
+    data = [
+        {"x": [s for s, _ in checks], "y": [round(100 * min(1.0, c[key]), 1) for _, c in checks], "mode": "lines+markers",
+         "name": name, "line": {"color": colour, "dash": dash, "width": 3 if key == "twin" else 2}, "hovertemplate": "%{y:.0f} %"}
+        for key, name, colour, dash in rows
+        if checks and checks[-1][1][key] is not None
+    ]  # fmt: skip
+    axes = {"xaxis": {"title": {"text": words["axis_step"]}}, "yaxis": {"range": [0, 103], "ticksuffix": " %"}}
+    return {"data": data, "layout": _layout(**axes)}
+
+
+def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]) -> dict:
+    """How checked pictures fell: rows are the true boxes, columns the answers."""
+    cells = {"type": "heatmap", "z": matrix.tolist(), "x": names, "y": names, "colorscale": "Blues", "showscale": False,
+             "text": matrix.tolist(), "texttemplate": "%{text}", "hovertemplate": "%{y} → %{x}: %{z}<extra></extra>"}  # fmt: skip
+    axes = {
+        "xaxis": {"title": {"text": words["axis_answer"]}, "type": "category"},
+        "yaxis": {"title": {"text": words["axis_truth"]}, "type": "category", "autorange": "reversed"},
+    }
+    return {"data": [cells], "layout": _layout(showlegend=False, hovermode="closest", margin={"l": 90, "r": 10, "t": 10, "b": 60}, **axes)}
+
+
+def map_page(places: np.ndarray, store) -> str:
+    """One offline page: every picture at its place, coloured by class, with its name under the pointer."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for label in np.unique(store.labels):
+        rows = np.flatnonzero(store.labels == label)
+        name = store.class_names[label] if label >= 0 else "pictures"
+        paths = [_plain(store.index.paths[i]) for i in rows]
+        figure.add_scattergl(
+            x=places[rows, 0], y=places[rows, 1], mode="markers", name=_plain(name), text=paths, hovertemplate="%{text}<extra></extra>",
+            marker={"size": 6, "color": COLOURS[label % len(COLOURS)] if label >= 0 else "#666666", "symbol": int(max(label, 0)) // 8},
+        )  # fmt: skip
+    note = "Close together = looks alike to the model. Gap widths and blob sizes mean little."
+    figure.update_layout(title={"text": note, "font": {"size": 14}}, template="plotly_white")
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
+    return figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+
+
+def _plain(name: str) -> str:
+    """A file's name with nothing that Plotly would read as markup."""
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return json.dumps(name, ensure_ascii=False)[1:-1].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,53 @@
+"""Inputs for a settings record: one per field, with the field's own comment as its explanation."""
+
+import inspect
+import re
+from dataclasses import fields
+
+import gradio as gr
+
+from byolmeta.errors import InputError
+from byolmeta.pretrain import OPTIMIZERS, PretrainConfig
+
+CHOICES = {
+    "encoder": ["small", "conv4", "resnet18", "resnet50"],
+    "optimizer": list(OPTIMIZERS),
+    "device": ["auto", "cpu", "cuda", "mps"],
+    "precision": ["auto", "bf16", "fp32"],
+}
+ELSEWHERE = ("init",)  # chosen by 'Start from'
+
+
+def pretrain_fields() -> dict[str, gr.components.Component]:
+    """{field: input} in the record's order."""
+    notes = comments(PretrainConfig)
+    made = {}
+    for field in _asked():
+        common = {"label": field.name.replace("_", " "), "info": notes.get(field.name)}
+        if field.name in CHOICES:
+            made[field.name] = gr.Dropdown(CHOICES[field.name], value=field.default, **common)
+        else:
+            made[field.name] = gr.Number(value=field.default, precision=0 if isinstance(field.default, int) else None, **common)
+    return made
+
+
+def pretrain_values(form) -> dict:
+    """The values of the form that differ from the defaults. Raises InputError for an empty one."""
+    values = {}
+    for field, value in zip(_asked(), form, strict=True):
+        if value is None:
+            raise InputError(f"'{field.name.replace('_', ' ')}' is empty. Give a value; {field.default} is the default.")
+        value = type(field.default)(value)
+        if value != field.default:
+            values[field.name] = value
+    return values
+
+
+def comments(record) -> dict[str, str]:
+    """What stands behind # on each field's line."""
+    found = re.findall(r"^\s+(\w+): [^#\n]*#\s*(.+)$", inspect.getsource(record), re.M)
+    return dict(found)
+
+
+def _asked() -> list:
+    return [field for field in fields(PretrainConfig) if field.name not in ELSEWHERE]

@@ -1,0 +1,247 @@
+"""Step 4, Teach: boxes of examples, adaptation drawn step by step, and an honest accuracy."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+
+from byolmeta.encoder import starters
+from byolmeta.errors import InputError
+from byolmeta.ui import figures
+from byolmeta.ui.board import Board, check_boxes, encode_answers
+from byolmeta.ui.chart import Chart
+from byolmeta.ui.map import box_chips
+from byolmeta.ui.workspace import Session, Workspace
+
+FEW = 30  # below this many checks an accuracy is a count, never a percentage
+FRAME = 0.05  # seconds between two drawn steps, so that the curve can be watched
+latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
+
+
+def layout(words: dict[str, str]) -> SimpleNamespace:
+    """Lays the step out; `outputs` are what an adaptation changes."""
+    gr.HTML(f"<p class='line'>{words['teach_line']}</p>")
+    board = Board(elem_id="board")
+    with gr.Row(elem_id="worth"):
+        with gr.Column(scale=3, min_width=320):
+            gr.Markdown(f"### {words['curve_title']}")
+            verdict = gr.Markdown(words["curve_empty"], elem_id="verdict")
+            curve = Chart(label=words["curve_title"], empty=words["curve_empty"], elem_id="curve")
+        with gr.Column(scale=2, min_width=300):
+            with gr.Accordion(words["details"], open=False, elem_id="details"):
+                names = ("anil", "linear", "prototype")
+                method = gr.Radio([(words[f"method_{n}"], n) for n in names], value="anil", label=words["method"], elem_id="method")
+                gr.Markdown(f"**{words['confusion']}**")
+                confusion = Chart(label=words["confusion"], empty=words["curve_more"], elem_id="confusion")
+                gr.Markdown(words["glossary"])
+    return SimpleNamespace(board=board, method=method, outputs=[board, verdict, curve, confusion])
+
+
+def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
+    """The board sent a new state: it is checked, saved, and adapted to. Yields [board, verdict, curve, confusion]."""
+    try:
+        total = len(work.pictures(session).store) + session.extras
+        session.boxes = check_boxes(state, total)
+    except InputError as problem:
+        raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+    work.save(session)
+    yield from begin(work, words, session)
+
+
+def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
+    """Adapts to the boxes as they are; a newer call for the same visitor ends this one."""
+    import torch
+
+    from byolmeta.learners import learner as make
+
+    number = latest[session.name] = latest.get(session.name, 0) + 1
+    boxes = session.boxes["boxes"]
+    support = np.array([i for box in boxes for i in box["items"]], np.int64)
+    labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
+    if len(np.unique(labels)) < 2:
+        yield [gr.update(answers=None), words["curve_empty"], gr.update(figure=None), gr.update(figure=None)]
+        return
+    torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
+    method, way = make(session.learner), len(boxes)
+    vectors = torch.from_numpy(work.bank(session))
+    yield [gr.update(answers=answer(method, vectors, support, labels, boxes, session)), gr.skip(), gr.skip(), gr.skip()]
+    traces = traces_of(work, session, method, support, labels, way)
+    names = line_names(work, words, session, traces)
+    chance, shown = 1 / len(np.unique(labels)), {key: [] for key in traces}
+    if not traces:
+        yield [gr.skip(), words["curve_more"], gr.update(figure=None), gr.update(figure=None)]
+        return
+    while True:
+        step = {key: next(trace, None) for key, trace in traces.items()}
+        if latest[session.name] != number:
+            return
+        if not any(step.values()):
+            break
+        for key, accuracy in step.items():
+            if accuracy:
+                shown[key].append(accuracy)
+        figure = figures.accuracy_figure(shown, names, chance, words)
+        yield [gr.skip(), verdict_of(shown, names, words, support, session), gr.update(figure=figure), gr.skip()]
+        time.sleep(FRAME)
+    matrix = confusion_of(work, session, method, vectors, support, labels, way)
+    picture = None if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
+    yield [gr.skip(), verdict_of(shown, names, words, support, session), gr.skip(), gr.update(figure=picture)]
+
+
+def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], session: Session) -> dict:
+    """Where every other picture goes, as the board shows it."""
+    from byolmeta.adapt import sort_pictures
+
+    found = sort_pictures(method, vectors, support, labels, len(boxes))
+    return encode_answers(found.label, found.sure, rev=session.boxes["rev"], box_ids=[box["id"] for box in boxes])
+
+
+def checks_of(work: Workspace, session: Session, support: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Ids and boxes of the other pictures whose class folder is known, if each box stands for one class of its own.
+
+    Copies of examples are no checks. None where folders do not tell, or where boxes mix classes.
+    """
+    store, copies = work.pictures(session).store, work.pictures(session).copies
+    inside = support < len(store)
+    known, box = store.labels[support[inside]], labels[inside]
+    pairs = set(zip(box.tolist(), known.tolist(), strict=True))
+    classes = {c: b for b, c in pairs}
+    if not inside.all() or -1 in classes or len(pairs) != len(np.unique(box)) or len(classes) != len(pairs):
+        return None
+    ids = np.flatnonzero(np.isin(store.labels, list(classes)) & ~np.isin(copies, copies[support]))
+    return (ids, np.array([classes[c] for c in store.labels[ids].tolist()])) if len(ids) else None
+
+
+def traces_of(work: Workspace, session: Session, method, support: np.ndarray, labels: np.ndarray, way: int) -> dict:
+    """A trace of accuracies for the session's encoder ("yours") and each baseline; {} when nothing can be checked."""
+    import torch
+
+    from byolmeta.adapt import check_trace, hide_trace
+
+    wheres = {"pixels": "pixels", "untrained": "untrained"}
+    if starters() and work.encoder(session) not in (*starters(), "untrained"):
+        wheres["starter"] = starters()[0]
+    wheres["yours"] = work.encoder(session)
+    checks = checks_of(work, session, support, labels)
+    if checks is None and np.bincount(labels).max() < 2:
+        return {}
+    copies = _copies(work, session)
+    traces = {}
+    for key, where in wheres.items():
+        vectors = torch.from_numpy(work.bank(session, where))
+        if checks is not None:
+            traces[key] = check_trace(method, vectors, support, labels, way, *checks)
+        else:
+            traces[key] = hide_trace(method, vectors, support, labels, way, copies)
+    return traces
+
+
+def _copies(work: Workspace, session: Session) -> np.ndarray:
+    copies = work.pictures(session).copies
+    return np.concatenate([copies, copies.max(initial=0) + 1 + np.arange(session.extras)])
+
+
+def line_names(work: Workspace, words: dict[str, str], session: Session, traces: dict) -> dict[str, str]:
+    """The legend of the curve."""
+    return {key: words.get(f"line_{key}", "").format(name=Path(work.encoder(session)).name) for key in traces}
+
+
+def shown_accuracy(accuracy, words: dict[str, str]) -> str:
+    """'7 of 8' under FEW checks, a percentage beyond; always with its range."""
+    low, high = (round(100 * r) for r in accuracy.range)
+    few = accuracy.of < FEW
+    text = words["few_checks"].format(right=accuracy.right, of=accuracy.of) if few else f"{100 * accuracy.value:.0f} %"
+    return f"{text} ({words['range'].format(low=low, high=high)})"
+
+
+def verdict_of(shown: dict, names: dict, words: dict[str, str], support: np.ndarray, session: Session) -> str:
+    """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap."""
+    last = {key: trace[-1] for key, trace in shown.items() if trace}
+    mine = last["yours"]
+    many = mine.of > len(support)
+    text = words["checked_others" if many else "checked_hidden"].format(of=mine.of, text=shown_accuracy(mine, words))
+    rest = {key: shown_accuracy(last[key], words) for key in ("pixels", "untrained")}
+    best = max((last[key] for key in rest), key=lambda a: a.value)
+    if mine.range[0] > best.range[1]:
+        worth = "worth_yes"
+    elif mine.range[1] < best.range[0]:
+        worth = "worth_no"
+    else:
+        worth = "worth_unclear"
+    return f"{text}\n\n{words[worth].format(**rest)}"
+
+
+def confusion_of(work: Workspace, session: Session, method, vectors, support, labels, way: int) -> np.ndarray | None:
+    """Counts (way, way) of checked pictures: true box by answer; None where no class folders tell."""
+    from byolmeta.adapt import sort_pictures
+
+    checks = checks_of(work, session, support, labels)
+    if checks is None:
+        return None
+    found = sort_pictures(method, vectors, support, labels, way).label[checks[0]]
+    matrix = np.zeros((way, way), int)
+    np.add.at(matrix, (checks[1], found), 1)
+    return matrix
+
+
+def choose_method(work: Workspace, session: Session, name: str) -> None:
+    from byolmeta.learners import LEARNERS
+
+    session.learner = name if name in LEARNERS else "anil"
+    work.save(session)
+
+
+def dropped(work: Workspace, words: dict[str, str], session: Session, box: str | None, files: list[dict]):
+    """Pictures dropped from the desktop onto a box; returns the board with them in it."""
+    new, wrong = [], []
+    for file in files[:100]:
+        try:
+            new.append(work.add_extra(session, _uploaded(file)))
+        except InputError as problem:
+            wrong.append(f"{Path(str(file.get('name', ''))).name}: {problem}")
+    if wrong and not new:
+        raise InputError(wrong[0])
+    _put(session, new, box, words)
+    work.save(session)
+    return gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
+
+
+def _uploaded(file: dict) -> str:
+    """The path of a file that this app received: the browser sends it back, so anything else is refused."""
+    from gradio.utils import get_upload_folder
+
+    path = Path(str(file.get("path", ""))).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise InputError("The dropped file did not arrive. Try once more.")
+    return str(path)
+
+
+def assigned(work: Workspace, words: dict[str, str], session: Session, indices: list, box: str | None, key: str):
+    """A selection on the map goes into a box; returns [board, map]."""
+    found = work.pictures(session)
+    if key != found.sheets["key"]:
+        raise InputError("The map showed other pictures. Select once more.")
+    ids = list(dict.fromkeys(i for i in indices if type(i) is int and 0 <= i < len(found.store)))
+    for other in session.boxes["boxes"]:
+        other["items"] = [i for i in other["items"] if i not in set(ids)]
+    _put(session, ids, box, words)
+    work.save(session)
+    return gr.update(boxes=session.boxes | {"force": True}), gr.update(boxes=box_chips(session))
+
+
+def _put(session: Session, ids: list[int], box: str | None, words: dict[str, str]) -> None:
+    """Adds pictures to a box, or to a new one."""
+    boxes = session.boxes["boxes"]
+    chosen = next((b for b in boxes if b["id"] == box), None)
+    if chosen is None:
+        if len(boxes) >= 20:
+            raise InputError("A board has at most 20 boxes. Delete one first.")
+        taken = {b["id"] for b in boxes}
+        number = next(n for n in range(1, 1000) if f"b{n}" not in taken)
+        chosen = {"id": f"b{number}", "name": words["box_name"].format(n=len(boxes) + 1), "items": []}
+        boxes.append(chosen)
+    chosen["items"] += ids
+    session.boxes["rev"] += 1

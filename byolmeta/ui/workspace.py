@@ -1,0 +1,236 @@
+"""What the page works on: the pictures, the encoder, the boxes and the run of each visitor.
+
+One `Workspace` per app holds the home folder and the loaded things; one `Session` per visitor (a single one in
+local mode) holds what was chosen, and is saved as it changes, so that a reload finds everything again.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from byolmeta import decode, jobs, samples
+from byolmeta.encoder import PRETRAINED, replace_file, starters
+from byolmeta.errors import InputError
+from byolmeta.images import ImageStore, copies_group_ids, open_store, read_image
+from byolmeta.ui import thumbs
+from byolmeta.ui.board import empty_boxes
+
+KEPT = 256  # side at which pictures dropped from the desktop are kept
+
+
+@dataclass
+class Session:
+    """What one visitor chose."""
+
+    name: str
+    source: str = ""  # folder or zip of pictures; "" stands for the sample
+    label: str = ""  # its name on the page
+    encoder: str = ""  # file, run folder or shipped name
+    boxes: dict = field(default_factory=lambda: empty_boxes(["", ""]))
+    extras: int = 0  # pictures dropped from the desktop
+    run: str = ""  # the run that the Learn step shows
+    learner: str = "anil"
+    judged: str = ""  # the run whose verdict has been acted on
+
+
+class Pictures:
+    """A visitor's pictures, decoded: at the encoder's size, at the thumbnails' size, and their copies."""
+
+    def __init__(self, store: ImageStore, thumbnails: ImageStore, sheets: dict):
+        self.store, self.thumbnails, self.sheets = store, thumbnails, sheets
+        self._copies = None
+
+    @property
+    def copies(self) -> np.ndarray:
+        """(N,) the same number for near copies."""
+        if self._copies is None:
+            self._copies = copies_group_ids(self.thumbnails)
+        return self._copies
+
+
+class Workspace:
+    """The home folder and everything that is loaded from it."""
+
+    def __init__(self, home: Path, public: bool = False):
+        self.home, self.public = Path(home), public
+        for name in ("stores", "banks", "runs", "thumbs", "projects", "uploads"):
+            (self.home / name).mkdir(parents=True, exist_ok=True)
+        self.sessions: dict[str, Session] = {}
+        self.opened: dict[tuple, Pictures] = {}
+        self.vectors: dict[tuple, np.ndarray] = {}
+        self.lock = threading.RLock()
+        self.numbers = itertools.count(1)
+        self.layouts = None  # the map worker, started with the app
+
+    # Sessions
+
+    def session(self, name: str) -> Session:
+        """The session of a visitor: as saved, else a new one with the sample and the best starter."""
+        with self.lock:
+            if name not in self.sessions:
+                session = Session(name)
+                try:
+                    saved = json.loads(self._project(name).read_text(encoding="utf-8"))
+                    session = Session(**{k: v for k, v in saved.items() if k in Session.__dataclass_fields__})
+                except (OSError, ValueError, TypeError):
+                    pass
+                session.name = name
+                if session.source and not Path(session.source).exists():
+                    session.source, session.boxes, session.extras = "", empty_boxes(["", ""]), 0
+                if session.encoder and not self._encoder_exists(session.encoder):
+                    session.encoder = ""
+                self.sessions[name] = session
+            return self.sessions[name]
+
+    def save(self, session: Session) -> None:
+        text = json.dumps(asdict(session))
+        replace_file(self._project(session.name), lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _project(self, name: str) -> Path:
+        return self.home / "projects" / f"{name}.json"
+
+    # Pictures
+
+    def pictures(self, session: Session, progress=None) -> Pictures:
+        """The decoded pictures of a session, from memory or disk, or made now."""
+        source = Path(session.source) if session.source else samples.sample_folder("creatures", self.home)
+        size = self.image_size(session)
+        with self.lock:
+            key = (str(source), size, _stamp(source))
+            if key not in self.opened:
+                limits = decode.Limits(images=5_000, total_bytes=1 << 30) if self.public else decode.Limits()
+                store = open_store(source, self.home / "stores", size, also=(thumbs.TILE,), limits=limits, progress=progress)
+                small = open_store(source, self.home / "stores", thumbs.TILE, limits=limits)
+                if len(self.opened) > 8:
+                    self.opened.clear()
+                self.opened[key] = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
+            return self.opened[key]
+
+    def choose(self, session: Session, source: Path | str, label: str) -> None:
+        """Changes the pictures: the boxes start anew."""
+        self.pictures(Session("check", source=str(source), encoder=session.encoder))  # raises InputError before a change
+        self._drop_extras(session)
+        session.source, session.label = str(source), label
+        session.boxes = empty_boxes(["", ""]) | {"rev": session.boxes["rev"] + 1}
+        self.save(session)
+
+    def receive(self, session: Session, files: list[tuple[str, str]]) -> Path:
+        """Keeps uploaded files as (path, name with folders); returns the folder, or the zip if it is just one."""
+        base = self.home / "uploads" / session.name
+        folder = base / str(next(n for n in itertools.count(1) if not (base / str(n)).exists()))
+        for path, name in files:
+            parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] or ["picture"]
+            target = folder.joinpath(*parts[-4:])
+            while target.exists():
+                target = target.with_name("_" + target.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        single = list(folder.iterdir())
+        return single[0] if len(single) == 1 and single[0].suffix.lower() == ".zip" else folder
+
+    def add_extra(self, session: Session, path: str) -> int:
+        """Keeps one picture dropped from the desktop; returns its id."""
+        pixels = read_image(path, KEPT)
+        folder = self._extras(session)
+        folder.mkdir(parents=True, exist_ok=True)
+        number = session.extras
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{number}.png")
+        session.extras += 1
+        self.save(session)
+        return len(self.pictures(session).store) + number
+
+    def extras(self, session: Session) -> list[dict]:
+        """The `extras` of the board."""
+        first = len(self.pictures(session).store)
+        return [
+            {"id": first + i, "url": thumbs.one(self._extra(session, i, thumbs.TILE), self.home / "thumbs"), "name": f"+{i + 1}"}
+            for i in range(session.extras)
+        ]
+
+    def _extra(self, session: Session, number: int, size: int) -> np.ndarray:
+        return read_image(self._extras(session) / f"{number}.png", size)
+
+    def _extras(self, session: Session) -> Path:
+        return self.home / "projects" / f"{session.name}-extras"
+
+    def _drop_extras(self, session: Session) -> None:
+        shutil.rmtree(self._extras(session), ignore_errors=True)
+        session.extras = 0
+
+    # Encoders and vectors
+
+    def encoders(self) -> list[tuple[str, str]]:
+        """(name on the page, where) of everything that can be chosen: starters first, then runs, newest first."""
+        runs = [] if self.public else [run for run in jobs.list_runs(self.home / "runs") if run.encoder.exists()]
+        return [(name, name) for name in starters()] + [(run.folder.name, str(run.folder)) for run in runs]
+
+    def encoder(self, session: Session) -> str:
+        """Where the session's encoder is: the chosen one, else the first starter, else the untrained network."""
+        return session.encoder or next(iter(starters()), "untrained")
+
+    def encoder_name(self, session: Session) -> str:
+        return Path(self.encoder(session)).name
+
+    def _encoder_exists(self, where: str) -> bool:
+        path = Path(where)
+        return (path / "encoder.safetensors").exists() or path.is_file() or (PRETRAINED / f"{where}.safetensors").exists()
+
+    def image_size(self, session: Session) -> int:
+        from byolmeta.features import image_size_of  # torch loads behind the page
+
+        return image_size_of(self.encoder(session))
+
+    def bank(self, session: Session, where: str | None = None):
+        """Vectors (N + extras, D) of a session's pictures by its encoder, or by another one or a baseline."""
+        from byolmeta import features
+        from byolmeta.encoder import load_encoder
+
+        where = where or self.encoder(session)
+        pictures = self.pictures(session)
+        with self.lock:
+            bank = features.encoder_bank(where, pictures.store, self.home / "banks")
+            if not session.extras:
+                return bank.vectors
+            key = (bank.fingerprint, session.name, session.extras)
+            if key not in self.vectors:
+                pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
+                if where == features.PIXELS:
+                    more = features.raw_pixels(pixels)
+                elif where == features.UNTRAINED:
+                    more = features.embed(features.untrained_for(where, pictures.store), pixels)
+                else:
+                    more = features.embed(load_encoder(where), pixels)
+                self.vectors = {key: np.concatenate([bank.vectors, more])} | dict(list(self.vectors.items())[:8])
+            return self.vectors[key]
+
+    # The map
+
+    def points(self, session: Session, places: np.ndarray, stage: str, near: np.ndarray | None, ids: np.ndarray | None = None) -> dict:
+        """The `points` descriptor; its files go to thumbs/maps under a name that is used again."""
+        number = next(self.numbers)
+        folder, name = self.home / "thumbs", f"{session.name}-{number % 8}"
+        return {
+            "url": thumbs.binary(places.astype(np.float32), folder, f"{name}-xy"),
+            "seq": number,
+            "n": len(places),
+            "key": self.pictures(session).sheets["key"],
+            "stage": stage,
+            "ids": None if ids is None else thumbs.binary(ids.astype(np.uint32), folder, f"{name}-ids"),
+            "neighbours": None if near is None else thumbs.binary(near.astype(np.uint32), folder, f"{name}-near"),
+            "k": 0 if near is None else near.shape[1],
+        }
+
+
+def _stamp(source: Path) -> int:
+    """Changes when a zip or a flat folder changes; a deeper change is seen when the folder is opened again."""
+    try:
+        return os.stat(source).st_mtime_ns
+    except OSError:
+        raise InputError(f"There are no pictures at '{source}'. Check the path.") from None
