@@ -395,12 +395,14 @@ def build(
 
 def finish(file: Path, rows: list[int], record: dict, folder: Path) -> None:
     """Leaves out the rows that failed, adds the index, and puts the folder in its place."""
-    pixels = np.load(file, mmap_mode="r")
-    if len(rows) < len(pixels):
+    pixels = np.load(file, mmap_mode="r")  # deleted before any rename: Windows moves no file that is mapped
+    if len(rows) == len(pixels):
+        del pixels
+    else:
         dense = np.lib.format.open_memmap(file.with_name("dense.npy"), "w+", np.uint8, (len(rows), *pixels.shape[1:]))
         for start in range(0, len(rows), 1024):
             dense[start : start + 1024] = pixels[rows[start : start + 1024]]
-        del dense, pixels  # Windows does not replace a file that is mapped
+        del dense, pixels
         os.replace(file.with_name("dense.npy"), file)
     file.with_name("index.json").write_text(json.dumps(record), encoding="ascii")  # surrogates survive as \\udcXX
     try:

@@ -113,7 +113,8 @@ def test_every_format_is_read(form, mode):
     if form == "WEBP" and not features.check("webp"):
         pytest.skip("this Pillow has no WebP")
     image = Image.new("LAB", (40, 40), (120, 128, 128)) if mode == "LAB" else photo(1, (40, 40)).convert(mode)
-    pixels = read_image(encoded(image, form), 20)
+    options = {"quality": 95, "subsampling": 0} if form == "JPEG" else {}
+    pixels = read_image(encoded(image, form, **options), 20)
     assert pixels.shape == (3, 20, 20) and pixels.dtype == np.uint8
     if mode not in ("1", "P", "LAB"):
         expected = image.convert("RGB").resize((20, 20), Image.Resampling.BICUBIC)
@@ -500,7 +501,7 @@ def test_a_hang_a_crash_and_a_glutton_cost_one_picture_each(tmp_path, monkeypatc
     begun = time.monotonic()
     store = open_store(tmp_path / "in", tmp_path / "stores", 16, limits=Limits(seconds=1.5), workers=1)
     assert time.monotonic() - begun < 20
-    assert len(store) == (20 if sys.platform == "linux" else len(store))
+    assert len(store) == 20  # the greedy one is no picture either way
     listed = reasons(store)
     assert "longer than 1.5 seconds" in listed["5 hang.png"] and "crashed" in listed["5 crash.png"]
     if sys.platform == "linux":

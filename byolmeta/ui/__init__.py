@@ -3,7 +3,6 @@
 import os
 import secrets
 import threading
-import time
 from pathlib import Path
 
 import gradio as gr
@@ -79,19 +78,22 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             header = gr.HTML(elem_id="header", scale=3)
             encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", scale=1, min_width=200, interactive=True)
         with gr.Tabs(elem_id="steps") as tabs:
-            with gr.Tab(words["step_pictures"], id="pictures"):
+            with gr.Tab(words["step_pictures"], id="pictures", render_children=True):  # else props sent before the first visit are lost
                 pick = pictures.layout(work, words)
-            with gr.Tab(words["step_learn"], id="learn"):
+            with gr.Tab(words["step_learn"], id="learn", render_children=True):
                 study = learn.layout(work, words)
-            with gr.Tab(words["step_map"], id="map"):
+            with gr.Tab(words["step_map"], id="map", render_children=True):
                 scatter = Scatter(elem_id="map")
-            with gr.Tab(words["step_teach"], id="teach"):
+            with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
         everything = [header, encoder, pick.report, pick.preview, study.views, scatter, task.board]
 
         def show(who: str):
             """Yields what changes on the page while the pictures of a visitor are read, embedded and mapped."""
             yield from map_step.arrive(work, words, work.session(who))
+
+        def again(who: str):
+            yield from teach.begin(work, words, work.session(who))
 
         def with_errors(function):
             def guarded(*values):
@@ -109,7 +111,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def refresh(event):
             """After a change of pictures or encoder: everything that shows them, then the answers."""
             shown = event.then(show, who, everything, **options)
-            return shown.then(lambda who: teach.begin(work, words, work.session(who)), who, task.outputs, **options)
+            return shown.then(again, who, task.outputs, **options)
 
         refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
         pick.try_these.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
@@ -129,26 +131,20 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def assigned(event: gr.EventData, who: str):
             return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
 
-        def again(who: str):
-            return teach.begin(work, words, work.session(who))
-
         task.board.change(adapt, who, task.outputs, concurrency_limit=8, **options)
         task.board.dropfiles(with_errors(dropped), who, [task.board], **options).then(again, who, task.outputs, **options)
         scatter.assign(with_errors(assigned), who, [task.board, scatter], **options).then(again, who, task.outputs, **options)
         task.method.change(lambda value, who: teach.choose_method(work, work.session(who), value), [task.method, who], None, **options
                            ).then(again, who, task.outputs, **options)  # fmt: skip
 
-        started = study.button.click(with_errors(lambda who, *form: learn.begin(work, words, work.session(who), *form)),
+        study.button.click(with_errors(lambda who, *form: learn.begin(work, words, work.session(who), *form)),
                                      [who, *study.form], study.live, **options)  # fmt: skip
-        del started
         for button, what in ((study.pause, "pause"), (study.resume, "resume"), (study.stop, "stop")):
             button.click(with_errors(lambda who, w=what: learn.ask(work, words, work.session(who), w)), who, study.live, **options)
-        tick = study.timer.tick(lambda who: learn.poll(work, words, work.session(who)), who, [*study.live, scatter, study.done],
+        study.timer.tick(lambda who: learn.poll(work, words, work.session(who)), who, [*study.live, scatter, study.done],
                                 concurrency_limit=4, **options)  # fmt: skip
-        del tick
         refresh(study.done.change(lambda: None, None, None, **options))
         tabs.select(lambda who: learn.views(work, work.session(who)), who, study.views, **options)
-    demo.unload(lambda: time.sleep(0))
     return demo
 
 

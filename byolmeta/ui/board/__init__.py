@@ -133,7 +133,9 @@ class Board(gr.HTML):
             "html_template": '<div class="bm-board"></div>',
             # Styles go in by script, once: a css_template is compiled again with each update of a prop.
             "css_template": "",
-            "js_on_load": f"const CSS = {json.dumps(_CSS)};\n{_JS}",
+            # Words are in the script too: an update that arrives before the page has drawn the board replaces all
+            # props at once, and those it does not name are gone.
+            "js_on_load": f"const CSS = {json.dumps(_CSS)};\nconst DEFAULT_WORDS = {json.dumps(words or WORDS)};\n{_JS}",
             "apply_default_css": False,
         }
         super().__init__(
@@ -179,7 +181,9 @@ def check_boxes(value: Any, n: int) -> dict:
     if not _whole(value.get("rev"), MAX_REV):
         raise InputError("The board sent no revision number. Reload the page.")
     if len(value["boxes"]) > MAX_BOXES:
-        raise InputError(f"There are {len(value['boxes'])} boxes, at most {MAX_BOXES} are possible. Delete some.")
+        raise InputError(
+            f"There are {len(value['boxes'])} boxes, at most {MAX_BOXES} are possible. Delete some."
+        )
     boxes = [_check_box(box, n) for box in value["boxes"]]
     if len({box["id"] for box in boxes}) < len(boxes):
         raise InputError("Two boxes have the same id. Reload the page.")

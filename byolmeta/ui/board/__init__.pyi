@@ -131,7 +131,9 @@ class Board(gr.HTML):
             "html_template": '<div class="bm-board"></div>',
             # Styles go in by script, once: a css_template is compiled again with each update of a prop.
             "css_template": "",
-            "js_on_load": f"const CSS = {json.dumps(_CSS)};\n{_JS}",
+            # Words are in the script too: an update that arrives before the page has drawn the board replaces all
+            # props at once, and those it does not name are gone.
+            "js_on_load": f"const CSS = {json.dumps(_CSS)};\nconst DEFAULT_WORDS = {json.dumps(words or WORDS)};\n{_JS}",
             "apply_default_css": False,
         }
         super().__init__(
@@ -168,12 +170,10 @@ class Board(gr.HTML):
         from gradio.components import Timer
         from gradio.components.base import Component
 
-
 def empty_boxes(names: Sequence[str]) -> dict:
     """A board's first state: one empty box for each name ("" shows as *Box 1*, *Box 2*...)."""
     boxes = [{"id": f"b{i + 1}", "name": name or f"Box {i + 1}", "items": []} for i, name in enumerate(names)]
     return {"rev": 0, "boxes": boxes}
-
 
 def check_boxes(value: Any, n: int) -> dict:
     """The state that a browser sent, checked and copied. `n`: how many pictures exist, extras included."""
@@ -182,7 +182,9 @@ def check_boxes(value: Any, n: int) -> dict:
     if not _whole(value.get("rev"), MAX_REV):
         raise InputError("The board sent no revision number. Reload the page.")
     if len(value["boxes"]) > MAX_BOXES:
-        raise InputError(f"There are {len(value['boxes'])} boxes, at most {MAX_BOXES} are possible. Delete some.")
+        raise InputError(
+            f"There are {len(value['boxes'])} boxes, at most {MAX_BOXES} are possible. Delete some."
+        )
     boxes = [_check_box(box, n) for box in value["boxes"]]
     if len({box["id"] for box in boxes}) < len(boxes):
         raise InputError("Two boxes have the same id. Reload the page.")
@@ -190,7 +192,6 @@ def check_boxes(value: Any, n: int) -> dict:
     if len(set(items)) < len(items):
         raise InputError("A picture lies in two boxes. Take it out of one of them.")
     return {"rev": value["rev"], "boxes": boxes}
-
 
 def encode_answers(
     label: Sequence[int],
@@ -209,7 +210,6 @@ def encode_answers(
     }
     return answers | ({"box_notes": list(box_notes)} if box_notes else {})
 
-
 def _check_box(box: Any, n: int) -> dict:
     if not isinstance(box, dict):
         raise InputError("The board sent something that is not a box. Reload the page.")
@@ -223,7 +223,6 @@ def _check_box(box: Any, n: int) -> dict:
     if not isinstance(items, (list, tuple)) or len(items) > n or not all(_whole(i, n - 1) for i in items):
         raise InputError(f"A box holds a picture that is not among these {n}. Reload the page.")
     return {"id": box_id, "name": name.strip(), "items": list(items)}
-
 
 def _whole(value: Any, largest: int) -> bool:
     return type(value) is int and 0 <= value <= largest

@@ -67,9 +67,7 @@ function say(key, values = {}) {
   return (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-function number(value) {
-  return value.toLocaleString();
-}
+const number = new Intl.NumberFormat().format; // 5,000
 
 function counted(one, many, count) {
   return say(count === 1 ? one : many, { count: number(count) });
@@ -338,9 +336,21 @@ function paint(node, id) {
   node.style.setProperty("--row", Math.floor(place / pictures.columns));
 }
 
+// Writes an attribute or a text only where it differs: a page of cards is marked again after each answer.
+function put(node, name, value) {
+  const text = String(value);
+  if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+}
+
+function write(node, text) {
+  if (node.textContent !== String(text)) node.textContent = text;
+}
+
 const idOf = (node) => Number(node.dataset.id);
 
 function hue(node, index) {
+  if (node.hue === colour(index)) return;
+  node.hue = colour(index);
   node.style.setProperty("--hue", colour(index));
   node.style.setProperty("--on-hue", colour(index) === LIGHT_ON ? "#fff" : "#111");
 }
@@ -349,25 +359,29 @@ function hue(node, index) {
 function mark(node, id, index) {
   const guess = guessOf(id);
   const sure = guess ? guess.sure : 0;
-  node.dataset.sure = sure;
+  put(node, "data-sure", sure);
   if (sure) hue(node, guess.box);
-  node.firstChild.textContent = sure === 1 ? "?" : sure ? guess.box + 1 : "";
-  let label = nameOf(id);
-  node.title = label;
-  if (guess) {
-    const key = ["guess_none", "guess_unsure", "guess_fair", "guess_sure"][sure];
-    label += `, ${say(key, { name: boxes[guess.box]?.name })}`;
-    node.title += `\n${say(key, { name: boxes[guess.box]?.name })}`;
-  }
-  node.setAttribute("aria-label", label);
-  node.setAttribute("aria-selected", selected.has(id));
-  node.setAttribute("aria-colindex", (index % columns) + 1);
-  node.tabIndex = index === current ? 0 : -1;
+  write(node.firstChild, sure === 1 ? "?" : sure ? guess.box + 1 : "");
+  const name = nameOf(id);
+  const key = guess && ["guess_none", "guess_unsure", "guess_fair", "guess_sure"][sure];
+  const spoken = key ? say(key, { name: boxes[guess.box]?.name }) : "";
+  put(node, "title", spoken ? `${name}\n${spoken}` : name);
+  put(node, "aria-label", spoken ? `${name}, ${spoken}` : name);
+  put(node, "aria-selected", selected.has(id));
+  put(node, "aria-colindex", (index % columns) + 1);
+  put(node, "tabindex", index === current ? 0 : -1);
 }
 
 // ---------------------------------------------------------------- drawing: the tray, a list of visible rows
 
 const rows = new Map(); // row number -> node
+let top = 0; // of what is visible, in px: remembered, because asking the page for it costs a layout
+let tall = 0;
+
+function scrollTray(to) {
+  scroll.scrollTop = to;
+  top = scroll.scrollTop;
+}
 
 // One pass over all pictures: what the tray holds, in order, and the figures on the filters.
 function computeView() {
@@ -404,7 +418,7 @@ function measure() {
   const width = scroll.clientWidth - 2 * GAP;
   if (width <= 0) return false; // in a tab that is not open
   const focused = focusInTray();
-  const first = rowHeight() ? Math.floor(scroll.scrollTop / rowHeight()) * columns : 0;
+  const first = Math.floor(top / rowHeight()) * columns;
   const wished = Number(size.value);
   columns = Math.max(2, Math.floor((width + GAP) / (wished + GAP)));
   cell = Math.floor((width - GAP * (columns - 1)) / columns);
@@ -412,7 +426,8 @@ function measure() {
   rows.forEach((row) => row.remove());
   rows.clear();
   space.style.height = `${Math.ceil(view.length / columns) * rowHeight() + GAP}px`;
-  scroll.scrollTop = Math.floor(first / columns) * rowHeight();
+  scrollTray(Math.floor(first / columns) * rowHeight());
+  tall = scroll.clientHeight;
   if (focused && view.length) focusCard(current, false);
   return true;
 }
@@ -424,7 +439,9 @@ const rowHeight = () => cell + GAP;
 function drawTray() {
   const focused = focusInTray();
   const last = Math.ceil(view.length / columns) - 1;
-  space.style.height = `${(last + 1) * rowHeight() + GAP}px`;
+  const height = (last + 1) * rowHeight() + GAP;
+  space.style.height = `${height}px`;
+  top = Math.max(0, Math.min(top, height - tall));
   scroll.setAttribute("aria-rowcount", last + 1);
   scroll.setAttribute("aria-colcount", columns);
   drawRows();
@@ -437,8 +454,8 @@ function drawTray() {
 function drawRows() {
   const height = rowHeight();
   const last = Math.ceil(view.length / columns) - 1;
-  const from = Math.max(0, Math.floor(scroll.scrollTop / height) - 2);
-  const to = Math.min(last, Math.ceil((scroll.scrollTop + scroll.clientHeight) / height) + 1);
+  const from = Math.max(0, Math.floor(top / height) - 2);
+  const to = Math.min(last, Math.ceil((top + tall) / height) + 1);
   // The row of the card that Tab reaches stays, and so does the row that a finger still holds.
   const stay = new Set([Math.floor(current / columns)]);
   if (drag?.row !== undefined) stay.add(drag.row);
@@ -480,10 +497,10 @@ function cardAt(index) {
 function focusCard(index, reveal = true) {
   current = Math.max(0, Math.min(index, view.length - 1));
   if (reveal) {
-    const top = Math.floor(current / columns) * rowHeight();
-    const least = top + rowHeight() + GAP - scroll.clientHeight;
-    if (scroll.scrollTop > top) scroll.scrollTop = top;
-    if (scroll.scrollTop < least) scroll.scrollTop = least;
+    const start = Math.floor(current / columns) * rowHeight();
+    const least = start + rowHeight() + GAP - tall;
+    if (top > start) scrollTray(start);
+    if (top < least) scrollTray(least);
   }
   drawRows();
   cardAt(current)?.focus({ preventScroll: true });
@@ -592,16 +609,16 @@ function drawThumbs(box, parts) {
       parts.thumbs.set(id, thumb);
     }
     if (parts.items.children[place] !== thumb) parts.items.insertBefore(thumb, parts.items.children[place] ?? null);
-    thumb.title = nameOf(id);
-    thumb.setAttribute("aria-label", nameOf(id));
-    thumb.setAttribute("aria-selected", selected.has(id));
-    thumb.setAttribute("aria-posinset", first + place + 1);
-    thumb.setAttribute("aria-setsize", box.items.length);
+    put(thumb, "title", nameOf(id));
+    put(thumb, "aria-label", nameOf(id));
+    put(thumb, "aria-selected", selected.has(id));
+    put(thumb, "aria-posinset", first + place + 1);
+    put(thumb, "aria-setsize", box.items.length);
     if (landed.has(id)) {
       land(thumb, id);
       arrived = true;
     }
-    if (thumb !== document.activeElement) thumb.tabIndex = place === 0 ? 0 : -1;
+    if (thumb !== document.activeElement) put(thumb, "tabindex", place === 0 ? 0 : -1);
   });
   if (first > 0) {
     parts.more = button("bm-more", say("box_more", { count: number(first) }));
@@ -637,13 +654,12 @@ function drawChips() {
     chip.setAttribute("aria-pressed", filter === id);
     badge.hidden = index === null && id !== "unsure";
     badge.className = id === "unsure" ? "bm-badge bm-open" : "bm-badge";
-    badge.textContent = index === null ? "?" : index + 1;
-    if (index === null) badge.removeAttribute("style");
-    else hue(badge, index);
-    label.textContent = text;
+    write(badge, index === null ? "?" : index + 1);
+    if (index !== null) hue(badge, index);
+    write(label, text);
     const ready = guesses || id === "all"; // before that they show what will come
-    figure.textContent = ready ? number(count) : "";
-    chip.setAttribute("aria-disabled", !ready);
+    write(figure, ready ? number(count) : "");
+    put(chip, "aria-disabled", !ready);
     chip.title = index === null ? text : say("filter_box", { name: text });
   });
   while (chips.children.length > list.length) chips.lastChild.remove();
@@ -678,7 +694,7 @@ function drawSelection() {
   root.classList.toggle("bm-picking", selected.size > 0);
   if (selected.size) pickedCount.textContent = say("selected", { count: number(selected.size) });
   for (const node of root.querySelectorAll(".bm-card, .bm-thumb")) {
-    node.setAttribute("aria-selected", selected.has(idOf(node)));
+    put(node, "aria-selected", selected.has(idOf(node)));
   }
 }
 
@@ -1048,7 +1064,7 @@ root.addEventListener("keydown", (event) => {
 }, { signal });
 
 function walkTray(event, id) {
-  const page = Math.max(1, Math.floor(scroll.clientHeight / rowHeight()) - 1);
+  const page = Math.max(1, Math.floor(tall / rowHeight()) - 1);
   const next = walk(event, current, view.length, columns, page);
   if (next === null) return false;
   if (event.shiftKey && anchor === null) anchor = id;
@@ -1068,7 +1084,7 @@ function walkBox(event, node) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!root.isConnected || root.offsetParent === null) return;
+  if (!root.isConnected) return;
   if (event.key === "Escape") {
     if (drag) return cancelDrag();
     if (!menu && root.contains(event.target)) clearSelection();
@@ -1077,6 +1093,7 @@ document.addEventListener("keydown", (event) => {
   const here = root.contains(event.target) || event.target === document.body;
   const typing = event.target.matches?.("input:not([type=range]), textarea, [contenteditable]");
   if (!here || typing || !(event.ctrlKey || event.metaKey) || event.altKey || drag) return;
+  if (root.offsetParent === null) return; // in a tab that is not open
   const key = event.key.toLowerCase();
   if (key === "z" && !event.shiftKey) undo();
   else if (key === "y" || key === "z") redo();
@@ -1253,20 +1270,24 @@ function restart() {
   selected.clear();
   current = 0;
   view = [];
-  scroll.scrollTop = 0;
+  scrollTray(0);
   drawAll();
 }
 
 let scrolling = 0;
 scroll.addEventListener("scroll", () => {
   cancelAnimationFrame(scrolling);
-  scrolling = requestAnimationFrame(drawRows);
+  scrolling = requestAnimationFrame(() => {
+    top = scroll.scrollTop;
+    drawRows();
+  });
 }, { signal, passive: true });
 
 let lastWidth = 0;
 const watcher = new ResizeObserver(() => {
   if (!root.isConnected) return watcher.disconnect();
   root.classList.toggle("bm-wide", root.clientWidth >= WIDE);
+  tall = scroll.clientHeight;
   if (scroll.clientWidth === lastWidth) return drawRows();
   lastWidth = scroll.clientWidth;
   if (measure()) drawTray();
@@ -1306,14 +1327,13 @@ function takePictures() {
     names = lowerNames = namesOf = null;
     guesses = null;
     selected.clear();
-    rows.forEach((row) => row.remove());
-    rows.clear();
-    boxNodes.forEach((parts) => {
-      parts.thumbs.forEach((thumb) => thumb.remove());
-      parts.thumbs.clear();
-    });
+    forgetDrawn();
+    if (mounted) {
+      otherPictures = true; // the boxes of the old ones mean nothing now: takeBoxes or apply sees to that
+      boxes = boxes.map((box) => ({ ...box, items: [] }));
+    }
     if (memory.key !== undefined && memory.key !== next?.key) Object.assign(memory, { past: [], future: [], boxes: null });
-    scroll.scrollTop = 0;
+    scrollTray(0);
     current = 0;
     query = search.value = "";
   }
@@ -1322,11 +1342,22 @@ function takePictures() {
   setTimeout(() => signal.aborted || fetchNames(), 400); // after the first pictures
 }
 
+function forgetDrawn() {
+  rows.forEach((row) => row.remove());
+  rows.clear();
+  boxNodes.forEach((parts) => {
+    parts.thumbs.forEach((thumb) => thumb.remove());
+    parts.thumbs.clear();
+  });
+}
+
 function takeExtras() {
+  if (mounted) forgetDrawn(); // a box may already show the number of a picture that comes only now
   extras = new Map((given("extras") ?? []).map((extra) => [extra.id, extra]));
 }
 
 let mounted = false;
+let otherPictures = false;
 
 function takeBoxes() {
   const next = given("boxes") ?? { rev: 0, boxes: [] };
@@ -1340,7 +1371,7 @@ function takeBoxes() {
     rev = next.rev;
     return;
   }
-  if (next.rev <= rev && !next.force) return; // an echo
+  if (next.rev <= rev && !next.force && !otherPictures) return; // an echo
   if (memory.key === pictures?.key) {
     memory.past.push(boxes);
     if (memory.past.length > MAX_STEPS) memory.past.shift();
@@ -1348,6 +1379,7 @@ function takeBoxes() {
     landed = new Set(tidy.flatMap((box) => box.items).filter((id) => !(where[id] >= 0)).slice(0, 60));
   }
   boxes = tidy;
+  otherPictures = false;
   if (next.rev > rev) {
     rev = next.rev;
     return;
@@ -1371,7 +1403,7 @@ function takeAnswers() {
 }
 
 function takeWords() {
-  const tables = given("words") ?? {};
+  const tables = given("words") ?? DEFAULT_WORDS;
   words = tables;
   if (typeof tables.en === "object") {
     const wish = navigator.languages.find((tag) => tables[tag] || Object.keys(tables).some((key) => alike(key, tag)));
@@ -1389,6 +1421,11 @@ const waiting = new Set();
 function apply() {
   for (const name of Object.keys(TAKE)) if (waiting.has(name)) TAKE[name]();
   waiting.clear();
+  if (otherPictures) { // and no boxes came with them
+    otherPictures = false;
+    rev += 1;
+    emit();
+  }
   indexBoxes();
   remember();
   drawAll();

@@ -3,7 +3,7 @@
 //   resize(width, height, ratio)      CSS pixels and device pixels per CSS pixel
 //   layout(order, codes, from, to)    order: point numbers, first drawn first; positions: x, y in -1..1
 //   recolour(codes), select(flags, any), palette(bytes)     bytes: 256 x rgba, alpha = emphasis
-//   draw(frame)                       {camera, mix, dot, pictures: [{point, id, x, y, size, alpha}], dimmed}
+//   draw(frame)                       {camera, mix, dot, pictures: [{point, id, x, y, size, alpha, pale}], dimmed}
 //   forget()                          other pictures: drop what was cached of the old ones
 //   dispose()
 
@@ -95,7 +95,7 @@ void main() {
 }`;
 
 const DOT_FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 v_colour; in float v_size; flat in int v_shape; flat in float v_ring;
 uniform vec3 u_ground, u_ink; uniform float u_ratio;
 out vec4 colour;
@@ -125,19 +125,20 @@ void main() {
 }`;
 
 const TILE_FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec2 v_at; in vec4 v_colour; flat in float v_size; flat in vec2 v_slot; flat in float v_flag;
 uniform sampler2D u_atlas; uniform float u_slot, u_inset, u_ratio; uniform vec3 u_ground, u_ink;
 out vec4 colour;
 void main() {
-  float border = (v_size > 30. * u_ratio ? 2. : 1.5) * u_ratio + v_flag * u_ratio, radius = 4.5 * u_ratio;
+  float border = (v_size > 30. * u_ratio ? 2. : 1.5) * u_ratio + (v_flag == 1. ? u_ratio : 0.), radius = 4.5 * u_ratio;
   vec2 q = abs(v_at - .5 * v_size) - (.5 * v_size - radius);
   float d = length(max(q, 0.)) + min(max(q.x, q.y), 0.) - radius;
   vec2 uv = clamp((v_at - border) / (v_size - 2. * border), 0., 1.);
   vec3 picture = texture(u_atlas, v_slot + u_inset + uv * (u_slot - 2. * u_inset)).rgb;
-  vec3 frame = v_flag > .5 && d > -1.2 * u_ratio ? u_ink : v_colour.rgb;
+  vec3 frame = v_flag == 1. && d > -1.2 * u_ratio ? u_ink : v_colour.rgb;
   float cover = clamp(.5 - d, 0., 1.), edge = clamp(d + border + .5, 0., 1.);
-  colour = vec4(mix(picture, frame, edge), 1.) * cover * v_colour.a;
+  vec3 all = mix(mix(picture, frame, edge), u_ground, v_flag == 2. ? .74 : 0.);
+  colour = vec4(all, 1.) * cover * v_colour.a;
 }`;
 
 class GlPainter {
@@ -258,6 +259,7 @@ class GlPainter {
 
   recolour(codes) { this.codes = codes; this.fill("codes", codes); }
 
+  // any: pale the others
   select(flags, any) { this.flags = flags; this.any = any; this.fill("flags", flags); }
 
   palette(bytes) {
@@ -361,7 +363,7 @@ class GlPainter {
     if (this.tileBytes.length < shown.length * 8) this.tileBytes = new Float32Array(shown.length * 16);
     const data = this.tileBytes;
     let at = 0;
-    for (const { point, id, x, y, size, alpha } of shown) {
+    for (const { point, id, x, y, size, alpha, pale } of shown) {
       const slot = this.slots.get(id);
       data[at++] = x;
       data[at++] = y;
@@ -370,7 +372,7 @@ class GlPainter {
       data[at++] = (slot % this.across) * this.tile / this.side;
       data[at++] = Math.floor(slot / this.across) * this.tile / this.side;
       data[at++] = this.codes[point];
-      data[at++] = this.any && this.flags[point] ? 1 : 0;
+      data[at++] = pale ? 2 : this.flags[point] ? 1 : 0; // 1: chosen, 2: paled towards the ground
     }
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.tiles);
     gl.bufferData(gl.ARRAY_BUFFER, data.subarray(0, at), gl.DYNAMIC_DRAW);
@@ -437,7 +439,7 @@ class FlatPainter {
 
   colour(code) { const at = 4 * code; return `rgb(${this.bytes.subarray(at, at + 3).join(" ")})`; }
 
-  draw({ camera, mix, dot, pictures, dimmed, ink }) {
+  draw({ camera, mix, dot, pictures, dimmed, ground, ink }) {
     const { pen, width, height, bytes } = this;
     pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
@@ -461,7 +463,7 @@ class FlatPainter {
       }
     }
     for (const picture of pictures) {
-      if (this.has(picture.id)) this.picture(picture, screenX(picture.x), screenY(picture.y), ink);
+      if (this.has(picture.id)) this.picture(picture, screenX(picture.x), screenY(picture.y), ground, ink);
     }
     pen.globalAlpha = 1;
   }
@@ -484,9 +486,10 @@ class FlatPainter {
     pen.fill();
   }
 
-  picture({ point, id, size, alpha }, x, y, ink) {
+  picture({ point, id, size, alpha, pale }, x, y, ground, ink) {
     const { pen, sheets } = this;
-    const chosen = this.any && this.flags[point];
+    const chosen = this.flags[point];
+    const rgb = (colour) => `rgb(${colour.map((part) => Math.round(255 * part)).join(" ")})`;
     const border = (size > 30 ? 2 : 1.5) + (chosen ? 1 : 0);
     const tile = sheets.pictures.tile;
     const [left, top] = sheets.corner(id);
@@ -498,9 +501,14 @@ class FlatPainter {
     pen.fill();
     pen.drawImage(sheets.images.get(sheets.sheetOf(id)), left, top, tile, tile, x - side / 2, y - side / 2, side,
       side);
+    if (pale) {
+      pen.globalAlpha = 0.74 * alpha;
+      pen.fillStyle = rgb(ground);
+      pen.fill();
+    }
     if (!chosen) return;
     pen.lineWidth = 1.2;
-    pen.strokeStyle = `rgb(${ink.map((part) => Math.round(255 * part)).join(" ")})`;
+    pen.strokeStyle = rgb(ink);
     pen.stroke();
   }
 

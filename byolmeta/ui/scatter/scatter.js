@@ -18,6 +18,8 @@ const overlay = find(".overlay");
 const card = find(".card");
 const pen = overlay.getContext("2d");
 
+element.parentElement.style.padding = 0; // in line with the blocks above and below
+
 // Gradio may run this again on the same component: let go of what the last run put on the window.
 const place = element.parentElement?.closest("[id]")?.id || "map";
 const runs = (window.__byolmetaScatter ??= {});
@@ -212,9 +214,9 @@ function frame(now) {
 function addPicture(list, point, mix) {
   const alpha = Math.abs(shown.get(point) ?? 0);
   if (!alpha) return;
-  const dim = (chosen && !flags[point]) || (hinted >= 0 && codes[point] !== hinted) ? 0.28 : 1;
+  const pale = (chosen > 1 && !flags[point]) || (hinted >= 0 && codes[point] !== hinted);
   list.push({ point, id: idOf(point), x: whereX(point, mix), y: whereY(point, mix),
-    size: size * (0.7 + 0.3 * alpha), alpha: alpha * dim });
+    size: size * (0.7 + 0.3 * alpha), alpha, pale });
 }
 
 const dotSize = () => clamp(130 / Math.sqrt(viewed + 1) + 2.2, 3, 9);
@@ -436,6 +438,7 @@ function startPainter(flat = new URLSearchParams(location.search).has("nogl")) {
   try {
     painter = flat ? new FlatPainter(canvas) : new GlPainter(canvas, onLost, onRestored);
   } catch (problem) {
+    console.info(`The map draws without WebGL: ${problem.message}`);
     const fresh = canvas.cloneNode();
     canvas.replaceWith(fresh);
     painter = new FlatPainter(fresh);
@@ -449,7 +452,7 @@ function fillPainter() {
   if (!painter) return;
   painter.forget();
   if (map) painter.layout(map.order, codes, map.from, map.to);
-  painter.select(flags, chosen > 0);
+  painter.select(flags, chosen > 1);
   recolour();
 }
 
@@ -612,7 +615,7 @@ function arrange(wanted, places, ids) {
     half: half.map((side) => Math.max(side / reach, 0.2)), started: old && !calm.matches ? performance.now() : 0 };
   if (same) { map.near = old.near; map.k = old.k; }
   if (painter) painter.layout(order, codes.length === n ? codes : new Uint8Array(n).fill(GREY), from, to);
-  painter?.select(flags, chosen > 0);
+  painter?.select(flags, chosen > 1);
   if (!same || codes.length !== n) group();
   if (atHome) goHome(!old);
   seen = false;
@@ -709,7 +712,7 @@ function select(list, how = "new") {
   if (how === "new") flags.fill(0);
   for (const point of list) flags[point] = how === "remove" ? 0 : 1;
   chosen = flags.reduce((sum, flag) => sum + flag, 0);
-  painter?.select(flags, chosen > 0);
+  painter?.select(flags, chosen > 1);
   drawBar();
   say(chosen ? amount("selected", chosen) : "");
   trigger("select", chosenIds());
@@ -1024,6 +1027,7 @@ on(overlay, "pointerdown", (event) => {
   pointers.set(event.pointerId, spot);
   overlay.setPointerCapture(event.pointerId);
   overlay.focus({ preventScroll: true });
+  overlay.classList.remove("by-keys");
   clearTimeout(pressTimer);
   if (pointers.size === 2) { startPinch(); return; }
   if (pointers.size > 2) return;
@@ -1154,7 +1158,9 @@ on(overlay, "dblclick", (event) => {
 
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+on(overlay, "focus", () => overlay.classList.toggle("by-keys", overlay.matches(":focus-visible")));
 on(overlay, "keydown", (event) => {
+  overlay.classList.add("by-keys");
   if (!map || compact() || event.ctrlKey || event.metaKey) return;
   const key = event.key;
   if (key === "+" || key === "=") zoomAt(width / 2, height / 2, 1.5);
@@ -1233,7 +1239,7 @@ function describe(point) {
 on(find(".tools"), "click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  if (button.dataset.tool) useTool(button.dataset.tool);
+  if (button.dataset.tool) useTool(tool === button.dataset.tool ? "pan" : button.dataset.tool);
   else if (button.dataset.zoom === "reset") goHome();
   else zoomAt(width / 2, height / 2, button.dataset.zoom === "in" ? 1.6 : 1 / 1.6);
 });
