@@ -48,7 +48,8 @@ def test_a_good_state_comes_back_as_a_copy():
     "sent",
     [
         None, [], "boxes", {}, {"rev": 1}, {"rev": 1, "boxes": "b"}, {"rev": 1, "boxes": [1]},
-        state([0], rev=-1), state([0], rev=True), state([0], rev=1.0), state([0], rev="1"), state([0], rev=2**60),
+        state([0], rev=-1), state([0], rev=True), state([0], rev=1.0), state([0], rev="1"),
+        state([0], rev=2**60),
         state([10]), state([-1]), state([True]), state([1.0]), state(["1"]), state([None]), state([1, 1]),
         state([1], [1]), state(*[[]] * 21), state(range(11)),
         {"rev": 1, "boxes": [{"id": "b", "name": "x", "items": {}}]},
@@ -479,7 +480,8 @@ def test_python_loads_another_state_and_undo_brings_it_back(app, page):
 DROP = """([box, files]) => {
   const data = new DataTransfer();
   for (const [name, type, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, { type }));
-  const target = box === null ? document.querySelector("#board .bm-frame") : document.querySelectorAll("#board .bm-box")[box];
+  const boxes = document.querySelectorAll("#board .bm-box");
+  const target = boxes[box] ?? document.querySelector("#board .bm-frame");
   const area = target.getBoundingClientRect();
   for (const type of ["dragenter", "dragover", "drop"]) {
     target.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data,

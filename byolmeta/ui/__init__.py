@@ -61,8 +61,8 @@ def warm(work: Workspace) -> None:
     from byolmeta.image_map import MapWorker
 
     try:
-        sample = Session("warm")
-        work.bank(sample)
+        for where in (None, "pixels", "untrained"):
+            work.bank(Session("warm"), where)
     except InputError:
         pass  # the page says so when it is asked
     work.layouts = work.layouts or MapWorker()
@@ -131,6 +131,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def assigned(event: gr.EventData, who: str):
             return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
 
+        for part, whole in ((task.board, map_step.whole_board), (scatter, map_step.whole_map), (pick.preview, map_step.whole_map)):
+            part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
         task.board.change(adapt, who, task.outputs, concurrency_limit=8, **options)
         task.board.dropfiles(with_errors(dropped), who, [task.board], **options).then(again, who, task.outputs, **options)
         scatter.assign(with_errors(assigned), who, [task.board, scatter], **options).then(again, who, task.outputs, **options)

@@ -21,15 +21,29 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
         sheets = found.sheets
         choice = encoder_choice(work, words, session)
         report = pictures.report_card(found, words)
-        boxes = session.boxes | {"force": True}
-        board = gr.update(pictures=sheets, boxes=boxes, extras=work.extras(session), answers=None)
-        scatter = gr.update(pictures=sheets, points=None, boxes=box_chips(session))
-        yield [header(work, words, session), choice, report, gr.update(pictures=sheets, points=None), gr.skip(), scatter, board]
+        work.shown[session.name] = {}
+        board, scatter = whole_board(work, session), whole_map(work, session)
+        yield [header(work, words, session), choice, report, scatter, gr.skip(), scatter, board]
         for points in layouts(work, session):
             yield [gr.skip(), gr.skip(), gr.skip(), gr.update(points=points), gr.skip(), gr.update(points=points), gr.skip()]
         yield [gr.skip()] * 4 + [learn.views(work, session)] + [gr.skip()] * 2
+        for baseline in ("pixels", "untrained"):
+            work.bank(session, baseline)  # so that the first curve need not wait for them
     except InputError as problem:
         raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+
+
+def whole_board(work: Workspace, session: Session) -> dict:
+    """All that the board shows, in one update."""
+    answers = work.shown.get(session.name, {}).get("answers")
+    boxes = session.boxes | {"force": True}
+    return gr.update(pictures=work.pictures(session).sheets, boxes=boxes, extras=work.extras(session), answers=answers)
+
+
+def whole_map(work: Workspace, session: Session) -> dict:
+    """All that a map shows, in one update."""
+    points = work.shown.get(session.name, {}).get("points")
+    return gr.update(pictures=work.pictures(session).sheets, points=points, boxes=box_chips(session))
 
 
 def layouts(work: Workspace, session: Session) -> Iterator[dict]:

@@ -67,7 +67,9 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
     method, way = make(session.learner), len(boxes)
     vectors = torch.from_numpy(work.bank(session))
-    yield [gr.update(answers=answer(method, vectors, support, labels, boxes, session)), gr.skip(), gr.skip(), gr.skip()]
+    answers = answer(method, vectors, support, labels, boxes, session)
+    work.shown.setdefault(session.name, {})["answers"] = answers
+    yield [gr.update(answers=answers), gr.skip(), gr.skip(), gr.skip()]
     traces = traces_of(work, session, method, support, labels, way)
     names = line_names(work, words, session, traces)
     chance, shown = 1 / len(np.unique(labels)), {key: [] for key in traces}

@@ -67,6 +67,7 @@ class Workspace:
         self.vectors: dict[tuple, np.ndarray] = {}
         self.lock = threading.RLock()
         self.numbers = itertools.count(1)
+        self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
         self.layouts = None  # the map worker, started with the app
 
     # Sessions
@@ -216,7 +217,7 @@ class Workspace:
         """The `points` descriptor; its files go to thumbs/maps under a name that is used again."""
         number = next(self.numbers)
         folder, name = self.home / "thumbs", f"{session.name}-{number % 8}"
-        return {
+        points = {
             "url": thumbs.binary(places.astype(np.float32), folder, f"{name}-xy"),
             "seq": number,
             "n": len(places),
@@ -226,6 +227,8 @@ class Workspace:
             "neighbours": None if near is None else thumbs.binary(near.astype(np.uint32), folder, f"{name}-near"),
             "k": 0 if near is None else near.shape[1],
         }
+        self.shown.setdefault(session.name, {})["points"] = points
+        return points
 
 
 def _stamp(source: Path) -> int:

@@ -107,7 +107,7 @@ _JS = (_HERE / "board.js").read_text(encoding="utf-8")
 
 
 class Board(gr.HTML):
-    """A board of pictures. Every prop that Python may update is an argument here (see board.js for shapes)."""
+    """A board of pictures. Every prop that Python may update is an argument here; board.js says its shape."""
 
     def __init__(
         self,
@@ -133,9 +133,9 @@ class Board(gr.HTML):
             "html_template": '<div class="bm-board"></div>',
             # Styles go in by script, once: a css_template is compiled again with each update of a prop.
             "css_template": "",
-            # Words are in the script too: an update that arrives before the page has drawn the board replaces all
-            # props at once, and those it does not name are gone.
-            "js_on_load": f"const CSS = {json.dumps(_CSS)};\nconst DEFAULT_WORDS = {json.dumps(words or WORDS)};\n{_JS}",
+            # Words are in the script too: an update that arrives before the page has drawn the board replaces
+            # all props at once, and those it does not name are gone.
+            "js_on_load": _script(words or WORDS),
             "apply_default_css": False,
         }
         super().__init__(
@@ -165,7 +165,13 @@ class Board(gr.HTML):
         # look like an attribute, and an update would try to send it.
         if name == "dropfiles":
             return partial(super().__getattr__(name), trigger_mode="multiple")
+        if name == "ready":
+            return super().__getattr__(name)
         raise AttributeError(f"'Board' object has no attribute '{name}'")
+
+
+def _script(words: dict) -> str:
+    return f"const CSS = {json.dumps(_CSS)};\nconst DEFAULT_WORDS = {json.dumps(words)};\n{_JS}"
 
 
 def empty_boxes(names: Sequence[str]) -> dict:

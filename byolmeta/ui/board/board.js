@@ -263,7 +263,8 @@ function focusPlan(goes) {
   const items = thumb.parentElement;
   const neighbours = [...items.querySelectorAll(".bm-thumb")];
   const from = neighbours.indexOf(thumb);
-  const next = [...neighbours.slice(from), ...neighbours.slice(0, from).reverse()].find((node) => !goes.has(idOf(node)));
+  const order = [...neighbours.slice(from), ...neighbours.slice(0, from).reverse()];
+  const next = order.find((node) => !goes.has(idOf(node)));
   return { box: items.closest(".bm-box").dataset.box, id: next ? idOf(next) : null };
 }
 
@@ -1015,7 +1016,8 @@ root.addEventListener("focusin", (event) => {
     }
   }
   const thumb = event.target.closest?.(".bm-thumb");
-  if (thumb) for (const each of thumb.parentElement.querySelectorAll(".bm-thumb")) each.tabIndex = each === thumb ? 0 : -1;
+  if (!thumb) return;
+  for (const each of thumb.parentElement.querySelectorAll(".bm-thumb")) each.tabIndex = each === thumb ? 0 : -1;
 }, { signal });
 
 function walk(event, at, length, across, page) {
@@ -1112,7 +1114,9 @@ function openMenu(x, y, opener) {
   menu = make("div", "bm-menu", { role: "menu", "aria-label": say("move_to") });
   menu.opener = opener;
   const add = (badge, text, index, act) => {
-    const item = make("button", "bm-menu-item", { type: "button", role: "menuitem", tabindex: -1 }, badge, make("span", "", {}, text));
+    const item = button("bm-menu-item", badge, make("span", "", {}, text));
+    item.setAttribute("role", "menuitem");
+    item.tabIndex = -1;
     if (index !== null) hue(badge, index);
     item.addEventListener("click", () => {
       closeMenu(true);
@@ -1173,7 +1177,8 @@ window.addEventListener("blur", () => closeMenu(), { signal });
 // ---------------------------------------------------------------- files from the desktop
 
 const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-const isPicture = (file) => /^image\/(jpeg|png|webp|bmp|gif|tiff)$/.test(file.type) || /\.(jpe?g|png|webp|bmp|gif|tiff?)$/i.test(file.name);
+const isPicture = (file) =>
+  /^image\/(jpeg|png|webp|bmp|gif|tiff)$/.test(file.type) || /\.(jpe?g|png|webp|bmp|gif|tiff?)$/i.test(file.name);
 
 root.addEventListener("dragover", (event) => {
   if (!hasFiles(event)) return;
@@ -1328,11 +1333,14 @@ function takePictures() {
     guesses = null;
     selected.clear();
     forgetDrawn();
-    if (mounted) {
-      otherPictures = true; // the boxes of the old ones mean nothing now: takeBoxes or apply sees to that
+    freshPictures = mounted; // boxes that come with them count, whatever their rev
+    if (mounted && pictures) {
+      emptied = true; // what the boxes held were numbers of other pictures
       boxes = boxes.map((box) => ({ ...box, items: [] }));
     }
-    if (memory.key !== undefined && memory.key !== next?.key) Object.assign(memory, { past: [], future: [], boxes: null });
+    if (memory.key !== undefined && memory.key !== next?.key) {
+      Object.assign(memory, { past: [], future: [], boxes: null });
+    }
     scrollTray(0);
     current = 0;
     query = search.value = "";
@@ -1357,7 +1365,8 @@ function takeExtras() {
 }
 
 let mounted = false;
-let otherPictures = false;
+let freshPictures = false;
+let emptied = false;
 
 function takeBoxes() {
   const next = given("boxes") ?? { rev: 0, boxes: [] };
@@ -1371,7 +1380,7 @@ function takeBoxes() {
     rev = next.rev;
     return;
   }
-  if (next.rev <= rev && !next.force && !otherPictures) return; // an echo
+  if (next.rev <= rev && !next.force && !freshPictures) return; // an echo
   if (memory.key === pictures?.key) {
     memory.past.push(boxes);
     if (memory.past.length > MAX_STEPS) memory.past.shift();
@@ -1379,8 +1388,8 @@ function takeBoxes() {
     landed = new Set(tidy.flatMap((box) => box.items).filter((id) => !(where[id] >= 0)).slice(0, 60));
   }
   boxes = tidy;
-  otherPictures = false;
-  if (next.rev > rev) {
+  emptied = false;
+  if (next.rev > rev || (freshPictures && next.rev === rev)) {
     rev = next.rev;
     return;
   }
@@ -1421,11 +1430,11 @@ const waiting = new Set();
 function apply() {
   for (const name of Object.keys(TAKE)) if (waiting.has(name)) TAKE[name]();
   waiting.clear();
-  if (otherPictures) { // and no boxes came with them
-    otherPictures = false;
+  if (emptied) { // and no boxes came with the new pictures
     rev += 1;
     emit();
   }
+  freshPictures = emptied = false;
   indexBoxes();
   remember();
   drawAll();
@@ -1443,3 +1452,5 @@ root.classList.toggle("bm-wide", root.clientWidth >= WIDE);
 apply();
 mounted = true;
 if (measure()) drawTray();
+// Updates sent before the board was drawn replaced one another; now Python can send all of its state again.
+trigger("ready");

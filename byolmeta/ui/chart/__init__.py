@@ -1,55 +1,91 @@
-"""A Plotly chart as a Gradio component that is updated in place, so that curves grow while one looks."""
+"""A Plotly chart as a Gradio component that updates in place: lines grow, zoom stays, nothing is remounted."""
 
-import importlib.util
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
 
-_HERE = Path(__file__).parent
-_CSS = """
-.bm-chart { width: 100%; height: 320px; }
-.bm-chart[hidden], .bm-chart-note[hidden] { display: none; }
-.bm-chart-note { min-height: 90px; display: flex; align-items: center; justify-content: center; text-align: center;
-  color: var(--body-text-color-subdued); border: 1px dashed var(--border-color-primary); border-radius: 8px; padding: 12px; }
+WORDS = {
+    "waiting": "The chart appears here in a moment.",
+    "load_failed": "The chart could not be drawn: its drawing program did not load. Reload the page to try again.",
+}
+
+# Static on purpose: Gradio evaluates templates, so words and names arrive as text in chart.js only.
+TEMPLATE = """
+<div class="chart"><div class="plot" role="img"></div><p class="sentence"></p></div>
 """
+
+HERE = Path(__file__).parent
+STYLE = (HERE / "chart.css").read_text(encoding="utf-8")
+SCRIPT = (HERE / "chart.js").read_text(encoding="utf-8")
 
 
 def chart_paths() -> list[str]:
-    """Folders that must be static paths of the app: that of Plotly's own script, nothing else in it is private."""
-    return [str(Path(importlib.util.find_spec("plotly").origin).parent / "package_data")]
+    """What must be a static path of the app: Plotly's own script, from the installed plotly package."""
+    found = find_spec("plotly")  # located, not imported: the import takes a second
+    if found is None or found.origin is None:
+        return []
+    script = Path(found.origin).resolve().parent / "package_data" / "plotly.min.js"
+    return [str(script)] if script.is_file() else []
 
 
 def plotly_url() -> str:
-    """Where the page loads Plotly from: this machine."""
-    return f"/gradio_api/file={chart_paths()[0]}/plotly.min.js"
+    """Where this server serves Plotly's script; empty without the plotly package."""
+    paths = chart_paths()
+    gr.set_static_paths(paths)
+    return f"/gradio_api/file={Path(paths[0]).as_posix()}" if paths else ""
 
 
 class Chart(gr.HTML):
-    """figure: {"data", "layout"} of Plotly, under 50 kB, or None, which shows `empty`."""
+    """A chart.
+
+    figure: {"data": [...], "layout": {...}} as Plotly has it, below 50 kB, or None for the sentence `empty`.
+    label: what the chart shows, for screen readers. height: pixels.
+    Colours, fonts and grid come from the page's theme unless the figure says otherwise. Names of traces are
+    shown as plain text.
+    """
 
     def __init__(
         self,
         figure: dict | None = None,
         label: str = "",
-        empty: str = "",
+        empty: str = WORDS["waiting"],
+        height: int = 300,
+        failed: str = WORDS["load_failed"],
         *,
         elem_id: str | None = None,
+        elem_classes: list[str] | str | None = None,
         visible: bool | str = True,
+        scale: int | None = None,
+        min_width: int | None = None,
         render: bool = True,
         key: int | str | None = None,
     ):
-        # In the script, not props: an update that arrives before the page has drawn the chart replaces all props.
-        fixed = {"label": label, "empty": empty, "source": plotly_url()}
+        # In the script too: an update that comes before the page has drawn the chart replaces all props.
+        first = {"label": label, "empty": empty, "height": height, "failed": failed, "plotly": plotly_url()}
         super().__init__(
             value="",
-            html_template='<div class="bm-chart" role="img" hidden></div><div class="bm-chart-note"></div>',
-            css_template=_CSS,
-            js_on_load=f"const FIXED = {json.dumps(fixed)};\n" + (_HERE / "chart.js").read_text(encoding="utf-8"),
+            label=label,
+            html_template=TEMPLATE,
+            css_template=STYLE,
+            js_on_load=f"const FIRST = {json.dumps(first)};\n{SCRIPT}",
             apply_default_css=False,
             elem_id=elem_id,
+            elem_classes=elem_classes,
             visible=visible,
+            scale=scale,
+            min_width=min_width,
             render=render,
             key=key,
             figure=figure,
+            empty=empty,
+            height=height,
+            failed=failed,
         )
+
+    def __getattr__(self, name: str):
+        # Gradio takes any name that stands quoted in the script for an event; these are props.
+        if name in ("figure", "empty", "height", "failed"):
+            raise AttributeError(name)
+        return super().__getattr__(name)

@@ -1,61 +1,118 @@
-// A Plotly chart that is updated in place: Plotly.react keeps zoom and lets lines grow, where a remount would not.
-const box = element.querySelector(".bm-chart");
-const note = element.querySelector(".bm-chart-note");
-let drawn = false;
+// A Plotly chart in one place. Gradio runs this as a function body with element, props and watch, after
+// FIRST: the first props. See __init__.py.
 
-function colour(name, fallback) {
-  return getComputedStyle(document.body).getPropertyValue(name).trim() || fallback;
-}
+const NAMES_OF_PROPS = ["figure", "label", "empty", "height", "failed"];
+const prop = (name) => props[name] || FIRST[name];
+const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab"];
 
-function plotly() {
-  // One copy for all charts of the page, fetched when the first one has something to show.
-  if (window.Plotly) return Promise.resolve();
-  window.bmPlotly ??= new Promise((done, failed) => {
+const root = element.querySelector(".chart");
+const plot = root.querySelector(".plot");
+const sentence = root.querySelector(".sentence");
+element.parentElement.style.padding = 0; // in line with the blocks above and below
+
+// One load for all charts of the page.
+function loadPlotly(url) {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  return (window.__byolmetaPlotly ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = FIXED.source;
-    script.onload = done;
-    script.onerror = () => { window.bmPlotly = null; failed(); };
-    document.head.append(script);
-  });
-  return window.bmPlotly;
+    script.src = new URL(url, document.baseURI).href;
+    script.onload = () => (window.Plotly ? resolve(window.Plotly) : reject(new Error("no Plotly")));
+    script.onerror = () => { window.__byolmetaPlotly = null; reject(new Error("not loaded")); };
+    document.head.appendChild(script);
+  }));
 }
 
-function themed(layout) {
-  const ink = colour("--body-text-color", "#222"), line = colour("--border-color-primary", "#ddd");
-  const axis = (own) => ({ gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, ...own });
-  return {
-    ...layout, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, sans-serif", size: 13, color: ink },
-    hoverlabel: { bgcolor: colour("--block-background-fill", "#fff"), font: { color: ink } },
-    xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis), uirevision: "kept",
+function tell(text) {
+  sentence.textContent = text;
+  sentence.hidden = !text;
+  plot.style.visibility = text ? "hidden" : "";
+}
+
+// The figure in the colours of the page; what the figure says itself wins.
+function dressed(figure) {
+  const style = getComputedStyle(root);
+  const read = (name, other) => style.getPropertyValue(name).trim() || other;
+  const text = read("--body-text-color", "#333"), line = read("--border-color-primary", "#ddd");
+  const paper = read("--background-fill-primary", "#fff");
+  const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true };
+  const { data = [], layout: own = {} } = structuredClone(figure);
+  const layout = {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: COLOURS, hovermode: "x unified",
+    margin: { l: 44, r: 12, t: own.title ? 40 : 12, b: 36 }, showlegend: data.length > 1,
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, bgcolor: "rgba(0,0,0,0)" },
+    uirevision: "keep", dragmode: false, ...own, autosize: true,
+    font: { family: style.fontFamily, size: 12.5, color: text, ...own.font },
+    hoverlabel: { bgcolor: paper, bordercolor: line, font: { color: text }, ...own.hoverlabel },
   };
+  delete layout.width;
+  delete layout.height;
+  const axes = new Set(["xaxis", "yaxis", ...Object.keys(own).filter((name) => /^[xy]axis\d*$/.test(name))]);
+  for (const name of axes) layout[name] = { ...axis, ...own[name] };
+  for (const trace of data) if (trace.name != null) trace.name = String(trace.name).replace(/</g, "&lt;");
+  return { data, layout };
+}
+
+let waiting = false; // a drawing was asked for
+let busy = false; // one is under way
+let drawn = false;
+let failed = false;
+const state = (root.__chart = element.__chart = { plot, updates: 0, ms: 0 });
+
+// Asked for often, drawn once a frame; the newest figure wins.
+function request() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; draw(); });
 }
 
 async function draw() {
-  const figure = props.figure;
-  note.hidden = !!figure;
-  box.hidden = !figure;
-  note.textContent = FIXED.empty;
-  box.setAttribute("aria-label", FIXED.label);
-  if (!figure) return;
-  try {
-    await plotly();
-  } catch {
-    note.hidden = false;
-    note.textContent = "The chart could not be loaded.";
-    return;
+  if (busy || !root.isConnected) return;
+  root.style.height = `${Number(prop("height")) || 300}px`;
+  plot.setAttribute("aria-label", prop("label"));
+  if (!props.figure) {
+    if (drawn) window.Plotly.purge(plot);
+    drawn = false;
+    return tell(prop("empty"));
   }
-  if (!box.isConnected || figure !== props.figure || !box.clientWidth) return;
-  await window.Plotly.react(box, figure.data, themed(figure.layout), { displayModeBar: false, responsive: false });
-  drawn = true;
+  if (!root.clientWidth) return; // in a hidden tab: the ResizeObserver asks again
+  busy = true;
+  const figure = props.figure;
+  try {
+    const Plotly = await loadPlotly(FIRST.plotly || "missing");
+    const start = performance.now();
+    const { data, layout } = dressed(figure);
+    tell("");
+    await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false, doubleClick: "reset" });
+    state.ms = performance.now() - start;
+    state.updates += 1;
+    drawn = true;
+  } catch (problem) {
+    failed = true;
+    console.warn("The chart could not be drawn.", String(problem));
+    tell(prop("failed"));
+  }
+  busy = false;
+  if (props.figure !== figure && !failed) request();
+  failed = false;
 }
 
-watch(["figure"], draw);
-const sized = new ResizeObserver(() => {
-  if (!box.isConnected) return sized.disconnect();
-  if (!box.clientWidth || !props.figure) return;
-  if (drawn) window.Plotly.Plots.resize(box); else draw();
+let width = 0;
+const sizes = new ResizeObserver(() => {
+  if (!root.isConnected) return finish();
+  if (!root.clientWidth || root.clientWidth === width) return;
+  width = root.clientWidth;
+  if (drawn) window.Plotly.Plots.resize(plot);
+  else request();
 });
-sized.observe(element);
-new MutationObserver(() => drawn && props.figure && draw()).observe(document.body, { attributeFilter: ["class"] });
-draw();
+sizes.observe(root);
+const theme = new MutationObserver(() => (root.isConnected ? request() : finish()));
+theme.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+
+function finish() {
+  sizes.disconnect();
+  theme.disconnect();
+  if (drawn) window.Plotly.purge(plot);
+}
+
+request();
+watch(NAMES_OF_PROPS, request);

@@ -93,6 +93,8 @@ TEMPLATE = """
 </div>
 """
 
+PROPS = ("pictures", "points", "colours", "boxes", "words", "compact")
+
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
 SCRIPT = "\n".join(
@@ -136,11 +138,13 @@ class Scatter(gr.HTML):
         render: bool = True,
         key: int | str | None = None,
     ):
+        # In the script too: an update that comes before the page has drawn the map replaces all props.
+        first = {"compact": compact, "words": words, "boxes": boxes}
         super().__init__(
             value="",
             html_template=TEMPLATE,
             css_template=STYLE,
-            js_on_load=SCRIPT,
+            js_on_load=f"const FIRST = {json.dumps(first)};\n{SCRIPT}",
             apply_default_css=False,
             elem_id=elem_id,
             elem_classes=elem_classes,
@@ -156,3 +160,9 @@ class Scatter(gr.HTML):
             words=words,
             compact=compact,
         )
+
+    def __getattr__(self, name: str):
+        # Gradio takes any name that stands quoted in the script for an event; these are props.
+        if name in PROPS:
+            raise AttributeError(name)
+        return super().__getattr__(name)

@@ -1,4 +1,4 @@
-// Draws dots and pictures. Two painters with one face: WebGL2, and canvas 2-D where that is missing.
+// Draws dots and pictures. Two painters with one face: WebGL2, and canvas 2-D where no graphics card is.
 //
 //   resize(width, height, ratio)      CSS pixels and device pixels per CSS pixel
 //   layout(order, codes, from, to)    order: point numbers, first drawn first; positions: x, y in -1..1
@@ -142,11 +142,12 @@ void main() {
 }`;
 
 class GlPainter {
-  constructor(canvas, onLost, onRestored) {
-    const options = { antialias: false, alpha: true, premultipliedAlpha: true, depth: false };
+  // forced: also without a graphics card
+  constructor(canvas, onLost, onRestored, forced) {
+    const options = { antialias: false, depth: false, failIfMajorPerformanceCaveat: !forced };
     this.canvas = canvas;
     this.gl = canvas.getContext("webgl2", options);
-    if (!this.gl) throw new Error("no WebGL2");
+    if (!this.gl) throw new Error("no graphics card");
     this.lost = (event) => { event.preventDefault(); this.dead = true; onLost(); };
     this.restored = () => { this.dead = false; this.build(); onRestored(); };
     canvas.addEventListener("webglcontextlost", this.lost);
@@ -410,6 +411,7 @@ class GlPainter {
 
 // ---- canvas 2-D
 
+// The same without a graphics card, where it is also the faster one: dots are stamped into the pixels.
 class FlatPainter {
   constructor(canvas) {
     this.canvas = canvas;
@@ -421,6 +423,8 @@ class FlatPainter {
     Object.assign(this, { width, height, ratio });
     this.canvas.width = Math.max(1, Math.round(width * ratio));
     this.canvas.height = Math.max(1, Math.round(height * ratio));
+    this.image = this.pen.createImageData(this.canvas.width, this.canvas.height);
+    this.pixels = new Uint32Array(this.image.data.buffer);
   }
 
   layout(order, codes, from, to) { Object.assign(this, { order, codes, from, to }); }
@@ -440,50 +444,87 @@ class FlatPainter {
   colour(code) { const at = 4 * code; return `rgb(${this.bytes.subarray(at, at + 3).join(" ")})`; }
 
   draw({ camera, mix, dot, pictures, dimmed, ground, ink }) {
-    const { pen, width, height, bytes } = this;
-    pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    const screenX = (x) => (x - camera.x) * camera.scale + width / 2;
-    const screenY = (y) => height / 2 - (y - camera.y) * camera.scale;
+    const { pen, width, height } = this;
+    this.pixels.fill(0);
+    const stamps = new Map();
     for (const bright of dimmed || this.any ? [false, true] : [true]) {
-      let last = -1;
-      for (const point of this.order) {
-        const code = this.codes[point];
-        const chosen = this.any && this.flags[point];
-        if ((bytes[4 * code + 3] > 127 && (!this.any || chosen)) !== bright) continue;
-        const x = screenX(this.from[2 * point] + (this.to[2 * point] - this.from[2 * point]) * mix);
-        const y = screenY(this.from[2 * point + 1] + (this.to[2 * point + 1] - this.from[2 * point + 1]) * mix);
-        if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-        if (code !== last) {
-          pen.fillStyle = this.colour(code);
-          pen.globalAlpha = bytes[4 * code + 3] / 255 * (bright || !this.any ? 1 : 0.3);
-          last = code;
-        }
-        this.mark(x, y, dot * (bright ? 0.5 : 0.4), code === 255 ? 0 : shapeOf(code));
-      }
+      this.drawDots(camera, mix, dot, bright, dimmed || this.any, stamps, ground, ink);
     }
+    pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    pen.putImageData(this.image, 0, 0);
     for (const picture of pictures) {
-      if (this.has(picture.id)) this.picture(picture, screenX(picture.x), screenY(picture.y), ground, ink);
+      if (!this.has(picture.id)) continue;
+      const x = (picture.x - camera.x) * camera.scale + width / 2;
+      const y = height / 2 - (picture.y - camera.y) * camera.scale;
+      this.picture(picture, x, y, ground, ink);
     }
     pen.globalAlpha = 1;
   }
 
-  mark(x, y, radius, shape) {
-    const pen = this.pen;
-    if (radius < 2.5 || shape === 1) return pen.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-    pen.beginPath();
-    if (shape === 0) pen.arc(x, y, radius, 0, 7);
-    else if (shape === 2) {
-      pen.moveTo(x - 1.2 * radius, y);
-      pen.lineTo(x, y - 1.2 * radius);
-      pen.lineTo(x + 1.2 * radius, y);
-      pen.lineTo(x, y + 1.2 * radius);
-    } else {
-      pen.moveTo(x - 1.1 * radius, y + 0.8 * radius);
-      pen.lineTo(x, y - 1.1 * radius);
-      pen.lineTo(x + 1.1 * radius, y + 0.8 * radius);
+  drawDots(camera, mix, dot, bright, sorted, stamps, ground, ink) {
+    const { order, codes, flags, from, to, bytes, any } = this;
+    const scale = camera.scale * this.ratio;
+    const left = this.canvas.width / 2 - camera.x * scale, top = this.canvas.height / 2 + camera.y * scale;
+    const right = this.canvas.width, bottom = this.canvas.height;
+    for (let at = 0; at < order.length; at++) {
+      const point = order[at];
+      const code = codes[point];
+      const chosen = flags[point] === 1;
+      if (sorted && (bytes[4 * code + 3] > 127 && (!any || chosen)) !== bright) continue;
+      const fromX = from[2 * point], fromY = from[2 * point + 1];
+      const x = Math.round(left + (fromX + (to[2 * point] - fromX) * mix) * scale);
+      const y = Math.round(top - (fromY + (to[2 * point + 1] - fromY) * mix) * scale);
+      if (x < 0 || y < 0 || x >= right || y >= bottom) continue;
+      const kind = code * 2 + (chosen ? 1 : 0);
+      let stamp = stamps.get(kind);
+      if (!stamp) {
+        stamp = this.stamp(code, chosen, dot * (chosen ? 1.35 : bright ? 1 : 0.8), bright, ground, ink);
+        stamps.set(kind, stamp);
+      }
+      this.press(stamp, x, y, right, bottom);
     }
-    pen.fill();
+  }
+
+  // One dot as pixels: offsets, colours (abgr without alpha) and opacity in 0..256.
+  stamp(code, chosen, dot, bright, ground, ink) {
+    const radius = dot * this.ratio / 2, rim = chosen ? ink : ground, reach = Math.ceil(radius + this.ratio);
+    const strength = this.bytes[4 * code + 3] / 255 * (this.any && !chosen ? 0.3 : 1);
+    const shape = code === 255 ? 0 : shapeOf(code);
+    const list = [];
+    for (let y = -reach; y <= reach; y++) {
+      for (let x = -reach; x <= reach; x++) {
+        let far = Math.hypot(x, y);
+        if (shape === 1) far = Math.max(Math.abs(x), Math.abs(y)) * 1.12;
+        else if (shape === 2) far = (Math.abs(x) + Math.abs(y)) * 0.82;
+        else if (shape === 3) far = Math.max(Math.abs(x) * 0.9 - y * 0.5, y * 1.05) * 1.2 + 0.06 * radius;
+        const inside = Math.min(1, Math.max(0, radius - far + 0.5));
+        const all = Math.min(1, Math.max(0, radius + this.ratio - far + 0.5));
+        if (all * strength < 0.04) continue;
+        const [red, green, blue] = [0, 1, 2].map((part) =>
+          Math.round(255 * rim[part] * (1 - inside) + this.bytes[4 * code + part] * inside));
+        list.push([x, y, (blue << 16) | (green << 8) | red, Math.round(256 * all * strength)]);
+      }
+    }
+    return list;
+  }
+
+  press(stamp, x, y, right, bottom) {
+    const pixels = this.pixels;
+    for (const [dx, dy, colour, cover] of stamp) {
+      const px = x + dx, py = y + dy;
+      if (px < 0 || py < 0 || px >= right || py >= bottom) continue;
+      const at = py * right + px;
+      const under = pixels[at];
+      if (cover > 250) pixels[at] = colour | 0xff000000;
+      else if (!under) pixels[at] = colour | (Math.min(255, cover) << 24);
+      else {
+        const left = 256 - cover;
+        const even = ((colour & 0xff00ff) * cover + (under & 0xff00ff) * left) >>> 8 & 0xff00ff;
+        const odd = ((colour & 0xff00) * cover + (under & 0xff00) * left) >>> 8 & 0xff00;
+        const alpha = under >>> 24;
+        pixels[at] = even | odd | (alpha + ((255 - alpha) * cover >> 8)) << 24;
+      }
+    }
   }
 
   picture({ point, id, size, alpha, pale }, x, y, ground, ink) {

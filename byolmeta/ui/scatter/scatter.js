@@ -1,5 +1,5 @@
-// The map of pictures. Gradio runs this as a function body with element, trigger, props and watch; see
-// __init__.py for the props and the events, painters.js for the drawing.
+// The map of pictures. Gradio runs this as a function body with element, trigger, props and watch, after FIRST
+// (the first props), DEFAULT_WORDS and painters.js (the drawing). See __init__.py for props and events.
 
 const MOVE_MS = 600; // from one layout to the next
 const FADE_MS = 160; // a picture appearing or leaving
@@ -9,7 +9,8 @@ const LONG_PRESS_MS = 450;
 const GREY = 255;
 // Okabe and Ito, with a violet where theirs has black; the next rounds are lighter, then darker.
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab"];
-const NAMES_OF_PROPS = "pictures points colours boxes words compact".split(" ");
+const NAMES_OF_PROPS = ["pictures", "points", "colours", "boxes", "words", "compact"];
+const prop = (name) => (props[name] === undefined ? FIRST[name] : props[name]);
 
 const root = element.querySelector(".scatter");
 const find = (selector) => root.querySelector(selector);
@@ -75,7 +76,7 @@ let size = 36, goalSize = 36; // of a picture
 let seen = true; // false: what should be seen must be chosen again
 let ink = [0, 0, 0], ground = [1, 1, 1], accent = "#0072b2", paper = "#fff", body = "#222";
 
-const compact = () => Boolean(props.compact);
+const compact = () => Boolean(prop("compact"));
 const idOf = (point) => (map.ids ? map.ids[point] : point);
 const pointOf = (id) => (map.index ? map.index.get(id) ?? -1 : id < map.n ? id : -1);
 const nameOf = (id) => about?.names?.[id] ?? word("picture", { n: (id + 1).toLocaleString() });
@@ -264,7 +265,7 @@ function choosePictures() {
   const few = viewed <= MOST_PICTURES;
   const room = Math.sqrt(width * height / Math.max(1, viewed));
   goalSize = few ? clamp(0.92 * room, 26, sheets ? Math.min(84, sheets.pictures.tile) : 84) : narrow() ? 30 : 38;
-  if (compact()) goalSize = Math.min(goalSize, 32);
+  goalSize = Math.min(goalSize, compact() ? 32 : 48 * Math.sqrt(Math.max(1, goal.scale / home().scale)));
   inView = [];
   if (!sheets) return;
   if (few) { inView = inside; return; }
@@ -427,7 +428,9 @@ const narrow = () => root.classList.contains("narrow");
 
 // ---- painters
 
+// ?nogl and ?gl in the address choose the painter, for tests and for people with odd drivers.
 function startPainter(flat = new URLSearchParams(location.search).has("nogl")) {
+  const forced = new URLSearchParams(location.search).has("gl");
   const old = find(".ground");
   let canvas = old;
   if (painter) {
@@ -436,9 +439,9 @@ function startPainter(flat = new URLSearchParams(location.search).has("nogl")) {
     old.replaceWith(canvas);
   }
   try {
-    painter = flat ? new FlatPainter(canvas) : new GlPainter(canvas, onLost, onRestored);
+    painter = flat ? new FlatPainter(canvas) : new GlPainter(canvas, onLost, onRestored, forced);
   } catch (problem) {
-    console.info(`The map draws without WebGL: ${problem.message}`);
+    if (!/graphics card/.test(problem.message)) console.warn(`The map draws without WebGL: ${problem.message}`);
     const fresh = canvas.cloneNode();
     canvas.replaceWith(fresh);
     painter = new FlatPainter(fresh);
@@ -478,7 +481,7 @@ let loading = null; // AbortController of the positions on their way
 let colouredBy = null;
 
 function update() {
-  words = { ...DEFAULT_WORDS, ...(props.words || {}) };
+  words = { ...DEFAULT_WORDS, ...(prop("words") || {}) };
   root.classList.toggle("small", compact());
   const key = props.pictures?.key ?? props.points?.key ?? null;
   const identity = JSON.stringify(props.pictures ?? key);
@@ -966,7 +969,7 @@ function drawBar() {
   root.classList.toggle("choosing", !bar.hidden);
   if (bar.hidden) return;
   bar.querySelector(".count").textContent = amount("selected", chosen);
-  const boxes = props.boxes;
+  const boxes = prop("boxes");
   find(".bar .put").hidden = find(".bar .boxes").hidden = !boxes;
   const chips = (boxes || []).map((box) => {
     const chip = document.createElement("button");
@@ -1301,3 +1304,5 @@ root.__scatter = element.__scatter = {
   pick: (x, y) => { const start = performance.now(); pick(x, y); return performance.now() - start; },
   lose: () => painter.gl?.getExtension("WEBGL_lose_context"),
 };
+// Updates sent before the map was drawn replaced one another; now Python can send all of its state again.
+trigger("ready");
