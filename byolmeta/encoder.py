@@ -21,6 +21,7 @@ FORMAT = 1
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all recipes of the field use
 SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
+VECTOR = 512  # directions that the readout keeps
 HEADS = ("projector", "predictor")  # travel beside the encoder so that BYOL can go on where it stopped
 
 
@@ -35,8 +36,11 @@ class Encoder(nn.Module):
             raise InputError(f"The picture size is {image_size}; it must lie between 8 and 1024 pixels.")
         self.architecture, self.image_size, self.card = architecture, image_size, card or {}
         self.trunk, self.dim = ARCHITECTURES[architecture](image_size)
+        self.last = 4 if architecture == "conv4" else 1  # modules that make up the last stage
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
+        self.register_buffer("readout_matrix", None, persistent=False)  # (K, V)
 
     def dense(self, images: Tensor) -> Tensor:
         """Feature maps of the last stage, (B, dim, h, w), one vector per patch of `stride` pixels."""
@@ -44,6 +48,35 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.dense(images).mean(dim=(2, 3))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Mean-pooled maps of the last two stages side by side, (B, K): what the readout works on."""
+        maps = self.trunk[: -self.last]((images - self.mean) / self.std)
+        return torch.cat([maps.mean(dim=(2, 3)), self.trunk[-self.last :](maps).mean(dim=(2, 3))], 1)
+
+    def vectors(self, images: Tensor) -> Tensor:
+        """What everything after pretraining works with: whitened pooled maps (B, V), or `forward` without a readout."""
+        return self(images) if self.readout_mean is None else self.read(self.pooled(images))
+
+    def read(self, pooled: Tensor) -> Tensor:
+        """(B, K) to (B, V) by the readout."""
+        return (pooled - self.readout_mean) @ self.readout_matrix
+
+    @torch.no_grad()
+    def fit_readout(self, pooled: Tensor) -> None:
+        """Whitens the pooled maps by the covariance of some unlabelled pictures' ones, (N, K).
+
+        A short pretraining leaves most of the variance in a few directions (colour, brightness), which then decide
+        every distance. Whitening gives the others their say (Su et al. 2021, arXiv 2103.15316); small directions
+        are damped, more so when there are few pictures to tell them from noise.
+        """
+        x = pooled.double()
+        mean = x.mean(0)
+        values, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
+        values, axes = values.flip(0)[:VECTOR].clamp_min(0), axes.flip(1)[:, :VECTOR]
+        damping = 1e-3 * max(1.0, 3 * x.shape[1] / len(x))
+        scale = (values + damping * values[0].clamp_min(1e-12)).rsqrt()
+        self.readout_mean, self.readout_matrix = mean.float(), (axes * scale).float()
 
     def initial(self, seed: int = 0) -> "Encoder":
         """An untrained network of the same shape: the baseline that shows what training bought."""
@@ -128,6 +161,9 @@ def save_encoder(
         for part, module in parts.items()
         for key, value in module.state_dict().items()
     }
+    if encoder.readout_mean is not None:
+        readout = {"mean": encoder.readout_mean, "matrix": encoder.readout_matrix}
+        tensors |= {f"readout.{key}": value.cpu().contiguous() for key, value in readout.items()}
     card = encoder.card | (card or {})
     card |= {
         "format": FORMAT,
@@ -163,6 +199,11 @@ def load_encoder(where: str | Path) -> Encoder:
     card = read_card(path)
     encoder = Encoder(card["architecture"], card["image_size"], card)
     _load_part(encoder, path, "encoder")
+    with safe_open(str(path), "pt") as file:
+        if {"readout.mean", "readout.matrix"} <= set(file.keys()):
+            encoder.readout_mean, encoder.readout_matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
+            if len(encoder.readout_mean) != len(encoder.readout_matrix) or encoder.readout_matrix.ndim != 2:
+                raise InputError(f"The readout in '{path.name}' is damaged; use another copy of the file.")
     return encoder.eval()
 
 

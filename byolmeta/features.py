@@ -15,6 +15,9 @@ from byolmeta.augment import ViewConfig, make_view
 from byolmeta.encoder import Encoder, file_fingerprint, find_encoder, load_encoder, read_card, replace_file
 
 
+FORMAT = 2  # of the banks: raise it when vectors of the same encoder come out differently
+
+
 @dataclass(frozen=True)
 class FeatureBank:
     """Vectors of a store's images by one encoder."""
@@ -28,7 +31,7 @@ class FeatureBank:
 
 def open_bank(banks: Path, name: str, compute: Callable[[], np.ndarray]) -> FeatureBank:
     """The bank cached under `name` (encoder and store fingerprint), or computes and caches it."""
-    path = Path(banks) / f"{name}.npy"
+    path = Path(banks) / f"{name}-{FORMAT}.npy"
     try:
         vectors = np.load(path)
     except (OSError, ValueError):  # absent or damaged: made anew
@@ -51,21 +54,22 @@ def embed(
     batch_size: int = 256,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    pooled: bool = False,
 ) -> np.ndarray:
-    """Vectors (N, D), float32, of images uint8 (N, 3, S, S), resized to the encoder's size where they differ.
+    """Vectors (N, V), float32, of images uint8 (N, 3, S, S), resized to the encoder's size where they differ.
 
-    The encoder is put in eval mode: a picture's vector does not depend on its neighbours in the batch.
+    With `pooled`, the pooled maps (N, K) that a readout is fitted on. The encoder is put in eval mode: a picture's vector does not depend on its neighbours in the batch.
     """
     was_training = encoder.training
     encoder.eval().to(device)
-    vectors = np.empty((len(pixels), encoder.dim), np.float32)
+    parts = []
     for start in range(0, len(pixels), batch_size):
         images = prepare(pixels[start : start + batch_size], encoder.image_size, device)
-        vectors[start : start + len(images)] = encoder(images).float().cpu().numpy()
+        parts.append((encoder.pooled(images) if pooled else encoder.vectors(images)).float().cpu().numpy())
         if progress:
             progress(min(start + batch_size, len(pixels)), len(pixels))
     encoder.train(was_training)
-    return vectors
+    return np.concatenate(parts)
 
 
 def prepare(pixels: np.ndarray, size: int, device: str = "cpu") -> Tensor:
@@ -165,7 +169,7 @@ def twin_score(encoder: Encoder, pixels: np.ndarray, seed: int = 0, device: str 
 def _vectors(encoder: Encoder, images: Tensor) -> Tensor:
     was_training = encoder.training
     encoder.eval()
-    vectors = encoder(images).float()
+    vectors = encoder.vectors(images).float()
     encoder.train(was_training)
     return vectors
 
@@ -218,7 +222,7 @@ def encoder_bank(
     """The vectors of a store by an encoder file, run folder or shipped name; or by a baseline.
 
     'pixels' are the raw pixels; 'untrained' (or 'untrained:resnet18', ...) is a network at its random start, its
-    batch norm calibrated on these pictures. Cached in `banks`.
+    batch norm and readout calibrated on these pictures. Cached in `banks`.
     """
     name = str(where)
     if name == PIXELS:
@@ -233,8 +237,9 @@ def encoder_bank(
 
 def untrained_for(name: str, store) -> Encoder:
     """The untrained network that 'untrained' or 'untrained:ARCHITECTURE' names, calibrated on a store's pictures."""
-    encoder = Encoder(name.partition(":")[2] or "small", store.size).initial(seed=0)
-    return calibrate(encoder, store.pixels)
+    encoder = calibrate(Encoder(name.partition(":")[2] or "small", store.size).initial(seed=0), store.pixels)
+    encoder.fit_readout(torch.from_numpy(embed(encoder, store.pixels[:: max(1, len(store) // 2000)], pooled=True)))
+    return encoder
 
 
 def image_size_of(where: str | Path) -> int:

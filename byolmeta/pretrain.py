@@ -216,12 +216,15 @@ class Watch:
     def check(self, model: BYOL, step: int) -> None:
         """Writes a line with twin, spread, rank and kNN, and the vectors for the map."""
         start = time.monotonic()
-        vectors = features.embed(model.encoder, self.store.pixels[self.ids], device=self.device)
+        pooled = features.embed(model.encoder, self.store.pixels[self.ids], device=self.device, pooled=True)
+        model.encoder.fit_readout(torch.from_numpy(pooled).to(self.device))
+        vectors = model.encoder.read(torch.from_numpy(pooled).to(self.device)).cpu().numpy()
+        representation = pooled[:, -model.encoder.dim :]  # what BYOL trains: whitened vectors cannot look collapsed
         self.last = {
             "twin": features.twin_score(model.encoder, self.held, device=self.device),
             "twin_of": len(self.held),
-            "spread": features.spread(vectors),
-            "effective_rank": features.effective_rank(vectors),
+            "spread": features.spread(representation),
+            "effective_rank": features.effective_rank(representation),
             "knn": features.knn_accuracy(vectors, self.store.labels[self.ids]),
         }
         features.save_vectors(self.run.vectors, self.ids, vectors, step)

@@ -44,6 +44,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
         "theme": gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"]),
         "allowed_paths": [str((work.home / "thumbs").resolve())],
         "show_error": True,
+        "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
         "footer_links": [],
         "max_file_size": "200mb" if work.public else None,
     }

@@ -44,9 +44,12 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
     """The board sent a new state: it is checked, saved, and adapted to. Yields [board, verdict, curve, confusion]."""
     try:
         total = len(work.pictures(session).store) + session.extras
-        session.boxes = check_boxes(state, total)
+        newer = check_boxes(state, total)
     except InputError as problem:
         raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+    if newer["rev"] < session.boxes["rev"]:
+        return  # overtaken on the way
+    session.boxes = newer
     work.save(session)
     yield from begin(work, words, session)
 

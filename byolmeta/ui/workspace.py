@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from byolmeta import decode, jobs, samples
-from byolmeta.encoder import PRETRAINED, replace_file, starters
+from byolmeta.encoder import PRETRAINED, find_encoder, replace_file, starters
 from byolmeta.errors import InputError
 from byolmeta.images import ImageStore, copies_group_ids, open_store, read_image
 from byolmeta.ui import thumbs
@@ -64,11 +64,17 @@ class Workspace:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         self.sessions: dict[str, Session] = {}
         self.opened: dict[tuple, Pictures] = {}
-        self.vectors: dict[tuple, np.ndarray] = {}
-        self.lock = threading.RLock()
+        self.vectors: dict[tuple, np.ndarray] = {}  # newest first
+        self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
+        self.locks: dict[tuple, threading.RLock] = {}
         self.numbers = itertools.count(1)
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
         self.layouts = None  # the map worker, started with the app
+
+    def alone(self, *key) -> threading.RLock:
+        """The lock of one piece of slow work: who asks for the same waits for it, nobody else does."""
+        with self.lock:
+            return self.locks.setdefault(key, threading.RLock())
 
     # Sessions
 
@@ -101,22 +107,26 @@ class Workspace:
 
     def pictures(self, session: Session, progress=None) -> Pictures:
         """The decoded pictures of a session, from memory or disk, or made now."""
-        source = Path(session.source) if session.source else samples.sample_folder("creatures", self.home)
-        size = self.image_size(session)
-        with self.lock:
-            key = (str(source), size, _stamp(source))
-            if key not in self.opened:
+        source, size = self.source(session), self.image_size(session)
+        key = (str(source), size, _stamp(source))
+        with self.alone("pictures", str(source), size):
+            found = self.opened.get(key)
+            if found is None:
                 limits = decode.Limits(images=5_000, total_bytes=1 << 30) if self.public else decode.Limits()
                 store = open_store(source, self.home / "stores", size, also=(thumbs.TILE,), limits=limits, progress=progress)
                 small = open_store(source, self.home / "stores", thumbs.TILE, limits=limits)
-                if len(self.opened) > 8:
-                    self.opened.clear()
-                self.opened[key] = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
-            return self.opened[key]
+                found = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
+                with self.lock:
+                    self.opened = {key: found} | dict(list(self.opened.items())[:8])
+            return found
 
-    def choose(self, session: Session, source: Path | str, label: str) -> None:
+    def source(self, session: Session) -> Path:
+        """The folder or zip that a session's pictures are in."""
+        return Path(session.source) if session.source else samples.sample_folder("creatures", self.home)
+
+    def choose(self, session: Session, source: Path | str, label: str, progress=None) -> None:
         """Changes the pictures: the boxes start anew."""
-        self.pictures(Session("check", source=str(source), encoder=session.encoder))  # raises InputError before a change
+        self.pictures(Session("check", source=str(source), encoder=session.encoder), progress)  # InputError before a change
         self._drop_extras(session)
         session.source, session.label = str(source), label
         session.boxes = empty_boxes(["", ""]) | {"rev": session.boxes["rev"] + 1}
@@ -127,7 +137,7 @@ class Workspace:
         base = self.home / "uploads" / session.name
         folder = base / str(next(n for n in itertools.count(1) if not (base / str(n)).exists()))
         for path, name in files:
-            parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] or ["picture"]
+            parts = [clean for part in name.replace("\\", "/").split("/") if (clean := _file_name(part))] or ["picture"]
             target = folder.joinpath(*parts[-4:])
             while target.exists():
                 target = target.with_name("_" + target.name)
@@ -188,19 +198,22 @@ class Workspace:
 
         return image_size_of(self.encoder(session))
 
-    def bank(self, session: Session, where: str | None = None):
+    def bank(self, session: Session, where: str | None = None, progress=None) -> np.ndarray:
         """Vectors (N + extras, D) of a session's pictures by its encoder, or by another one or a baseline."""
         from byolmeta import features
         from byolmeta.encoder import load_encoder
 
         where = where or self.encoder(session)
         pictures = self.pictures(session)
-        with self.lock:
-            bank = features.encoder_bank(where, pictures.store, self.home / "banks")
-            if not session.extras:
-                return bank.vectors
-            key = (bank.fingerprint, session.name, session.extras)
+        key = (where, self._encoder_stamp(where), pictures.store.fingerprint, pictures.store.size)
+        with self.alone("bank", *key):
             if key not in self.vectors:
+                self._remember(key, features.encoder_bank(where, pictures.store, self.home / "banks", progress).vectors)
+            vectors = self.vectors[key]
+            if not session.extras:
+                return vectors
+            longer = (*key, session.name, self._extras_stamp(session))
+            if longer not in self.vectors:
                 pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
                 if where == features.PIXELS:
                     more = features.raw_pixels(pixels)
@@ -208,8 +221,21 @@ class Workspace:
                     more = features.embed(features.untrained_for(where, pictures.store), pixels)
                 else:
                     more = features.embed(load_encoder(where), pixels)
-                self.vectors = {key: np.concatenate([bank.vectors, more])} | dict(list(self.vectors.items())[:8])
-            return self.vectors[key]
+                self._remember(longer, np.concatenate([vectors, more]))
+            return self.vectors[longer]
+
+    def _remember(self, key: tuple, vectors: np.ndarray) -> None:
+        with self.lock:
+            self.vectors = {key: vectors} | dict(list(self.vectors.items())[:12])
+
+    def _encoder_stamp(self, where: str) -> int:
+        """Changes when an encoder file does: a run goes on writing its own."""
+        from byolmeta.features import PIXELS, UNTRAINED
+
+        return 0 if where in (PIXELS, UNTRAINED) else os.stat(find_encoder(where)).st_mtime_ns
+
+    def _extras_stamp(self, session: Session) -> tuple:
+        return tuple(os.stat(self._extras(session) / f"{i}.png").st_mtime_ns for i in range(session.extras))
 
     # The map
 
@@ -229,6 +255,15 @@ class Workspace:
         }
         self.shown.setdefault(session.name, {})["points"] = points
         return points
+
+
+def _file_name(part: str) -> str:
+    """A part of a path that a browser sent, as one that a file can have; "" for none, and for . and .."""
+    part = "".join(c for c in part if c >= " " and c != "\x7f" and (os.name != "nt" or c not in '<>:"|?*'))
+    part = part.encode("utf-8", "replace").decode()
+    while len(part.encode()) > 200:
+        part = part[1:]  # the ending is what tells a picture
+    return part if part.strip(" .") else ""
 
 
 def _stamp(source: Path) -> int:

@@ -10,6 +10,8 @@
 const SHAPES = 4; // circle, square, diamond, triangle: a second cue beside the colour
 const shapeOf = (code) => (code + (code >> 3)) % SHAPES;
 
+const rimOf = (dot) => Math.min(1, Math.max(0.25, (dot - 2) / 3)); // pixels around a dot that set it off
+
 // ---- sprite sheets: loaded when wanted, four at a time, the last wanted first
 
 class Sheets {
@@ -78,7 +80,7 @@ class Sheets {
 
 const DOT_VERTEX = `#version 300 es
 in vec2 a_from; in vec2 a_to; in float a_code; in float a_flag;
-uniform vec4 u_camera; uniform float u_mix, u_size, u_any, u_bright, u_ratio;
+uniform vec4 u_camera; uniform float u_mix, u_size, u_any, u_bright, u_ratio; // u_ratio: width of the rim
 uniform sampler2D u_palette;
 out vec4 v_colour; out float v_size; flat out int v_shape; flat out float v_ring;
 void main() {
@@ -141,13 +143,23 @@ void main() {
   colour = vec4(all, 1.) * cover * v_colour.a;
 }`;
 
+// True when WebGL would be worked out by the processor: then the other painter is faster.
+function softwareOnly() {
+  if (window.__byolmetaSoftware === undefined) {
+    const gl = document.createElement("canvas").getContext("webgl2");
+    const info = gl?.getExtension("WEBGL_debug_renderer_info");
+    const name = gl ? String(gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER)) : "software";
+    window.__byolmetaSoftware = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+    gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+  return window.__byolmetaSoftware;
+}
+
 class GlPainter {
-  // forced: also without a graphics card
-  constructor(canvas, onLost, onRestored, forced) {
-    const options = { antialias: false, depth: false, failIfMajorPerformanceCaveat: !forced };
+  constructor(canvas, onLost, onRestored) {
     this.canvas = canvas;
-    this.gl = canvas.getContext("webgl2", options);
-    if (!this.gl) throw new Error("no graphics card");
+    this.gl = canvas.getContext("webgl2", { antialias: false, depth: false });
+    if (!this.gl) throw new Error("this browser has no WebGL2");
     this.lost = (event) => { event.preventDefault(); this.dead = true; onLost(); };
     this.restored = () => { this.dead = false; this.build(); onRestored(); };
     canvas.addEventListener("webglcontextlost", this.lost);
@@ -348,7 +360,7 @@ class GlPainter {
       gl.uniform4fv(this.dots.u_camera, view);
       gl.uniform1f(this.dots.u_mix, mix);
       gl.uniform1f(this.dots.u_size, dot * ratio);
-      gl.uniform1f(this.dots.u_ratio, ratio);
+      gl.uniform1f(this.dots.u_ratio, ratio * rimOf(dot));
       gl.uniform1f(this.dots.u_any, this.any ? 1 : 0);
       gl.uniform1i(this.dots.u_palette, 0);
       gl.uniform3fv(this.dots.u_ground, ground);
@@ -487,7 +499,8 @@ class FlatPainter {
 
   // One dot as pixels: offsets, colours (abgr without alpha) and opacity in 0..256.
   stamp(code, chosen, dot, bright, ground, ink) {
-    const radius = dot * this.ratio / 2, rim = chosen ? ink : ground, reach = Math.ceil(radius + this.ratio);
+    const radius = dot * this.ratio / 2, edge = this.ratio * rimOf(dot), reach = Math.ceil(radius + edge);
+    const rim = chosen ? ink : ground;
     const strength = this.bytes[4 * code + 3] / 255 * (this.any && !chosen ? 0.3 : 1);
     const shape = code === 255 ? 0 : shapeOf(code);
     const list = [];
@@ -498,7 +511,7 @@ class FlatPainter {
         else if (shape === 2) far = (Math.abs(x) + Math.abs(y)) * 0.82;
         else if (shape === 3) far = Math.max(Math.abs(x) * 0.9 - y * 0.5, y * 1.05) * 1.2 + 0.06 * radius;
         const inside = Math.min(1, Math.max(0, radius - far + 0.5));
-        const all = Math.min(1, Math.max(0, radius + this.ratio - far + 0.5));
+        const all = Math.min(1, Math.max(0, radius + edge - far + 0.5));
         if (all * strength < 0.04) continue;
         const [red, green, blue] = [0, 1, 2].map((part) =>
           Math.round(255 * rim[part] * (1 - inside) + this.bytes[4 * code + part] * inside));

@@ -429,8 +429,12 @@ const narrow = () => root.classList.contains("narrow");
 // ---- painters
 
 // ?nogl and ?gl in the address choose the painter, for tests and for people with odd drivers.
-function startPainter(flat = new URLSearchParams(location.search).has("nogl")) {
-  const forced = new URLSearchParams(location.search).has("gl");
+function wantsFlat() {
+  const asked = new URLSearchParams(location.search);
+  return asked.has("nogl") || (!asked.has("gl") && softwareOnly());
+}
+
+function startPainter(flat = wantsFlat()) {
   const old = find(".ground");
   let canvas = old;
   if (painter) {
@@ -439,9 +443,9 @@ function startPainter(flat = new URLSearchParams(location.search).has("nogl")) {
     old.replaceWith(canvas);
   }
   try {
-    painter = flat ? new FlatPainter(canvas) : new GlPainter(canvas, onLost, onRestored, forced);
+    painter = flat ? new FlatPainter(canvas) : new GlPainter(canvas, onLost, onRestored);
   } catch (problem) {
-    if (!/graphics card/.test(problem.message)) console.warn(`The map draws without WebGL: ${problem.message}`);
+    console.info(`The map draws without WebGL: ${problem.message}`);
     const fresh = canvas.cloneNode();
     canvas.replaceWith(fresh);
     painter = new FlatPainter(fresh);
@@ -1302,6 +1306,12 @@ root.__scatter = element.__scatter = {
   shown: () => [...shown.keys()].filter((point) => shown.get(point) > 0.5).map(idOf),
   moving: () => frameAsked,
   pick: (x, y) => { const start = performance.now(); pick(x, y); return performance.now() - start; },
+  draw: () => {
+    const start = performance.now();
+    seen = false;
+    frame(start);
+    return performance.now() - start;
+  },
   lose: () => painter.gl?.getExtension("WEBGL_lose_context"),
 };
 // Updates sent before the map was drawn replaced one another; now Python can send all of its state again.

@@ -1,0 +1,65 @@
+"""What several test files share: drawn pictures, their store, and how real data is asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+DATA = Path(__file__).resolve().parents[1] / "../shared/data"
+
+torch.set_num_threads(1)  # tests share the machine, and one thread repeats a run exactly
+
+
+def shape(kind: int, random: np.random.Generator, side: int = 32) -> Image.Image:
+    """A filled shape on a plain ground: discs (0), squares (1), bars (2), in colours and places of their own."""
+    ground, colour = (tuple(int(v) for v in random.integers(low, low + 90, 3)) for low in (20, 160))
+    image = Image.new("RGB", (side, side), ground)
+    draw, size = ImageDraw.Draw(image), int(random.integers(side // 3, side // 2))
+    x, y = (int(v) for v in random.integers(1, side - size, 2))
+    box = [x, y, x + size, y + size // 4 if kind == 2 else y + size]
+    (draw.ellipse if kind == 0 else draw.rectangle)(box, fill=colour)
+    return image
+
+
+def draw_pictures(folder: Path, each: int = 12, seed: int = 0) -> Path:
+    """Class folders disc, square and bar with `each` different pictures."""
+    random = np.random.default_rng(seed)
+    for kind, name in enumerate(("disc", "square", "bar")):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            shape(kind, random).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of 36 drawn shapes in three class folders. Read only."""
+    return draw_pictures(tmp_path_factory.mktemp("drawn") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def store(pictures, tmp_path_factory):
+    """The same pictures decoded at 16 px."""
+    from byolmeta.images import open_store
+
+    return open_store(pictures, tmp_path_factory.mktemp("stores"), 16, workers=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """An untrained conv4 for 16 px with a card, as a file."""
+    from byolmeta.encoder import Encoder, save_encoder
+
+    path = tmp_path_factory.mktemp("encoder") / "tiny.safetensors"
+    save_encoder(Encoder("conv4", 16).initial(seed=1), path, {"trained_on": "nothing"})
+    return path
+
+
+def shared_data(name: str) -> Path:
+    """A folder or file of the shared data; skips the test where it is absent."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not on this machine")
+    return path
