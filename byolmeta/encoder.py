@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 
 import torch
@@ -143,7 +144,7 @@ ARCHITECTURES = {
 
 def replace_file(path: Path, write) -> None:
     """Calls write(temporary path) and renames, so that readers see the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         write(temporary)
         os.replace(temporary, path)
@@ -183,6 +184,8 @@ def read_card(path: Path) -> dict:
             card = json.loads((file.metadata() or {})["card"])
         if card["format"] > FORMAT:
             raise InputError(f"'{Path(path).name}' was written by a newer byolmeta. Please update this one.")
+        if not (isinstance(card["architecture"], str) and isinstance(card["image_size"], int)):
+            raise ValueError("its card does not describe a network")
         return card
     except FileNotFoundError:
         raise InputError(f"There is no encoder file at '{path}'.") from None
@@ -240,7 +243,7 @@ def find_encoder(where: str | Path) -> Path:
     """The file of an encoder named by its path, its run folder, or its name in pretrained/."""
     path = Path(where)
     for candidate in (path / "encoder.safetensors", path, PRETRAINED / f"{where}.safetensors"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # unlike Path.is_file, no error for names that cannot be
             return candidate
     known = ", ".join(starters()) or "none"
     raise InputError(
