@@ -36,6 +36,7 @@ def pretrain(
 
     run = Run(out)
     if not resume:
+        _store(folder, settings.init or settings.image_size, home())  # what is wrong is said before a run folder is made
         run.create(settings, folder=str(folder.resolve()), home=str(home()))
     return train(run, resume=resume)
 

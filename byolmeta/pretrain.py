@@ -24,7 +24,8 @@ from byolmeta.runs import Run
 # Rate per 256 pictures and weight decay that suit each optimiser. A rate meant for one collapses another
 # (lucidrains/byol-pytorch #44), so there is no default that all share.
 OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05)}
-COLLAPSED = 0.05  # spread of the unit vectors, as a share of a healthy one, below which nothing is told apart
+COLLAPSED = 0.05, 0.2  # spread of the unit vectors below which nothing is told apart: at most, and as a share of
+# the untrained one's, which alone can lie at 0.02 to 0.2 (plain pictures look alike to a random network)
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,17 @@ class PretrainConfig:
             raise InputError(f"The batch size is {self.batch_size}; batch norm needs 2 or more.")
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"There is no optimiser '{self.optimizer}'. Choose one of: {', '.join(OPTIMIZERS)}.")
-        for name in ("epochs", "minutes", "base_lr"):
+        for name in ("epochs", "minutes", "base_lr", "init_lr", "checkpoint_seconds", "log_seconds", "log_every", "seed"):
             if not (0 <= getattr(self, name) < math.inf):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
+        if not (-1 <= self.weight_decay < math.inf):
+            raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or more, or -1 for the usual one.")
         if not (0 <= self.warmup < 1 and 0 <= self.momentum < 1):
             raise InputError("warmup and momentum must be at least 0 and below 1.")
+        if not 0 < self.check_share < 1:
+            raise InputError(f"check_share is {self.check_share}; it must lie between 0 and 1.")
+        if self.hidden < 1 or self.dim < 2:
+            raise InputError(f"hidden is {self.hidden} and dim is {self.dim}; they must be at least 1 and 2.")
 
 
 @dataclass(frozen=True)
@@ -89,14 +96,14 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     device = choose_device(config.device)
     torch.manual_seed(config.seed)
     run.claim()
-    model = BYOL(_first_encoder(config), config.hidden, config.dim)
-    if config.init:
+    state = _read_checkpoint(run, store) if resume else None
+    model = BYOL(_first_encoder(config, run, resumed=bool(state)), config.hidden, config.dim)
+    if config.init and not state:
         load_heads(config.init, {"projector": model.projector, "predictor": model.predictor})
         model.start_target()
     model.to(device, memory_format=torch.channels_last)
     cast = _autocast(device, config.precision)
     train_ids, held_ids = split(len(store), config.seed)
-    state = _read_checkpoint(run, store) if resume else None
     plan = Plan(**state["plan"]) if state else make_plan(model, store, train_ids, config, device, cast)
     optimizer = _optimizer(model, config, plan)
     watch = Watch(run, store, held_ids, device, config)
@@ -105,20 +112,37 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, seconds, watch.best = state["step"], state["seconds"], state["best"]
-    run.forget_after(step)
+    run.forget_after(step if state else -1)
     loader = Loader(store.pixels, train_ids, plan, config.seed)
     views = two_views(model.encoder.image_size)
     saved = logged = time.monotonic()
     began, message, since, loss = time.monotonic() - seconds, "", step, None
-    if not state:
-        watch.check(model, 0)
+
+    def finite() -> float | None:
+        """The loss. Raises InputError, before anything is saved, when it or a weight is no number."""
+        value = loss.item() if loss is not None else None
+        if value is None or (math.isfinite(value) and all(p.isfinite().all() for p in model.parameters())):
+            return value
+        message = (
+            f"The loss became {value} at step {step}, or a weight no number. The last good encoder is kept. "
+            "Try half the learning rate."
+        )
+        run.set_status("failed", step=step, steps=plan.steps, message=message)
+        raise InputError(message)
+
+    def check() -> None:
+        finite()
+        watch.check(model, step)
+        watch.keep(model, card(store, config, plan, step, time.monotonic() - began))
 
     def save() -> None:
+        finite()
         values = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "plan": asdict(plan)}
         values |= {"step": step, "seconds": time.monotonic() - began, "best": watch.best, "store": store.fingerprint}
         replace_file(run.resume, lambda path: torch.save(values, path))
-        watch.keep(model, card(store, config, plan, step, values["seconds"]))
 
+    if not state:
+        check()
     model.train()
     while step < plan.steps:
         generator = torch.Generator().manual_seed(_seed_of(config.seed, step))
@@ -141,19 +165,14 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
         due = step % config.log_every == 0 if config.log_every else now - logged >= config.log_seconds
         if due or step == plan.steps:
             rate = (step - since) * plan.batch_size / max(now - logged, 1e-9)
-            value = loss.item()
-            if not math.isfinite(value):
-                message = f"The loss became {value} at step {step}. The last good encoder is kept. Try half the learning rate."
-                run.set_status("failed", step=step, steps=plan.steps, message=message)
-                raise InputError(message)
-            line = {"step": step, "epoch": step / plan.steps_per_epoch, "loss": value, "seconds": now - began}
+            line = {"step": step, "epoch": step / plan.steps_per_epoch, "loss": finite(), "seconds": now - began}
             run.append(line | {"images_per_second": rate})
             run.set_status("running", step=step, steps=plan.steps, seconds=now - began, images_per_second=rate)
             if progress:
                 progress(step, plan.steps, line)
             logged, since = now, step
         if step < plan.steps and watch.due():
-            watch.check(model, step)
+            check()
             if watch.collapsed:
                 message = (
                     "The pictures' vectors became almost equal (collapse), so studying stopped; the best encoder "
@@ -163,18 +182,20 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
         if now - saved >= config.checkpoint_seconds:
             save()
             saved = time.monotonic()
-        if run.asked("stop"):
-            message = "Stopped when asked; what was learned is kept."
-            break
         if run.asked("pause"):
             save()
             began += _wait(run, step, plan.steps)
             logged, since = time.monotonic(), step
-    watch.check(model, step)
-    save()
+        if run.asked("stop"):
+            message = "Stopped when asked; what was learned is kept."
+            break
+    if watch.step != step:
+        check()
+    if not watch.collapsed:
+        save()
     run.withdraw("stop")
     state_name = "done" if step == plan.steps else "stopped"
-    result = _result(run, store, plan, step, time.monotonic() - began, loss, watch)
+    result = _result(run, store, plan, step, time.monotonic() - began, loss, watch) | {"message": message}
     run.set_status(state_name, step=step, steps=plan.steps, message=message, result=result)
     return result
 
@@ -204,14 +225,20 @@ class Watch:
         self.held = store.pixels[np.sort(held_ids)]
         rows = np.linspace(0, len(store) - 1, min(len(store), 2000)).astype(int)
         self.ids = np.unique(rows)
-        self.next, self.best, self.last = 0.0, 0.0, {}
+        self.next, self.best, self.last, self.step = 0.0, 0.0, {}, -1
+        before = [line["check"]["spread"] for line in run.metrics() if "check" in line][:1]
+        self.floor = self._floor(*before) if before else 0.0
+
+    @staticmethod
+    def _floor(spread: float) -> float:
+        return min(COLLAPSED[0], COLLAPSED[1] * spread)
 
     def due(self) -> bool:
         return time.monotonic() >= self.next
 
     @property
     def collapsed(self) -> bool:
-        return self.last["spread"] < COLLAPSED
+        return self.last["spread"] < self.floor
 
     def check(self, model: BYOL, step: int) -> None:
         """Writes a line with twin, spread, rank and kNN, and the vectors for the map."""
@@ -227,6 +254,9 @@ class Watch:
             "effective_rank": features.effective_rank(representation),
             "knn": features.knn_accuracy(vectors, self.store.labels[self.ids]),
         }
+        if self.step < 0 and step == 0:
+            self.floor = self._floor(self.last["spread"])
+        self.step = step
         features.save_vectors(self.run.vectors, self.ids, vectors, step)
         cost = time.monotonic() - start
         self.run.append({"step": step, "check": self.last | {"seconds": cost}})
@@ -271,7 +301,7 @@ def trial(
     model: BYOL, store: ImageStore, ids: np.ndarray, plan: Plan, config: PretrainConfig, device: str, cast, count=8
 ) -> float:
     """Seconds a step on this machine: the median of a few steps at rate 0, after which the model is as before."""
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    before = {k: v.clone() for k, v in model.train().state_dict().items()}
     optimizer, loader, views = (
         _optimizer(model, config, plan),
         Loader(store.pixels, ids, plan, 0),
@@ -340,9 +370,14 @@ def _flag(name: str) -> bool:
         return False
 
 
-def _first_encoder(config: PretrainConfig) -> Encoder:
+def _first_encoder(config: PretrainConfig, run: Run, resumed: bool) -> Encoder:
+    """The network before training; when resumed, only its shape and parent matter, and the first file may be gone."""
     if not config.init:
         return Encoder(config.encoder, config.image_size)
+    if resumed and run.encoder.exists():
+        encoder = load_encoder(run.encoder)
+        encoder.card = {"parent": encoder.card.get("parent")}
+        return encoder
     encoder = load_encoder(config.init)
     encoder.card = {"parent": encoder.card | {"file": find_encoder(config.init).name}}
     return encoder

@@ -45,19 +45,21 @@ class Run:
         return self.folder / "log.txt"
 
     def create(self, config, **more) -> None:
-        """Makes the folder with its config.json. A folder that already holds a run is refused."""
-        if (self.folder / "config.json").exists():
+        """Makes the folder with its config.json. A folder that already holds a run is refused, save for one that
+        failed before it learned anything."""
+        trained = self.encoder.exists() or self.resume.exists()
+        if (self.folder / "config.json").exists() and (trained or self.status()["state"] in ACTIVE):
             raise InputError(
                 f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder."
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_json("config.json", dataclasses.asdict(config) | more)
+            self.set_status("starting", step=0)
         except OSError as problem:
             raise InputError(
-                f"The run folder '{self.folder}' cannot be made ({problem.strerror}). Choose another place."
+                f"The run folder '{self.folder}' cannot be written ({problem.strerror}). Choose another place."
             ) from None
-        self._write_json("config.json", dataclasses.asdict(config) | more)
-        self.set_status("starting", step=0)
 
     def config(self) -> dict:
         """The settings of the run. Raises InputError if the folder holds none."""
@@ -71,15 +73,17 @@ class Run:
     def claim(self) -> None:
         """Makes this process the only one that trains here. Raises InputError while another one does."""
         status = self.status()
-        if status["state"] in ACTIVE and status.get("pid") not in (None, os.getpid()) and is_alive(status):
+        trains = status["state"] in ACTIVE and (status["state"] != "starting" or "claimed" in status)
+        if trains and status.get("pid") not in (None, os.getpid()):  # "starting" alone is the app's announcement
             raise InputError(
                 f"Another process ({status['pid']}) is training in '{self.folder}'. Stop it first, or use another folder."
             )
-        self.set_status("starting", **{k: v for k, v in status.items() if k in ("step", "steps")})
+        self.set_status("starting", claimed=True, **{k: v for k, v in status.items() if k in ("step", "steps")})
 
-    def set_status(self, state: str, **more) -> None:
-        """Replaces status.json; every status carries the writing process and the time."""
-        process = {"pid": os.getpid(), "started": process_start(os.getpid()), "time": time.time()}
+    def set_status(self, state: str, *, pid: int | None = None, **more) -> None:
+        """Replaces status.json; every status carries the process it is about (this one, or `pid`) and the time."""
+        pid = pid or os.getpid()
+        process = {"pid": pid, "started": process_start(pid), "time": time.time()}
         self._write_json("status.json", {"state": state, "message": "", **more, **process})
 
     def status(self) -> dict:
@@ -103,7 +107,7 @@ class Run:
             text = (self.folder / "metrics.jsonl").read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line]
 
     def forget_after(self, step: int) -> None:
         """Drops the lines of steps that a resumed run will do again."""
@@ -128,7 +132,7 @@ class Run:
     def _read_json(self, name: str) -> dict | None:
         try:
             return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        except (OSError, ValueError):  # absent or damaged
             return None
 
 

@@ -22,7 +22,7 @@ FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-backgrou
 N, ACROSS, TILE, MANY = 24, 6, 32, 25_000
 CLASSES = ["birds", "<b>boats</b>", "${1+1}"]
 NAMES = [f"picture-{i}.png" for i in range(N)]
-NAMES[3:6] = ["<img src=x onerror='window.hurt=1'>", "${window.hurt=2}", "{{x}}"]
+NAMES[2:5] = ["<img src=x onerror='window.hurt=1'>", "${window.hurt=2}", "{{x}}"]
 COLOURS = [(40 + 9 * i, 250 - 9 * i, (70 * i) % 256) for i in range(N)]
 
 
@@ -75,20 +75,21 @@ def app(tmp_path_factory):
         return {"data": lines, "layout": {"yaxis": {"title": "loss"}}}
 
     def stream():
-        for seed in range(200):
+        for seed in range(100):
             yield gr.update(figure=figure(seed))
-            time.sleep(0.01)
+            time.sleep(0.005)
 
     def heard(event: gr.EventData):
-        return event._data | {"indices": event._data["indices"][:100], "sent": len(event._data["indices"])}
+        sent = event._data["indices"]
+        return json.dumps(event._data | {"indices": sent[:100], "sent": len(sent)})
 
     with gr.Blocks(analytics_enabled=False) as demo:
         with gr.Tabs():
             with gr.Tab("Map"):
                 with gr.Column() as column:
                     scatter = Scatter(pictures, first, boxes=boxes, elem_id="map")
-                selected = gr.JSON(elem_id="selected")
-                assigned = gr.JSON(elem_id="assigned")
+                selected = gr.Textbox(elem_id="selected", lines=1, max_lines=1)
+                assigned = gr.Textbox(elem_id="assigned", lines=1, max_lines=1)
 
                 def button(name, act, output):
                     gr.Button(name, elem_id=name).click(act, None, output, show_progress="hidden", queue=False)
@@ -96,8 +97,8 @@ def app(tmp_path_factory):
                 button("turn", lambda: gr.update(points=turned), scatter)
                 button("back", lambda: gr.update(points=first | {"seq": 5}), scatter)
                 button("some", lambda: gr.update(points=some), scatter)
-                button("many", lambda: gr.update(pictures=None, points=many), scatter)
-                button("none", lambda: gr.update(points=None), scatter)
+                button("many", lambda: gr.update(pictures={}, points=many), scatter)
+                button("none", lambda: gr.update(points={}), scatter)
                 button("certain", lambda: gr.update(colours=certainty), scatter)
                 button("hide", lambda: gr.update(visible=False), column)
                 button("show", lambda: gr.update(visible=True), column)
@@ -156,6 +157,10 @@ class Map:
         for key in keys:
             self.page.keyboard.up(key)
 
+    def press(self, name: str):
+        """Presses a button of the test's page without scrolling to it."""
+        self.page.evaluate(f"document.querySelector('#{name}').click()")
+
     def around(self, low: int, high: int) -> list:
         """Corners of a rectangle around two pictures."""
         (left, top), (right, bottom) = self.spot(low), self.spot(high)
@@ -174,21 +179,12 @@ class Map:
     def heard(self, name: str, **wanted) -> dict:
         """What Python heard last of an event, as soon as it has these values."""
         for _ in range(100):
-            text = self.page.evaluate(f"document.querySelector('#{name} .cm-content, #{name} .json-holder')?.innerText")
-            found = read_json(text)
-            if found is not None and all(found.get(key) == value for key, value in wanted.items()):
+            text = self.page.locator(f"#{name} :is(input, textarea)").input_value()
+            found = json.loads(text or "{}")
+            if found and all(found.get(key) == value for key, value in wanted.items()):
                 return found
             self.page.wait_for_timeout(50)
         raise AssertionError(f"{name}: {wanted} not heard, only {text}")
-
-
-def read_json(text: str | None):
-    """gr.JSON shows line numbers and folding arrows between the lines of the JSON."""
-    lines = [line.strip() for line in (text or "").splitlines()]
-    try:
-        return json.loads("".join(line for line in lines if line and not line.isdigit() and line not in "▼▶"))
-    except ValueError:
-        return None
 
 
 @pytest.fixture
@@ -314,7 +310,7 @@ def test_new_positions_are_moved_to(visit, motion):
     assert map.hover(5) == 5
     assert "map (UMAP)" in map.page.locator("#map .badge").inner_text()
     for name in ("some", "turn", "back"):  # the newest wins
-        map.page.evaluate(f"document.querySelector('#{name}').click()")
+        map.press(name)
     map.page.wait_for_function(f"{map.at}.__scatter.stage() == 'pca' && !{map.at}.__scatter.moving()")
     assert map.spot(0) == pytest.approx(start, abs=2)
 
@@ -322,11 +318,11 @@ def test_new_positions_are_moved_to(visit, motion):
 @browser_test
 def test_a_part_of_the_pictures_and_other_colours(visit):
     map = Map(visit())
-    map.page.click("#certain")
+    map.press("certain")
     map.page.wait_for_function("document.querySelector('#map .groups').innerText.includes('unsure')")
     rows = map.page.locator("#map .groups button").all_inner_texts()
     assert [row.split("\n") for row in rows] == [["sure", "10"], ["unsure", "10"], ["no class", "4"]]
-    map.page.click("#some")
+    map.press("some")
     map.page.wait_for_function(f"{map.at}.__scatter.n() == 3 && !{map.at}.__scatter.moving()")
     assert map.hover(4) == 4 and map.ask("project(5)") is None
     map.page.mouse.click(*map.spot(20))
@@ -336,7 +332,7 @@ def test_a_part_of_the_pictures_and_other_colours(visit):
 @browser_test
 def test_names_are_text(visit):
     map = Map(visit())
-    for picture in (3, 4, 5):
+    for picture in (2, 3, 4):
         assert map.hover(picture) == picture
         assert map.page.locator("#map .card .name").inner_text() == NAMES[picture]
     assert map.page.locator("#map .groups button").nth(1).inner_text().startswith("<b>boats</b>")
@@ -448,7 +444,7 @@ def test_hidden_parts_and_remounts(visit):
     assert page.evaluate(f"{map.at}.first === undefined")  # really a new one
     page.wait_for_function(f"{map.at}.__scatter.shown().length == {N}")
     assert map.hover(9) == 9
-    page.click("#none")
+    map.press("none")
     page.wait_for_function(f"{map.at}.__scatter.n() == 0")
     assert page.locator("#map .empty p").inner_text() == "The map appears here in a moment."
 
@@ -456,7 +452,7 @@ def test_hidden_parts_and_remounts(visit):
 @browser_test
 def test_many_points_stay_quick(visit):
     map = Map(visit())
-    map.page.click("#many")
+    map.press("many")
     map.page.wait_for_function(f"{map.at}.__scatter.n() == {MANY} && !{map.at}.__scatter.moving()")
     draws = map.page.evaluate(f"Array.from({{ length: 15 }}, () => {map.at}.__scatter.draw())")
     assert statistics.median(draws) < 100  # ms; 10 to 20 when nothing else runs
@@ -491,9 +487,9 @@ def test_the_chart_grows_in_place(visit):
     for turn in range(2):
         before = page.evaluate(f"{chart}.updates")
         page.click("#stream")
-        page.wait_for_function(f"{chart}.plot.data[5].y[1] == {5 * 199 % 7 + 1} && {chart}.updates > {before + 30}")
+        page.wait_for_function(f"{chart}.plot.data[5].y[1] == {5 * 99 % 7 + 1} && {chart}.updates > {before + 20}")
         page.wait_for_timeout(200)
         updates.append(used())
-    assert updates[1] - updates[0] < 2  # MB, over 200 figures
+    assert updates[1] - updates[0] < 2  # MB, over 100 figures
     assert page.evaluate(f"{chart}.plot.first && {chart}.plot.querySelectorAll('.trace').length") == 6
     assert page.evaluate(f"{chart}.ms") < 200

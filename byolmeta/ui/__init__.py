@@ -1,5 +1,7 @@
 """The page: builds the steps, connects them, and serves them with the rules of DESIGN section 6."""
 
+import functools
+import inspect
 import os
 import secrets
 import threading
@@ -18,7 +20,6 @@ from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#666666")
 
 
 def launch(*, public: bool, language: str, port: int | None, share: bool, browser: bool) -> None:
@@ -37,11 +38,13 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr.set_static_paths(chart_paths())
+    theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"])
     options = {
         "server_port": port,
         "share": share,
         "css": CSS,
-        "theme": gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"]),
+        "theme": theme.set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
+                           button_primary_background_fill_dark="*primary_600", block_info_text_color="*body_text_color_subdued"),
         "allowed_paths": [str((work.home / "thumbs").resolve())],
         "show_error": True,
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
@@ -58,15 +61,16 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
 
 
 def warm(work: Workspace) -> None:
-    """Loads torch and umap behind the page, and prepares the sample."""
+    """Loads torch and umap behind the page, and prepares the pictures that will be asked for first."""
     from byolmeta.image_map import MapWorker
 
+    work.layouts = work.layouts or MapWorker()
+    first = Session("warm") if work.public else work.session("local")
     try:
         for where in (None, "pixels", "untrained"):
-            work.bank(Session("warm"), where)
+            work.bank(first, where)
     except InputError:
         pass  # the page says so when it is asked
-    work.layouts = work.layouts or MapWorker()
     work.layouts.start()
 
 
@@ -74,54 +78,43 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True) as demo:
         who = gr.State(lambda: secrets.token_hex(16) if work.public else "local")
-        gr.HTML(_headline(words, work.public), elem_id="headline")
-        with gr.Row(elem_id="nouns", equal_height=True):
-            header = gr.HTML(elem_id="header", scale=3)
-            encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", scale=1, min_width=200, interactive=True)
+        with gr.Row(elem_id="top"):
+            gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320)
+            with gr.Row(elem_id="nouns"):
+                header = gr.HTML(elem_id="header", min_width=120)
+                encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", container=False, scale=0, min_width=200, interactive=True)  # fmt: skip
         with gr.Tabs(elem_id="steps") as tabs:
             with gr.Tab(words["step_pictures"], id="pictures", render_children=True):  # else props sent before the first visit are lost
                 pick = pictures.layout(work, words)
             with gr.Tab(words["step_learn"], id="learn", render_children=True):
                 study = learn.layout(work, words)
             with gr.Tab(words["step_map"], id="map", render_children=True):
-                scatter = Scatter(elem_id="map")
+                scatter = Scatter(words=words.get("of_map"), elem_id="map")
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
-        everything = [header, encoder, pick.report, pick.preview, study.views, scatter, task.board]
+        on_arrival = [pick.status, header, encoder, pick.report, pick.preview, scatter, task.board]
 
-        def show(who: str):
-            """Yields what changes on the page while the pictures of a visitor are read, embedded and mapped."""
+        # Handlers. `who` names the visitor; each turns what the page sent into calls of a step.
+
+        def arrive(who: str):
             yield from map_step.arrive(work, words, work.session(who))
+
+        def look(who: str):
+            yield from map_step.look(work, words, work.session(who))
 
         def again(who: str):
             yield from teach.begin(work, words, work.session(who))
 
-        def with_errors(function):
-            def guarded(*values):
-                try:
-                    result = function(*values)
-                except InputError as problem:
-                    raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
-                return result
+        def source(function):
+            def choose(value, who: str):
+                session = work.session(who)
+                yield from pictures.watched(lambda progress: function(work, words, session, value, progress), words["reading"])
 
-            return guarded
+            return _sentences(choose, words)
 
-        options = {"show_progress": "hidden", "api_visibility": "private"}
-        private = {"api_visibility": "private"}
-
-        def refresh(event):
-            """After a change of pictures or encoder: everything that shows them, then the answers."""
-            shown = event.then(show, who, everything, **options)
-            return shown.then(again, who, task.outputs, **options)
-
-        refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
-        pick.try_these.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
-        for event, function in pick.sources:
-            chosen = event(with_errors(lambda value, who, f=function: f(work, work.session(who), value)),
-                           [pick.inputs[function], who], pick.status, show_progress="minimal", **private)  # fmt: skip
-            refresh(chosen)
-        refresh(encoder.input(with_errors(lambda value, who: map_step.choose_encoder(work, work.session(who), value)),
-                              [encoder, who], None, **options))  # fmt: skip
+        def received(event: gr.EventData, who: str):
+            session, files = work.session(who), event.files
+            yield from pictures.watched(lambda p: pictures.choose_upload(work, words, session, files, p), words["reading"])
 
         def adapt(event: gr.EventData, who: str):
             yield from teach.changed(work, words, work.session(who), {"rev": event.rev, "boxes": event.boxes})
@@ -132,23 +125,64 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def assigned(event: gr.EventData, who: str):
             return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
 
+        def begin(who: str, *form):
+            return learn.begin(work, words, work.session(who), *form)
+
+        def choose(value: str, who: str):
+            map_step.choose_encoder(work, work.session(who), value)
+
+        def method(value: str, who: str):
+            teach.choose_method(work, work.session(who), value)
+
+        options = {"show_progress": "hidden", "api_visibility": "private"}
+        often = options | {"concurrency_limit": 8}
+
+        def refresh(event):
+            """After a change of pictures or encoder: everything that shows them; then the answers, and beside them the map."""
+            shown = event.then(arrive, who, on_arrival, **often)
+            shown.then(again, who, task.outputs, **often)
+            shown.then(look, who, [pick.status, pick.preview, scatter], **often)
+            shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
+
+        refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
+        pick.try_these.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
+        for event, value, function in pick.sources:
+            refresh(event(source(function), [value, who], pick.status, **options))
+        refresh(pick.drop.received(_sentences(received, words), who, pick.status, **options))
+        refresh(encoder.input(_sentences(choose, words), [encoder, who], None, **options))
+
         for part, whole in ((task.board, map_step.whole_board), (scatter, map_step.whole_map), (pick.preview, map_step.whole_map)):
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
-        task.board.change(adapt, who, task.outputs, concurrency_limit=8, **options)
-        task.board.dropfiles(with_errors(dropped), who, [task.board], **options).then(again, who, task.outputs, **options)
-        scatter.assign(with_errors(assigned), who, [task.board, scatter], **options).then(again, who, task.outputs, **options)
-        task.method.change(lambda value, who: teach.choose_method(work, work.session(who), value), [task.method, who], None, **options
-                           ).then(again, who, task.outputs, **options)  # fmt: skip
+        task.board.change(adapt, who, task.outputs, **often)
+        task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(again, who, task.outputs, **often)
+        scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(again, who, task.outputs, **often)
+        task.method.input(method, [task.method, who], None, **options).then(again, who, task.outputs, **often)
 
-        study.button.click(with_errors(lambda who, *form: learn.begin(work, words, work.session(who), *form)),
-                                     [who, *study.form], study.live, **options)  # fmt: skip
+        study.button.click(_sentences(begin, words), [who, *study.form], study.live, **options)
         for button, what in ((study.pause, "pause"), (study.resume, "resume"), (study.stop, "stop")):
-            button.click(with_errors(lambda who, w=what: learn.ask(work, words, work.session(who), w)), who, study.live, **options)
-        study.timer.tick(lambda who: learn.poll(work, words, work.session(who)), who, [*study.live, scatter, study.done],
-                                concurrency_limit=4, **options)  # fmt: skip
+            ask = _sentences(lambda who, w=what: learn.ask(work, words, work.session(who), w), words)
+            button.click(ask, who, study.live, **options)
+        study.timer.tick(lambda who: learn.poll(work, words, work.session(who)), who,
+                         [*study.live, study.scatter, scatter, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
-        tabs.select(lambda who: learn.views(work, work.session(who)), who, study.views, **options)
     return demo
+
+
+def _sentences(function, words: dict[str, str]):
+    """The function, or generator, with InputError shown on the page as what it says."""
+
+    @functools.wraps(function)  # Gradio finds EventData in the signature
+    def shown(*values):
+        try:
+            result = function(*values)
+            if inspect.isgenerator(result):
+                yield from result
+            else:
+                yield result
+        except InputError as problem:
+            raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+
+    return shown
 
 
 def _headline(words: dict[str, str], public: bool) -> str:

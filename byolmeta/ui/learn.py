@@ -13,7 +13,9 @@ from byolmeta.errors import InputError
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.ui import figures, thumbs
 from byolmeta.ui.chart import Chart
+from byolmeta.ui.forms import pretrain_fields, pretrain_values
 from byolmeta.ui.html import safe, tile
+from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.workspace import Session, Workspace
 
 LENGTHS = {"quick": 2, "good": 10, "long": 45}  # minutes
@@ -28,52 +30,46 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             choices = [(words[f"length_{k}"].format(m=m), k) for k, m in LENGTHS.items()]
-            choices = choices[:1] if work.public else choices
+            if work.public:
+                choices = [(words["length_quick"].format(m=LENGTHS["quick"]), "quick")]
             length = gr.Radio(choices, value="quick", label=words["length"], info=words["length_note"], elem_id="length")
-            begin_at = gr.Radio(
-                [(words["from_current"], "current"), (words["from_scratch"], SCRATCH)], value="current", label=words["from"]
-            )
-            with gr.Accordion(words["more_settings"], open=False):
-                settings = _settings()
+            begin_at = gr.Radio([(words["from_current"], "current"), (words["from_scratch"], SCRATCH)], value="current",
+                                label=words["from"], elem_id="from")  # fmt: skip
+            with gr.Accordion(words["more_settings"], open=False, elem_id="more", visible=not work.public):
+                settings = pretrain_fields()
             button = gr.Button(words["study"], variant="primary", size="lg", elem_id="study")
-            with gr.Row():
-                pause = gr.Button(words["pause"], visible="hidden", elem_id="pause", size="sm")
-                resume = gr.Button(words["resume"], visible="hidden", elem_id="resume", size="sm")
-                stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm")
-            progress = gr.HTML(f"<p class='quiet'>{safe(words['idle'])}</p>", elem_id="progress")
             views_panel = gr.HTML(elem_id="views")
         with gr.Column(scale=3, min_width=320):
-            gr.Markdown(f"### {words['chart_quality']}")
-            quality = Chart(label=words["chart_quality"], empty=words["idle"], elem_id="quality")
-            health = gr.HTML(elem_id="health")
-            near = gr.HTML(elem_id="alike")
+            progress = gr.HTML(elem_id="progress", visible="hidden")
+            with gr.Row(elem_id="asks", visible="hidden") as asks:
+                pause = gr.Button(words["pause"], visible="hidden", elem_id="pause", size="sm", min_width=120, scale=0)
+                resume = gr.Button(words["resume"], visible="hidden", elem_id="resume", size="sm", min_width=120, scale=0)
+                stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm", min_width=120, scale=0)
+            gr.HTML(f"<h3>{safe(words['chart_quality'])}</h3>")
+            quality = Chart(label=words["chart_quality"], empty=words["idle"], height=240, elem_id="quality")
+            health = gr.HTML(elem_id="health", visible="hidden")
+            with gr.Row(elem_id="seen"):
+                with gr.Column(scale=1, min_width=300):
+                    scatter = Scatter(compact=True, words=words.get("of_map"), elem_id="moving")
+                with gr.Column(scale=1, min_width=300):
+                    near = gr.HTML(elem_id="alike", visible="hidden")
             with gr.Accordion(words["chart_loss"], open=False):
-                loss = Chart(label=words["loss"], empty=words["idle"], elem_id="loss")
+                loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
     timer = gr.Timer(1.0, active=False)
     done = gr.Textbox(visible="hidden", elem_id="done")
-    live = [progress, quality, loss, health, near, button, pause, resume, stop, timer]
+    live = [progress, quality, loss, health, near, button, asks, pause, resume, stop, timer]
     return SimpleNamespace(
         button=button, pause=pause, resume=resume, stop=stop, timer=timer, live=live, views=views_panel, done=done,
-        form=[length, begin_at, *settings.values()],
+        scatter=scatter, form=[length, begin_at, *settings.values()],
     )  # fmt: skip
-
-
-def _settings() -> dict[str, gr.components.Component]:
-    """The fields of the settings record, in its order, as inputs; what each is for comes from the record's comments."""
-    from byolmeta.ui.forms import pretrain_fields
-
-    return pretrain_fields()
 
 
 def begin(work: Workspace, words: dict[str, str], session: Session, length: str, start: str, *form) -> list:
     """Starts studying the session's pictures in a process of its own; returns the outputs of `attach`."""
-    from byolmeta import samples
     from byolmeta.pretrain import PretrainConfig
-    from byolmeta.ui.forms import pretrain_values
 
     if jobs.active_run(work.home / "runs"):
         raise InputError(words["busy"])
-    source = Path(session.source) if session.source else samples.sample_folder("creatures", work.home)
     encoder = work.encoder(session)
     init = "" if start == SCRATCH or encoder == "untrained" else encoder
     values = pretrain_values(form)
@@ -85,7 +81,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
     if len(work.pictures(session).store) < 4:
         raise InputError("Studying needs at least 4 pictures, and gets useful from about 100. Add pictures first.")
     run = jobs.new_run(work.home / "runs", Path(session.label or "creatures").stem)
-    run.create(config, folder=str(source), home=str(work.home.resolve()))
+    run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()))
     jobs.start(run)
     session.run, session.judged = str(run.folder), ""
     work.save(session)
@@ -98,36 +94,46 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         found = None if work.public else jobs.active_run(work.home / "runs")
         session.run = str(found.folder) if found else ""
     if not session.run:
-        return [f"<p class='quiet'>{safe(words['idle'])}</p>"] + [gr.skip()] * 4 + _buttons("idle") + [gr.Timer(active=False)]
+        return [gr.skip()] * 5 + _buttons("idle") + [gr.Timer(active=False)]
     run = Run(session.run)
     status, metrics = run.status(), run.metrics()
-    active = status["state"] in ACTIVE
     checks = [m["check"] for m in metrics if "check" in m]
     return [
-        progress_line(status, checks, words),
+        gr.update(visible=True, value=progress_line(status, checks, words)),
         gr.update(figure=figures.quality_figure(metrics, words) if checks else None),
         gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else None),
-        health_line(checks[-1], words) if checks else "",
-        alike(work, words, session, run),
+        _block(health_line(checks[-1], words) if checks else ""),
+        _block(alike(work, words, session, run)),
         *_buttons(status["state"]),
-        gr.Timer(active=active),
+        gr.Timer(active=status["state"] in ACTIVE or session.judged != session.run),
     ]
+
+
+def _block(html: str) -> dict:
+    """An update of a gr.HTML that takes no room while it is empty."""
+    return gr.update(visible=True if html else "hidden", value=html)
 
 
 def poll(work: Workspace, words: dict[str, str], session: Session) -> list:
     """`attach`, the moving map, and the name of a run that has just ended (which makes the page look with it)."""
-    live = attach(work, words, session)
-    points = _moving_points(work, session)
-    ended = gr.skip()
-    if session.run and session.judged != session.run:
-        run = Run(session.run)
-        if run.status()["state"] in ("done", "stopped", "failed"):
-            session.judged = session.run
-            if run.encoder.exists() and verdict([m["check"] for m in run.metrics() if "check" in m]) != "worse":
-                session.encoder = session.run
-            work.save(session)
-            ended = f"{session.run} {time.time()}"
-    return [*live, gr.update(points=points) if points else gr.skip(), ended]
+    points, ended = _moving_points(work, session), gr.skip()
+    if session.run and Run(session.run).status()["state"] not in ACTIVE:
+        judge(work, session)
+        ended = f"{session.run} {time.time()}"
+    points = gr.update(points=points) if points else gr.skip()
+    return [*attach(work, words, session), points, points, ended]
+
+
+def judge(work: Workspace, session: Session) -> None:
+    """Once after a run has ended: the page looks with its encoder, unless that got worse."""
+    if session.judged == session.run:
+        return
+    run = Run(session.run)
+    checks = [m["check"] for m in run.metrics() if "check" in m]
+    if run.status()["state"] != "failed" and run.encoder.exists() and checks and verdict(checks) != "worse":
+        session.encoder = session.run
+    session.judged = session.run
+    work.save(session)
 
 
 def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> list:
@@ -137,9 +143,11 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
         if run.status()["state"] in ACTIVE:
             run.withdraw("pause")
         else:
+            if jobs.active_run(work.home / "runs"):
+                raise InputError(words["busy"])
             session.judged = ""
+            work.save(session)
             jobs.start(run, resume=True)
-            run.set_status("starting", step=run.status().get("step", 0))
     else:
         run.ask(what)
         if what == "stop":
@@ -149,10 +157,11 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
 
 
 def _buttons(state: str) -> list:
-    """[study, pause, resume, stop] for a state of the run."""
+    """[study, row of the others, pause, resume, stop] for a state of the run."""
     active = state in ACTIVE
     return [
         gr.update(interactive=not active),
+        gr.update(visible=True if active or state == "failed" else "hidden"),
         gr.update(visible=True if state == "running" else "hidden"),
         gr.update(visible=True if state in ("paused", "failed") else "hidden"),
         gr.update(visible=True if active else "hidden"),
@@ -217,7 +226,7 @@ def alike(work: Workspace, words: dict[str, str], session: Session, run: Run) ->
 
     seen = features.read_vectors(run.vectors)
     sheets = work.pictures(session).sheets
-    if seen is None or run.config().get("folder") != str(_source(work, session)) or seen[0].max() >= sheets["n"]:
+    if seen is None or run.config().get("folder") != str(work.source(session)) or seen[0].max() >= sheets["n"]:
         return ""
     ids, vectors, _ = seen
     rows = np.linspace(0, len(ids) - 1, 6).astype(int)[1:-1]
@@ -228,12 +237,6 @@ def alike(work: Workspace, words: dict[str, str], session: Session, run: Run) ->
         near = "".join(tile(sheets, int(ids[i]), 56) for i in order[order != row][:5])
         lines.append(f"<div class='alike'>{tile(sheets, int(ids[row]), 56)}<b>→</b>{near}</div>")
     return f"<p class='quiet'>{safe(words['neighbours_title'])}</p>{''.join(lines)}"
-
-
-def _source(work: Workspace, session: Session) -> Path:
-    from byolmeta import samples
-
-    return Path(session.source) if session.source else samples.sample_folder("creatures", work.home)
 
 
 def _moving_points(work: Workspace, session: Session) -> dict | None:
@@ -248,7 +251,7 @@ def _moving_points(work: Workspace, session: Session) -> dict | None:
     run = Run(session.run)
     seen = features.read_vectors(run.vectors)
     count = work.pictures(session).sheets["n"]
-    fits = seen is not None and seen[0].max() < count and run.config().get("folder") == str(_source(work, session))
+    fits = seen is not None and seen[0].max() < count and run.config().get("folder") == str(work.source(session))
     if fits and seen[2] != state["step"] and not state["busy"] and work.layouts:
         state |= {"step": seen[2], "busy": True}
 
@@ -266,13 +269,11 @@ def _moving_points(work: Workspace, session: Session) -> dict | None:
     return ready
 
 
-def views(work: Workspace, session: Session) -> str:
+def views(work: Workspace, words: dict[str, str], session: Session) -> str:
     """Two augmented views of a few pictures, exactly as the networks will see them."""
     import torch
 
     from byolmeta.augment import make_view, two_views
-    from byolmeta.ui.words import ENGLISH
-
     store = work.pictures(session).store
     rows = np.linspace(0, len(store) - 1, min(6, len(store))).astype(int)
     images = torch.from_numpy(store.pixels[rows])
@@ -284,4 +285,4 @@ def views(work: Workspace, session: Session) -> str:
         for i in range(len(rows))
     ]
     cells = "".join(f"<div>{column}</div>" for column in columns)
-    return f"<p class='quiet'>{safe(ENGLISH['views_title'])}</p><div class='views'>{cells}</div>"
+    return f"<p class='quiet'>{safe(words['views_title'])}</p><div class='views'>{cells}</div>"

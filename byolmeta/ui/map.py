@@ -1,34 +1,58 @@
 """Step 3, Map, and what every arrival brings: pictures first, then their PCA, then UMAP."""
 
+import io
 from collections.abc import Iterator
 
 import gradio as gr
 import numpy as np
 
-from byolmeta.encoder import starters
+from byolmeta.encoder import replace_file, starters
 from byolmeta.errors import InputError
-from byolmeta.ui import learn, pictures
+from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
 from byolmeta.ui.workspace import Session, Workspace
 
+BOX_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # as board.js has them
 NEAREST = 3  # true neighbours shown under the pointer
+newest: dict[str, int] = {}  # the last look of each visitor; older ones see it and end
 
 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [header, encoder, report, preview, views, map, board] as the pictures are read, embedded and mapped."""
+    """Yields [status, header, encoder, report, preview, map, board]: the pictures, as soon as they are read."""
     try:
-        found = work.pictures(session)
-        sheets = found.sheets
-        choice = encoder_choice(work, words, session)
+        found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
         report = pictures.report_card(found, words)
         work.shown[session.name] = {}
         board, scatter = whole_board(work, session), whole_map(work, session)
-        yield [header(work, words, session), choice, report, scatter, gr.skip(), scatter, board]
+        choice = encoder_choice(work, words, session)
+        yield [gr.skip(), header(work, words, session), choice, report, scatter, scatter, board]
+    except InputError as problem:
+        raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+
+
+def lines(updates: Iterator[dict]):
+    """The updates of the status line as outputs of `arrive`."""
+    while True:
+        try:
+            yield [next(updates), *[gr.skip()] * 6]
+        except StopIteration as end:
+            return end.value
+
+
+def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
+    """Yields [status, preview, map]: vectors, PCA, then UMAP. What a newer call for the same visitor makes useless ends."""
+    number = newest[session.name] = newest.get(session.name, 0) + 1
+    try:
+        updates = pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"])
+        try:
+            while True:
+                yield [next(updates), gr.skip(), gr.skip()]
+        except StopIteration:
+            pass
         for points in layouts(work, session):
-            yield [gr.skip(), gr.skip(), gr.skip(), gr.update(points=points), gr.skip(), gr.update(points=points), gr.skip()]
-        yield [gr.skip()] * 4 + [learn.views(work, session)] + [gr.skip()] * 2
-        for baseline in ("pixels", "untrained"):
-            work.bank(session, baseline)  # so that the first curve need not wait for them
+            if newest[session.name] != number:
+                return
+            yield [gr.skip(), gr.update(points=points), gr.update(points=points)]
     except InputError as problem:
         raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
 
@@ -47,30 +71,43 @@ def whole_map(work: Workspace, session: Session) -> dict:
 
 
 def layouts(work: Workspace, session: Session) -> Iterator[dict]:
-    """Yields `points`: the cached map, or PCA at once and UMAP when it is made."""
+    """Yields `points`: the cached map, or PCA at once and UMAP when it is made; then prepares the baselines."""
     from byolmeta import features, image_map
 
-    vectors = work.bank(session)[: len(work.pictures(session).store)]
+    found, where = work.pictures(session), work.encoder(session)
+    vectors = work.bank(session)[: len(found.store)]
     near = features.neighbours(vectors, NEAREST)[0]
-    bank = features.encoder_bank(work.encoder(session), work.pictures(session).store, work.home / "banks")
-    cached = work.home / "banks" / f"{bank.fingerprint}-map.npy"
+    cached = work.home / "banks" / f"{features.encoder_bank(where, found.store, work.home / 'banks').fingerprint}-map.npy"
+    places = None
     if cached.exists():
-        yield work.points(session, np.load(cached), "umap", near)
-        return
-    first = image_map.pca_layout(vectors)
-    yield work.points(session, first, "pca", near)
-    if work.layouts is None:
-        return
-    places = work.layouts.layout(vectors, first, work.home / "projects" / f"{session.name}-exchange")
-    np.save(cached, places)
-    yield work.points(session, places, "umap", near)
+        places = np.load(cached)
+        yield work.points(session, places, "umap", near)
+    else:
+        first = image_map.pca_layout(vectors)
+        yield work.points(session, first, "pca", near)
+    for baseline in (features.PIXELS, features.UNTRAINED):
+        work.bank(session, baseline)  # so that the first curve need not wait for them
+    if places is None and work.layouts:
+        try:
+            places = work.layouts.layout(vectors, first, work.home / "projects" / f"{session.name}-exchange")
+        except RuntimeError:
+            return  # the PCA stays, and says that it is one
+        replace_file(cached, lambda path: path.write_bytes(_npy(places)))
+        yield work.points(session, places, "umap", near)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getvalue()
 
 
 def header(work: Workspace, words: dict[str, str], session: Session) -> str:
-    """The first noun of the header: which pictures are on the page."""
+    """The two nouns of the header: which pictures are on the page, and a label for the encoder beside it."""
     label = session.label or words["sample_creatures"]
     count = len(work.pictures(session).store)
-    return f"<span class='noun'>{safe(words['pictures'])}: <b>{safe(label)}</b> ({count:,})</span>"
+    noun = f"<span>{safe(words['pictures'])} <b title='{safe(label)}'>{safe(label)}</b> <i>{count:,}</i></span>"
+    return f"{noun}<span>{safe(words['encoder'])}</span>"
 
 
 def encoder_choice(work: Workspace, words: dict[str, str], session: Session):
@@ -90,9 +127,7 @@ def choose_encoder(work: Workspace, session: Session, where: str) -> None:
 
 def box_chips(session: Session) -> list[dict]:
     """The class boxes as the map offers them for a selection."""
-    from byolmeta.ui.figures import COLOURS
-
     return [
-        {"id": box["id"], "name": box["name"], "colour": COLOURS[i % len(COLOURS)]}
+        {"id": box["id"], "name": box["name"], "colour": BOX_COLOURS[i % len(BOX_COLOURS)]}
         for i, box in enumerate(session.boxes["boxes"])
     ]

@@ -1,5 +1,8 @@
-"""Step 1, Pictures: choose a sample, drop pictures or a zip, or name a folder; and the report card."""
+"""Step 1, Pictures: drop or choose pictures, name a folder, or take a sample; and the report card."""
 
+import queue
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,92 +10,121 @@ import gradio as gr
 
 from byolmeta import samples
 from byolmeta.errors import InputError
+from byolmeta.ui.drop import Drop, received_files
 from byolmeta.ui.html import safe, tile
 from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.workspace import Pictures, Session, Workspace
 
-SHOWN = 24  # thumbnails on the report card
+SHOWN = 21  # thumbnails on the report card
 LISTED = 50  # unreadable files that are named
+PUBLIC_BYTES = 1 << 30  # of one upload on a shared machine
 
 
 def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
-    """Lays the step out; `sources` are (event, callback) pairs that change the pictures."""
+    """Lays the step out; `sources` are (event, input, callback) that change the pictures."""
     with gr.Row(elem_id="arrive"):
         with gr.Column(scale=2, min_width=320):
             report = gr.HTML(f"<p class='quiet'>{safe(words['making_map'])}</p>", elem_id="report")
             try_these = gr.Button(words["try_these"], variant="primary", size="lg", elem_id="try")
-            status = gr.HTML(elem_id="pictures-status", visible="hidden")
-            gr.Markdown(f"### {words['use_mine']}")
-            drop = gr.File(label=words["drop_here"], file_count="multiple", type="filepath", height=130, elem_id="drop")
-            with gr.Row():
-                folder = gr.UploadButton(words["choose_folder"], file_count="directory", type="filepath", size="sm")
-                creatures = gr.Button(words["sample_creatures"], size="sm", elem_id="sample-creatures")
-                digits = gr.Button(words["sample_digits"], size="sm", elem_id="sample-digits")
-            with gr.Row(visible=not work.public):
-                path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, elem_id="path", max_lines=1)
-                go = gr.Button(words["open"], scale=1, min_width=80, elem_id="open")
+            status = gr.HTML(visible="hidden", elem_id="pictures-status")
+            gr.HTML(f"<h3>{safe(words['use_mine'])}</h3>", elem_id="use-mine")
+            drop = Drop(words=words.get("of_drop"), elem_id="drop")
+            with gr.Row(visible=not work.public, elem_id="by-path"):
+                path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, min_width=200, elem_id="path", max_lines=1)  # fmt: skip
+                go = gr.Button(words["open"], scale=0, min_width=90, elem_id="open")
+            with gr.Row(elem_id="samples"):
+                gr.HTML(f"<p class='quiet'>{safe(words['samples'])}</p>", min_width=70)
+                creatures = gr.Button(words["sample_creatures"], size="sm", min_width=120, elem_id="sample-creatures")
+                digits = gr.Button(words["sample_digits"], size="sm", min_width=120, elem_id="sample-digits")
         with gr.Column(scale=3, min_width=320):
-            preview = Scatter(compact=True, elem_id="preview")
+            preview = Scatter(compact=True, words=words.get("of_map"), elem_id="preview")
     none = gr.State(None)
-    inputs = {choose_files: drop, choose_upload: folder, choose_path: path, choose_creatures: none, choose_digits: none}
     sources = [
-        (drop.upload, choose_files),
-        (folder.upload, choose_upload),
-        (path.submit, choose_path),
-        (go.click, choose_path),
-        (creatures.click, choose_creatures),
-        (digits.click, choose_digits),
+        (path.submit, path, choose_path),
+        (go.click, path, choose_path),
+        (creatures.click, none, choose_creatures),
+        (digits.click, none, choose_digits),
     ]
-    return SimpleNamespace(report=report, preview=preview, try_these=try_these, status=status, sources=sources, inputs=inputs)
+    return SimpleNamespace(report=report, preview=preview, try_these=try_these, status=status, drop=drop, sources=sources)
 
 
-def choose_files(work: Workspace, session: Session, files: list[str] | None) -> str:
-    """Pictures or a zip that were uploaded become the session's pictures."""
-    if not files:
-        raise InputError("No files arrived. Drop pictures (JPG, PNG, WebP, BMP, GIF, TIFF) or one zip.")
-    return _received(work, session, [(file, Path(file).name) for file in files])
+# Each of these changes the session's pictures, or raises InputError and changes nothing. `progress`: done, total.
 
 
-def choose_upload(work: Workspace, session: Session, files: list[str] | None) -> str:
-    """An uploaded folder; folder names inside it become classes where the browser told them."""
-    if not files:
-        raise InputError("The folder was empty. Choose one that holds pictures.")
-    return _received(work, session, [(file, getattr(file, "orig_name", None) or Path(file).name) for file in files])
+def choose_upload(work: Workspace, words: dict[str, str], session: Session, files, progress) -> None:
+    """What the browser sent: pictures with the names of their folders, or one zip."""
+    arrived = received_files(files)
+    if work.public and sum(Path(path).stat().st_size for path, _ in arrived) > PUBLIC_BYTES:
+        raise InputError(words["public_bytes"].format(gb=PUBLIC_BYTES >> 30))
+    folder = work.receive(session, arrived)
+    tops = {name.replace("\\", "/").strip("/").split("/")[0] for _, name in arrived}
+    label = next(iter(tops)) if len(tops) == 1 else words["uploaded"].format(n=len(arrived))
+    work.choose(session, folder, label, progress)
 
 
-def _received(work: Workspace, session: Session, files: list[tuple[str, str]]) -> str:
-    folder = work.receive(session, files)
-    label = folder.name if folder.suffix else f"{len(files)} uploaded pictures"
-    work.choose(session, folder, label)
-    return ""
-
-
-def choose_path(work: Workspace, session: Session, path: str) -> str:
+def choose_path(work: Workspace, words: dict[str, str], session: Session, path: str, progress) -> None:
     """A folder or zip on this computer (local mode only); it is only read."""
     if work.public:
-        raise InputError("Folder paths work only on your own computer. Upload the pictures instead.")
+        raise InputError(words["public_no_paths"])
     if not (path or "").strip():
-        raise InputError("The path is empty. Type the path of a folder or a zip with pictures.")
+        raise InputError(words["path_empty"])
     source = Path(path.strip().strip("\"'")).expanduser()
-    work.choose(session, source.resolve(), source.name)
-    return ""
+    work.choose(session, source.resolve(), source.name, progress)
 
 
-def choose_creatures(work: Workspace, session: Session, _) -> str:
-    work.choose(session, "", "")
-    return ""
+def choose_creatures(work: Workspace, words: dict[str, str], session: Session, _, progress) -> None:
+    work.choose(session, "", "", progress)
 
 
-def choose_digits(work: Workspace, session: Session, _) -> str:
-    work.choose(session, samples.sample_folder("digits", work.home), "digits")
-    return ""
+def choose_digits(work: Workspace, words: dict[str, str], session: Session, _, progress) -> None:
+    work.choose(session, samples.sample_folder("digits", work.home), words["sample_digits"], progress)
+
+
+# Slow work that the page watches
+
+
+def watched(task: Callable, text: str) -> Iterator[dict]:
+    """Runs task(progress) in a thread and yields updates of the status line; raises what the task raised.
+
+    `text` has the places {done} and {total}. The last update hides the line. Returns what the task returned.
+    """
+    news, result = queue.SimpleQueue(), {}
+
+    def run() -> None:
+        try:
+            result["value"] = task(lambda done, total: news.put((done, total)))
+        except BaseException as problem:
+            result["problem"] = problem
+        news.put(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    open_end = True
+    while open_end:
+        latest = news.get()
+        while open_end and not news.empty():
+            following = news.get()
+            latest, open_end = following or latest, following is not None
+        open_end = open_end and latest is not None
+        if latest:
+            done, total = latest
+            yield status_line(text.format(done=f"{done:,}", total=f"{total:,}"), done / max(1, total))
+            if open_end:
+                threading.Event().wait(0.15)
+    yield gr.update(value="", visible="hidden")
+    if "problem" in result:
+        raise result["problem"]
+    return result["value"]
+
+
+def status_line(text: str, share: float) -> dict:
+    return gr.update(visible=True, value=f"<p>{safe(text)}</p><div class='bar'><i style='width:{100 * share:.0f}%'></i></div>")
 
 
 def report_card(pictures: Pictures, words: dict[str, str]) -> str:
     """What was found: counts, unreadable files with reasons, copies, classes, and some of the pictures."""
     index, count = pictures.store.index, len(pictures.store)
-    step = max(1, count // SHOWN)
-    tiles = "".join(tile(pictures.sheets, i) for i in list(range(0, count, step))[:SHOWN])
+    rows = [int((i + 0.5) * count / SHOWN) for i in range(SHOWN)] if count > SHOWN else range(count)
+    tiles = "".join(tile(pictures.sheets, i) for i in rows)
     groups = pictures.copies
     copies = count - len(set(groups.tolist()))
     facts = [f"<b>{safe(words['ready'].format(n=f'{count:,}'))}</b>"]

@@ -13,6 +13,8 @@ from byolmeta.errors import InputError
 from byolmeta.ui import figures
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.chart import Chart
+from byolmeta.ui.drop import received_file
+from byolmeta.ui.html import safe
 from byolmeta.ui.map import box_chips
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -22,22 +24,25 @@ latest: dict[str, int] = {}  # the newest board of each visitor; older runs see 
 
 
 def layout(words: dict[str, str]) -> SimpleNamespace:
-    """Lays the step out; `outputs` are what an adaptation changes."""
-    gr.HTML(f"<p class='line'>{words['teach_line']}</p>")
-    board = Board(elem_id="board")
-    with gr.Row(elem_id="worth"):
-        with gr.Column(scale=3, min_width=320):
-            gr.Markdown(f"### {words['curve_title']}")
-            verdict = gr.Markdown(words["curve_empty"], elem_id="verdict")
-            curve = Chart(label=words["curve_title"], empty=words["curve_empty"], elem_id="curve")
-        with gr.Column(scale=2, min_width=300):
+    """Lays the step out: the board, and the growing curve beside it; `outputs` are what an adaptation changes."""
+    with gr.Row(elem_id="teach"):
+        with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
+            board = Board(words=words.get("of_board"), elem_id="board")
+        with gr.Column(scale=2, min_width=320, elem_id="worth"):
+            gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>")
+            verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict")
+            curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "linear", "prototype")
                 method = gr.Radio([(words[f"method_{n}"], n) for n in names], value="anil", label=words["method"], elem_id="method")
                 gr.Markdown(f"**{words['confusion']}**")
-                confusion = Chart(label=words["confusion"], empty=words["curve_more"], elem_id="confusion")
+                confusion = Chart(label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion")
                 gr.Markdown(words["glossary"])
     return SimpleNamespace(board=board, method=method, outputs=[board, verdict, curve, confusion])
+
+
+def said(*sentences: str) -> str:
+    return "".join(f"<p>{safe(sentence)}</p>" for sentence in sentences)
 
 
 def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
@@ -65,7 +70,8 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     support = np.array([i for box in boxes for i in box["items"]], np.int64)
     labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
     if len(np.unique(labels)) < 2:
-        yield [gr.update(answers=None), words["curve_empty"], gr.update(figure=None), gr.update(figure=None)]
+        work.shown.setdefault(session.name, {})["answers"] = None
+        yield [gr.update(answers=None), said(words["teach_line"]), gr.update(figure=None), gr.update(figure=None)]
         return
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
     method, way = make(session.learner), len(boxes)
@@ -77,7 +83,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     names = line_names(work, words, session, traces)
     chance, shown = 1 / len(np.unique(labels)), {key: [] for key in traces}
     if not traces:
-        yield [gr.skip(), words["curve_more"], gr.update(figure=None), gr.update(figure=None)]
+        yield [gr.skip(), said(words["curve_more"]), gr.update(figure=None), gr.update(figure=None)]
         return
     while True:
         step = {key: next(trace, None) for key, trace in traces.items()}
@@ -89,11 +95,11 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             if accuracy:
                 shown[key].append(accuracy)
         figure = figures.accuracy_figure(shown, names, chance, words)
-        yield [gr.skip(), verdict_of(shown, names, words, support, session), gr.update(figure=figure), gr.skip()]
+        yield [gr.skip(), verdict_of(shown, names, words, support), gr.update(figure=figure), gr.skip()]
         time.sleep(FRAME)
     matrix = confusion_of(work, session, method, vectors, support, labels, way)
     picture = None if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
-    yield [gr.skip(), verdict_of(shown, names, words, support, session), gr.skip(), gr.update(figure=picture)]
+    yield [gr.skip(), verdict_of(shown, names, words, support), gr.skip(), gr.update(figure=picture)]
 
 
 def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], session: Session) -> dict:
@@ -154,29 +160,34 @@ def line_names(work: Workspace, words: dict[str, str], session: Session, traces:
     return {key: words.get(f"line_{key}", "").format(name=Path(work.encoder(session)).name) for key in traces}
 
 
-def shown_accuracy(accuracy, words: dict[str, str]) -> str:
-    """'7 of 8' under FEW checks, a percentage beyond; always with its range."""
+def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
+    """'7 of 8' under FEW checks, a percentage beyond; and its range, which always goes with it."""
     low, high = (round(100 * r) for r in accuracy.range)
     few = accuracy.of < FEW
     text = words["few_checks"].format(right=accuracy.right, of=accuracy.of) if few else f"{100 * accuracy.value:.0f} %"
-    return f"{text} ({words['range'].format(low=low, high=high)})"
+    return text, words["range"].format(low=low, high=high)
 
 
-def verdict_of(shown: dict, names: dict, words: dict[str, str], support: np.ndarray, session: Session) -> str:
+def verdict_of(shown: dict, names: dict, words: dict[str, str], support: np.ndarray) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap."""
     last = {key: trace[-1] for key, trace in shown.items() if trace}
-    mine = last["yours"]
-    many = mine.of > len(support)
-    text = words["checked_others" if many else "checked_hidden"].format(of=mine.of, text=shown_accuracy(mine, words))
-    rest = {key: shown_accuracy(last[key], words) for key in ("pixels", "untrained")}
-    best = max((last[key] for key in rest), key=lambda a: a.value)
+    mine = last.pop("yours")
+    text, span = shown_accuracy(mine, words)
+    checked = words["checked_others" if mine.of > len(support) else "checked_hidden"].format(of=f"{mine.of:,}")
+    rows = []
+    for key, accuracy in last.items():
+        theirs = " · ".join(shown_accuracy(accuracy, words))
+        rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
+    best = max((last[key] for key in ("pixels", "untrained")), key=lambda a: a.value)
     if mine.range[0] > best.range[1]:
         worth = "worth_yes"
     elif mine.range[1] < best.range[0]:
         worth = "worth_no"
     else:
         worth = "worth_unclear"
-    return f"{text}\n\n{words[worth].format(**rest)}"
+    score = f"<b>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
+    line = f"<p class='score'>{score}<span class='quiet'>{safe(checked)}</span></p>"
+    return f"{line}<p class='worth'>{safe(words[worth])}</p><ul class='quiet'>{''.join(rows)}</ul>"
 
 
 def confusion_of(work: Workspace, session: Session, method, vectors, support, labels, way: int) -> np.ndarray | None:
@@ -202,26 +213,19 @@ def choose_method(work: Workspace, session: Session, name: str) -> None:
 def dropped(work: Workspace, words: dict[str, str], session: Session, box: str | None, files: list[dict]):
     """Pictures dropped from the desktop onto a box; returns the board with them in it."""
     new, wrong = [], []
-    for file in files[:100]:
+    for file in files[:100] if isinstance(files, (list, tuple)) else []:
         try:
-            new.append(work.add_extra(session, _uploaded(file)))
+            path, name = received_file(file)
+            new.append(work.add_extra(session, path))
         except InputError as problem:
-            wrong.append(f"{Path(str(file.get('name', ''))).name}: {problem}")
+            wrong.append(str(problem))
     if wrong and not new:
         raise InputError(wrong[0])
+    if wrong:
+        gr.Warning(wrong[0], title=words["some_unread"].format(n=len(wrong)))
     _put(session, new, box, words)
     work.save(session)
     return gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
-
-
-def _uploaded(file: dict) -> str:
-    """The path of a file that this app received: the browser sends it back, so anything else is refused."""
-    from gradio.utils import get_upload_folder
-
-    path = Path(str(file.get("path", ""))).resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
-        raise InputError("The dropped file did not arrive. Try once more.")
-    return str(path)
 
 
 def assigned(work: Workspace, words: dict[str, str], session: Session, indices: list, box: str | None, key: str):

@@ -40,7 +40,8 @@ def plotly_url() -> str:
 class Chart(gr.HTML):
     """A chart.
 
-    figure: {"data": [...], "layout": {...}} as Plotly has it, below 50 kB, or None for the sentence `empty`.
+    figure: {"data": [...], "layout": {...}} as Plotly has it, below 50 kB, or None (in an update {},
+        as Gradio does not deliver None) for the sentence `empty`.
     label: what the chart shows, for screen readers. height: pixels.
     Colours, fonts and grid come from the page's theme unless the figure says otherwise. Names of traces are
     shown as plain text.

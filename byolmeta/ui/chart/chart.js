@@ -69,7 +69,7 @@ async function draw() {
   if (busy || !root.isConnected) return;
   root.style.height = `${Number(prop("height")) || 300}px`;
   plot.setAttribute("aria-label", prop("label"));
-  if (!props.figure) {
+  if (!props.figure?.data) { // Gradio does not deliver None in an update, so {} says "none" too
     if (drawn) window.Plotly.purge(plot);
     drawn = false;
     return tell(prop("empty"));

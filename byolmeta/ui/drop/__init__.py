@@ -31,8 +31,8 @@ WORDS = {
 # Static on purpose: Gradio evaluates templates, so every word and name arrives as text in drop.js only.
 TEMPLATE = """
 <div class="bm-in">
-  <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 15V4m0 0L7.500 8.500M12 4l4.500 4.500M4 15v3.500A1.500 1.500 0 0 0 5.500
-    20h13a1.500 1.500 0 0 0 1.500-1.500V15"/></svg>
+  <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 15V4m0 0L7.5 8.5M12 4l4.5 4.5M4 15v3.5A1.5 1.5 0 0 0 5.5
+    20h13a1.5 1.5 0 0 0 1.5-1.5V15"/></svg>
   <p class="say" aria-live="polite"></p>
   <div class="track" hidden><i></i></div>
   <div class="choose"><button type="button" class="files"></button><button type="button" class="folder"></button>

@@ -115,6 +115,7 @@ class Scatter(gr.HTML):
     colours: {"seq", "codes": base64 of one uint8 per point (255 = grey), "names", "colours"} or None,
         which colours by the labels in `about`.
     boxes: [{"id", "name", "colour"}] to put a selection into; None hides that part.
+    In an update, {} stands for None, which Gradio does not deliver.
     words: replaces some of WORDS. compact: a small preview to look at, without tools.
 
     Events: select (indices, count, truncated, key) and assign (indices, count, truncated, box, key);

@@ -10,6 +10,8 @@ const GREY = 255;
 // Okabe and Ito, with a violet where theirs has black; the next rounds are lighter, then darker.
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab"];
 const NAMES_OF_PROPS = ["pictures", "points", "colours", "boxes", "words", "compact"];
+// Gradio does not deliver None in an update, so {} says "none" too.
+const given = (value, needed) => (value?.[needed] ? value : null);
 const prop = (name) => (props[name] === undefined ? FIRST[name] : props[name]);
 
 const root = element.querySelector(".scatter");
@@ -54,8 +56,8 @@ const amount = (name, n) => (n === 1 ? word(`${name}_one`) : word(`${name}_many`
 let painter = null;
 let sheets = null;
 let about = null; // names, labels, class_names
-let points = null; // the newest prop that was read
-let map = null; // {n, ids, index, from, to, started, order, ranks, near, k, grid}
+let points = null; // the newest descriptor, maybe still on its way
+let map = null; // {told: its descriptor, n, ids, index, from, to, started, order, ranks, near, k, grid}
 let codes = new Uint8Array(0); // group of each point, 255 = none
 let groups = []; // {name, colour, count}
 let isolated = new Set(); // groups; empty = all
@@ -127,15 +129,15 @@ function readTheme() {
 
 // The groups and each point's group: from the prop, else from the folders.
 function group() {
-  const given = props.colours;
+  const colouring = given(props.colours, "codes");
   const n = map ? map.n : 0;
   codes = new Uint8Array(n).fill(GREY);
   let names = [], colours = [];
-  if (given?.codes != null) {
-    const bytes = atob(given.codes);
+  if (colouring) {
+    const bytes = atob(colouring.codes);
     for (let at = 0; at < Math.min(n, bytes.length); at++) codes[at] = bytes.charCodeAt(at);
-    names = given.names || [];
-    colours = given.colours || [];
+    names = colouring.names || [];
+    colours = colouring.colours || [];
   } else if (about?.labels) {
     names = about.class_names || [];
     for (let at = 0; at < n; at++) {
@@ -487,17 +489,18 @@ let colouredBy = null;
 function update() {
   words = { ...DEFAULT_WORDS, ...(prop("words") || {}) };
   root.classList.toggle("small", compact());
-  const key = props.pictures?.key ?? props.points?.key ?? null;
-  const identity = JSON.stringify(props.pictures ?? key);
+  const pictures = given(props.pictures, "sheets");
+  const asked = given(props.points, "url");
+  const identity = JSON.stringify(pictures ?? asked?.key ?? null);
   if (identity !== aboutKey) {
     aboutKey = identity;
     reset();
-    if (props.pictures) {
-      sheets = new Sheets(props.pictures, () => request());
-      readAbout(props.pictures);
+    if (pictures) {
+      sheets = new Sheets(pictures, () => request());
+      readAbout(pictures);
     }
   }
-  const wanted = props.points && (!props.pictures || props.points.key === props.pictures.key) ? props.points : null;
+  const wanted = asked && (!pictures || asked.key === pictures.key) ? asked : null;
   if (!wanted && points) reset(true);
   if (wanted && (wanted.seq !== points?.seq || wanted.url !== points?.url)) readPoints(wanted);
   points = wanted;
@@ -618,7 +621,7 @@ function arrange(wanted, places, ids) {
   }
   const order = same ? old.order : ranked(n, ids);
   const index = same ? old.index : ids && new Map(Array.from(ids, (id, point) => [id, point]));
-  map = { n, ids, index, from, to, order, near: null, k: 3, grid: null,
+  map = { told: wanted, n, ids, index, from, to, order, near: null, k: 3, grid: null,
     half: half.map((side) => Math.max(side / reach, 0.2)), started: old && !calm.matches ? performance.now() : 0 };
   if (same) { map.near = old.near; map.k = old.k; }
   if (painter) painter.layout(order, codes.length === n ? codes : new Uint8Array(n).fill(GREY), from, to);
@@ -731,7 +734,7 @@ function chosenIds() {
   for (let point = 0; point < map.n && indices.length < MOST_SENT; point++) {
     if (flags[point]) indices.push(idOf(point));
   }
-  return { indices, count: chosen, truncated: chosen > indices.length, key: points?.key ?? null };
+  return { indices, count: chosen, truncated: chosen > indices.length, key: map.told.key ?? null };
 }
 
 function put(box) {
@@ -882,12 +885,12 @@ function drawWords() {
   find(".bar .put").textContent = word("put_into");
   find(".retry").textContent = word("retry");
   const badge = find(".badge");
-  badge.hidden = !points || !map;
-  if (points && map) {
-    badge.dataset.stage = points.stage || "";
+  badge.hidden = !map;
+  if (map) {
+    badge.dataset.stage = map.told.stage || "";
     find(".badge .count").textContent = amount("picture", map.n);
-    const known = { pca: "stage_pca", umap: "stage_umap", learning: "stage_learning" }[points.stage];
-    find(".badge .stage-name").textContent = [known && word(known), points.note].filter(Boolean).join(" · ");
+    const known = { pca: "stage_pca", umap: "stage_umap", learning: "stage_learning" }[map.told.stage];
+    find(".badge .stage-name").textContent = [known && word(known), map.told.note].filter(Boolean).join(" · ");
   }
   find(".tools").hidden = !map || compact();
   showEmpty();
@@ -899,7 +902,7 @@ function showEmpty(failed = false) {
   if (map) return;
   empty.classList.toggle("failed", failed);
   empty.querySelector("p").textContent =
-    word(failed ? "load_failed" : props.pictures || props.points ? "waiting" : "no_pictures");
+    word(failed ? "load_failed" : given(props.pictures, "sheets") || points ? "waiting" : "no_pictures");
   find(".retry").hidden = !failed;
 }
 
@@ -1301,7 +1304,7 @@ root.__scatter = element.__scatter = {
     return { x: box.left + screenX(whereX(point, mix)), y: box.top + screenY(whereY(point, mix)) };
   },
   selected: () => (map ? chosenIds().indices : []),
-  stage: () => (map ? points?.stage ?? null : null),
+  stage: () => (map ? map.told.stage ?? null : null),
   n: () => (map ? map.n : 0),
   shown: () => [...shown.keys()].filter((point) => shown.get(point) > 0.5).map(idOf),
   moving: () => frameAsked,
