@@ -193,10 +193,12 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
         check()
     if not watch.collapsed:
         save()
+        if watch.kept != step:
+            message += " The encoder of an earlier step is kept: since then, fewer pictures find their twin."
     run.withdraw("stop")
     state_name = "done" if step == plan.steps else "stopped"
-    result = _result(run, store, plan, step, time.monotonic() - began, loss, watch) | {"message": message}
-    run.set_status(state_name, step=step, steps=plan.steps, message=message, result=result)
+    result = _result(run, store, plan, step, time.monotonic() - began, loss, watch) | {"message": message.strip()}
+    run.set_status(state_name, step=step, steps=plan.steps, message=result["message"], result=result)
     return result
 
 
@@ -225,7 +227,8 @@ class Watch:
         self.held = store.pixels[np.sort(held_ids)]
         rows = np.linspace(0, len(store) - 1, min(len(store), 2000)).astype(int)
         self.ids = np.unique(rows)
-        self.next, self.best, self.last, self.step = 0.0, 0.0, {}, -1
+        self.next, self.best, self.last = 0.0, 0.0, {}
+        self.step = self.kept = -1
         before = [line["check"]["spread"] for line in run.metrics() if "check" in line][:1]
         self.floor = self._floor(*before) if before else 0.0
 
@@ -263,10 +266,14 @@ class Watch:
         self.next = time.monotonic() + cost / self.share
 
     def keep(self, model: BYOL, details: dict) -> None:
-        """Saves the encoder unless it fell clearly behind the best seen: the file always holds a good one."""
-        if self.collapsed or (self.last["twin"] < self.best - 0.1 and self.run.encoder.exists()):
+        """Saves the encoder unless it fell clearly behind the best seen: the file always holds a good one.
+
+        Clearly is more than chance makes of few held pictures: a tenth and two standard errors, at p = 1/2.
+        """
+        behind = self.last["twin"] < self.best - 0.1 - len(self.held) ** -0.5
+        if self.collapsed or (behind and self.run.encoder.exists()):
             return
-        self.best = max(self.best, self.last["twin"])
+        self.best, self.kept = max(self.best, self.last["twin"]), self.step
         heads = {"projector": model.projector, "predictor": model.predictor}
         save_encoder(model.encoder, self.run.encoder, details | {"figures": self.last}, heads)
 

@@ -79,9 +79,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True) as demo:
         who = gr.State(lambda: secrets.token_hex(16) if work.public else "local")
         with gr.Row(elem_id="top"):
-            gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320)
+            gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
             with gr.Row(elem_id="nouns"):
-                header = gr.HTML(elem_id="header", min_width=120)
+                header = gr.HTML(elem_id="header", min_width=120, padding=False)
                 encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", container=False, scale=0, min_width=200, interactive=True)  # fmt: skip
         with gr.Tabs(elem_id="steps") as tabs:
             with gr.Tab(words["step_pictures"], id="pictures", render_children=True):  # else props sent before the first visit are lost
@@ -92,7 +92,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 scatter = Scatter(words=words.get("of_map"), elem_id="map")
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
-        on_arrival = [pick.status, header, encoder, pick.report, pick.preview, scatter, task.board]
+        on_arrival = [pick.status, header, encoder, pick.report, pick.preview, scatter, study.scatter, task.board]
 
         # Handlers. `who` names the visitor; each turns what the page sent into calls of a step.
 
@@ -141,7 +141,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             """After a change of pictures or encoder: everything that shows them; then the answers, and beside them the map."""
             shown = event.then(arrive, who, on_arrival, **often)
             shown.then(again, who, task.outputs, **often)
-            shown.then(look, who, [pick.status, pick.preview, scatter], **often)
+            shown.then(look, who, [pick.status, pick.preview, scatter, study.scatter], **often)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
 
         refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
@@ -151,7 +151,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         refresh(pick.drop.received(_sentences(received, words), who, pick.status, **options))
         refresh(encoder.input(_sentences(choose, words), [encoder, who], None, **options))
 
-        for part, whole in ((task.board, map_step.whole_board), (scatter, map_step.whole_map), (pick.preview, map_step.whole_map)):
+        maps = [(part, map_step.whole_map) for part in (pick.preview, study.scatter, scatter)]
+        for part, whole in [(task.board, map_step.whole_board), *maps]:
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
         task.board.change(adapt, who, task.outputs, **often)
         task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(again, who, task.outputs, **often)

@@ -26,7 +26,7 @@ moving: dict[str, dict] = {}  # the moving map of each visitor: the step shown, 
 
 def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
     """Lays the step out; `live` are the outputs that follow a run."""
-    gr.HTML(f"<p class='line'>{safe(words['study_line'])}</p>")
+    gr.HTML(f"<p class='line'>{safe(words['study_line'])}</p>", padding=False)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             choices = [(words[f"length_{k}"].format(m=m), k) for k, m in LENGTHS.items()]
@@ -38,21 +38,21 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             with gr.Accordion(words["more_settings"], open=False, elem_id="more", visible=not work.public):
                 settings = pretrain_fields()
             button = gr.Button(words["study"], variant="primary", size="lg", elem_id="study")
-            views_panel = gr.HTML(elem_id="views")
+            views_panel = gr.HTML(elem_id="views", padding=False)
         with gr.Column(scale=3, min_width=320):
-            progress = gr.HTML(elem_id="progress", visible="hidden")
+            progress = gr.HTML(elem_id="progress", visible="hidden", padding=False)
             with gr.Row(elem_id="asks", visible="hidden") as asks:
                 pause = gr.Button(words["pause"], visible="hidden", elem_id="pause", size="sm", min_width=120, scale=0)
                 resume = gr.Button(words["resume"], visible="hidden", elem_id="resume", size="sm", min_width=120, scale=0)
                 stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm", min_width=120, scale=0)
-            gr.HTML(f"<h3>{safe(words['chart_quality'])}</h3>")
+            gr.HTML(f"<h3>{safe(words['chart_quality'])}</h3>", padding=False)
             quality = Chart(label=words["chart_quality"], empty=words["idle"], height=240, elem_id="quality")
-            health = gr.HTML(elem_id="health", visible="hidden")
+            health = gr.HTML(elem_id="health", visible="hidden", padding=False)
             with gr.Row(elem_id="seen"):
                 with gr.Column(scale=1, min_width=300):
                     scatter = Scatter(compact=True, words=words.get("of_map"), elem_id="moving")
                 with gr.Column(scale=1, min_width=300):
-                    near = gr.HTML(elem_id="alike", visible="hidden")
+                    near = gr.HTML(elem_id="alike", visible="hidden", padding=False)
             with gr.Accordion(words["chart_loss"], open=False):
                 loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
     timer = gr.Timer(1.0, active=False)

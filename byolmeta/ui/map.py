@@ -18,14 +18,14 @@ newest: dict[str, int] = {}  # the last look of each visitor; older ones see it 
 
 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [status, header, encoder, report, preview, map, board]: the pictures, as soon as they are read."""
+    """Yields [status, header, encoder, report, preview, map, moving map, board]: the pictures, as soon as they are read."""
     try:
         found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
         report = pictures.report_card(found, words)
         work.shown[session.name] = {}
         board, scatter = whole_board(work, session), whole_map(work, session)
         choice = encoder_choice(work, words, session)
-        yield [gr.skip(), header(work, words, session), choice, report, scatter, scatter, board]
+        yield [gr.skip(), header(work, words, session), choice, report, scatter, scatter, scatter, board]
     except InputError as problem:
         raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
 
@@ -34,25 +34,25 @@ def lines(updates: Iterator[dict]):
     """The updates of the status line as outputs of `arrive`."""
     while True:
         try:
-            yield [next(updates), *[gr.skip()] * 6]
+            yield [next(updates), *[gr.skip()] * 7]
         except StopIteration as end:
             return end.value
 
 
 def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [status, preview, map]: vectors, PCA, then UMAP. What a newer call for the same visitor makes useless ends."""
+    """Yields [status, preview, map, moving map]: vectors, PCA, then UMAP. What a newer call for the same visitor makes useless ends."""
     number = newest[session.name] = newest.get(session.name, 0) + 1
     try:
         updates = pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"])
         try:
             while True:
-                yield [next(updates), gr.skip(), gr.skip()]
+                yield [next(updates), *[gr.skip()] * 3]
         except StopIteration:
             pass
         for points in layouts(work, session):
             if newest[session.name] != number:
                 return
-            yield [gr.skip(), gr.update(points=points), gr.update(points=points)]
+            yield [gr.skip(), *[gr.update(points=points)] * 3]
     except InputError as problem:
         raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
 

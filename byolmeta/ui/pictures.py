@@ -24,16 +24,16 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
     """Lays the step out; `sources` are (event, input, callback) that change the pictures."""
     with gr.Row(elem_id="arrive"):
         with gr.Column(scale=2, min_width=320):
-            report = gr.HTML(f"<p class='quiet'>{safe(words['making_map'])}</p>", elem_id="report")
+            report = gr.HTML(f"<p class='quiet'>{safe(words['making_map'])}</p>", elem_id="report", padding=False)
             try_these = gr.Button(words["try_these"], variant="primary", size="lg", elem_id="try")
-            status = gr.HTML(visible="hidden", elem_id="pictures-status")
-            gr.HTML(f"<h3>{safe(words['use_mine'])}</h3>", elem_id="use-mine")
+            status = gr.HTML(visible="hidden", elem_id="pictures-status", padding=False)
+            gr.HTML(f"<h3>{safe(words['use_mine'])}</h3>", elem_id="use-mine", padding=False)
             drop = Drop(words=words.get("of_drop"), elem_id="drop")
             with gr.Row(visible=not work.public, elem_id="by-path"):
                 path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, min_width=200, elem_id="path", max_lines=1)  # fmt: skip
                 go = gr.Button(words["open"], scale=0, min_width=90, elem_id="open")
             with gr.Row(elem_id="samples"):
-                gr.HTML(f"<p class='quiet'>{safe(words['samples'])}</p>", min_width=70)
+                gr.HTML(f"<p class='quiet'>{safe(words['samples'])}</p>", min_width=70, padding=False)
                 creatures = gr.Button(words["sample_creatures"], size="sm", min_width=120, elem_id="sample-creatures")
                 digits = gr.Button(words["sample_digits"], size="sm", min_width=120, elem_id="sample-digits")
         with gr.Column(scale=3, min_width=320):

@@ -29,8 +29,8 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
         with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
             board = Board(words=words.get("of_board"), elem_id="board")
         with gr.Column(scale=2, min_width=320, elem_id="worth"):
-            gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>")
-            verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict")
+            gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>", padding=False)
+            verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "linear", "prototype")

@@ -40,6 +40,7 @@ def sheets(store: ImageStore, thumbs: Path) -> dict:
         "per_sheet": PER_SHEET,
         "sheets": [url_of(folder / f"sheet-{number}.webp") for number in range(count)],
         "about": url_of(about),
+        "mixed": bool(store.class_names),
     }
 
 

@@ -49,6 +49,7 @@ let boxes = []; // [{id, name, items}]: replaced, never edited in place
 let rev = 0;
 let where = new Int8Array(0); // picture id -> index of its box, or -1
 let guesses = null; // {rev, label, sure, order: index in the answer -> index of the box, notes: by box id}
+let stride = 1; // ids walk through the tray in steps of this, see strideOf
 let view = []; // picture ids in the tray, in order
 let counts = { all: 0, box: [], unsure: 0, none: 0 };
 let filter = memory.filter ?? "all"; // "all", "unsure", "none" or the id of a box
@@ -391,7 +392,8 @@ function computeView() {
   const wanted = boxIndex(filter);
   const found = [[], [], [], []]; // by sureness
   const needle = query.trim().toLowerCase();
-  for (let id = 0; id < where.length; id += 1) {
+  for (let place = 0; place < where.length; place += 1) {
+    const id = place < (pictures?.n ?? 0) ? (place * stride) % pictures.n : place;
     if (where[id] >= 0) continue;
     const guess = guessOf(id);
     const sure = guess ? guess.sure : 0;
@@ -1326,6 +1328,15 @@ async function fetchNames() {
   }
 }
 
+// Class folders come one after the other; with pictures.mixed the tray walks through them in wide steps instead,
+// so that the first view shows some of each. Any step without a common divisor reaches every picture once.
+function strideOf(n) {
+  const divisor = (a, b) => (b ? divisor(b, a % b) : a);
+  let step = Math.max(1, Math.round(n * 0.618));
+  while (divisor(step, n) > 1) step += 1;
+  return step;
+}
+
 function takePictures() {
   const next = given("pictures") ?? null;
   if (next?.key !== pictures?.key) {
@@ -1346,6 +1357,7 @@ function takePictures() {
     query = search.value = "";
   }
   pictures = next;
+  stride = pictures?.mixed ? strideOf(pictures.n) : 1;
   root.style.setProperty("--columns", pictures?.columns ?? 1);
   setTimeout(() => signal.aborted || fetchNames(), 400); // after the first pictures
 }

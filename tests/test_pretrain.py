@@ -1,0 +1,533 @@
+"""pretrain.py: tiny runs from end to end; stopped, paused, killed, resumed; and runs that go wrong."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from byolmeta import features, jobs
+from byolmeta import pretrain as module
+from byolmeta.byol import BYOL
+from byolmeta.encoder import Encoder, load_encoder, read_card
+from byolmeta.errors import InputError
+from byolmeta.images import open_store
+from byolmeta.pretrain import Loader, PretrainConfig, choose_batch, choose_device, make_plan, pretrain, split, trial
+from byolmeta.runs import Run
+from conftest import draw_pictures
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, base_lr=1.0, log_every=1, precision="fp32",
+            device="cpu", check_share=0.5)  # fmt: skip
+
+
+def config(**more):
+    return PretrainConfig(**TINY | more)
+
+
+def new(tmp_path, settings, name="run"):
+    run = Run(tmp_path / name)
+    run.create(settings)
+    return run
+
+
+def losses(run):
+    return [(line["step"], line["loss"]) for line in run.metrics() if "loss" in line]
+
+
+def weights(run):
+    return load_encoder(run.folder).state_dict()
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    """A run of 30 steps that was never stopped: (run, result)."""
+    run = new(tmp_path_factory.mktemp("whole"), config(epochs=10))
+    return run, pretrain(store, config(epochs=10), run)
+
+
+def test_a_run_leaves_everything_that_is_promised(whole, store):
+    run, result = whole
+    names = {"config.json", "metrics.jsonl", "status.json", "encoder.safetensors", "vectors.npz", "resume.pt"}
+    assert {p.name for p in run.folder.iterdir()} == names
+    status = run.status()
+    assert status["state"] == "done" and status["step"] == status["steps"] == 30 and status["result"] == result
+    assert result["steps"] == 30 and result["epochs"] == 10 and result["images"] == 36 and result["skipped"] == 0
+    assert set("run encoder seconds images_per_second loss twin spread effective_rank knn".split()) <= result.keys()
+    json.dumps(result, allow_nan=False)
+    assert [step for step, _ in losses(run)] == list(range(1, 31))
+    checks = [line for line in run.metrics() if "check" in line]
+    assert checks[0]["step"] == 0 and checks[-1]["step"] == 30
+    assert checks[-1]["check"]["twin_of"] == 3 and 0 <= checks[-1]["check"]["twin"] <= 1
+
+
+def test_a_run_learns_without_collapse(whole, store):
+    run, result = whole
+    values = [loss for _, loss in losses(run)]
+    assert all(0 <= v <= 8 for v in values)
+    assert np.mean(values[-5:]) < 0.8 * np.mean(values[:5])
+    vectors = features.embed(load_encoder(run.folder), store.pixels)
+    assert result["spread"] == pytest.approx(features.spread(vectors), rel=1e-3) and result["spread"] > 0.1
+    assert result["effective_rank"] == pytest.approx(features.effective_rank(vectors), rel=1e-3)
+    assert result["knn"] == pytest.approx(features.knn_accuracy(vectors, store.labels))
+
+
+def test_vectors_and_card_are_those_of_the_last_step(whole, store):
+    run, _ = whole
+    ids, vectors, step = features.read_vectors(run.vectors)
+    assert step == 30 and ids.tolist() == list(range(36))
+    np.testing.assert_allclose(vectors, features.embed(load_encoder(run.folder), store.pixels), rtol=2e-3, atol=1e-3)
+    card = read_card(run.encoder)
+    assert (card["images"], card["steps"], card["epochs"], card["trained_on"]) == (36, 30, 10, "shapes")
+    assert card["settings"]["encoder"] == "conv4" and card["settings"]["batch_size"] == 11
+    assert card["figures"]["twin_of"] == 3 and card["plan"]["steps"] == 30
+
+
+def test_one_seed_repeats_a_run_and_another_does_not(whole, store, tmp_path):
+    for name, seed in (("same", 0), ("other", 1)):
+        run = new(tmp_path, config(epochs=1, seed=seed), name)
+        pretrain(store, config(epochs=1, seed=seed), run)
+        first = [loss for _, loss in losses(run)][0]
+        assert (first == losses(whole[0])[0][1]) == (seed == 0)
+
+
+class StopAt:
+    """A progress callback that leaves a note after some step."""
+
+    def __init__(self, run, step, note="stop"):
+        self.run, self.step, self.note = run, step, note
+
+    def __call__(self, step, steps, line):
+        if step == self.step:
+            self.run.ask(self.note)
+
+
+def test_a_stopped_run_goes_on_as_if_never_stopped(whole, store, tmp_path):
+    settings = config(epochs=10)
+    run = new(tmp_path, settings)
+    for at in (7, 19):
+        result = pretrain(store, settings, run, resume=at > 7, progress=StopAt(run, at))
+        assert result["steps"] == at and run.status()["state"] == "stopped" and not run.asked("stop")
+        assert load_encoder(run.folder).card["steps"] == at
+    pretrain(store, settings, run, resume=True)
+    assert losses(run) == losses(whole[0])
+    assert run.status()["state"] == "done"
+    assert same(weights(run), weights(whole[0]))
+    a, b = (torch.load(r.resume, weights_only=True)["model"] for r in (run, whole[0]))
+    assert same(a, b)  # the target and the heads too
+
+
+def test_adamw_resumes_as_well(store, tmp_path):
+    settings = config(epochs=4, optimizer="adamw", base_lr=0.01, warmup=0.3)
+    runs = [new(tmp_path, settings, name) for name in "ab"]
+    pretrain(store, settings, runs[0])
+    pretrain(store, settings, runs[1], progress=StopAt(runs[1], 5))
+    pretrain(store, settings, runs[1], resume=True)
+    assert losses(runs[0]) == losses(runs[1])
+
+
+def test_resuming_a_finished_run_changes_no_weight(whole, store):
+    run, result = whole
+    before, lines = weights(run), losses(run)
+    again = pretrain(store, config(epochs=10), run, resume=True)
+    assert again["steps"] == 30 and run.status()["state"] == "done"
+    assert same(before, weights(run)) and losses(run) == lines
+    run.set_status("done", step=30, steps=30, result=result)
+
+
+def test_resume_without_a_checkpoint_begins_again(whole, store, tmp_path):
+    run = new(tmp_path, config(epochs=10))
+    run.append({"step": 0, "check": {"spread": 1.0}})
+    run.append({"step": 1, "loss": 9.0})
+    pretrain(store, config(epochs=10), run, resume=True, progress=StopAt(run, 3))
+    assert losses(run) == losses(whole[0])[:3]
+    assert [line["step"] for line in run.metrics() if "check" in line].count(0) == 1
+
+
+def test_a_pause_waits_saves_and_changes_nothing(whole, store, tmp_path):
+    settings = config(epochs=10)
+    run = new(tmp_path, settings)
+    thread = threading.Thread(target=pretrain, args=(store, settings, run), kwargs={"progress": StopAt(run, 4, "pause")})
+    thread.start()
+    deadline = time.monotonic() + 20
+    while run.status()["state"] != "paused" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    assert run.status()["state"] == "paused" and run.status()["step"] == 4 and len(losses(run)) == 4
+    assert torch.load(run.resume, weights_only=True)["step"] == 4
+    run.withdraw("pause")
+    thread.join(20)
+    assert run.status()["state"] == "done" and losses(run) == losses(whole[0])
+    seconds = [line["seconds"] for line in run.metrics() if "loss" in line]
+    assert all(a <= b for a, b in zip(seconds, seconds[1:], strict=False))
+
+
+def test_a_stop_during_a_pause_stops_at_once(store, tmp_path):
+    settings = config(epochs=10)
+    run = new(tmp_path, settings)
+    run.ask("pause")
+    run.ask("stop")
+    assert pretrain(store, settings, run)["steps"] == 1
+
+
+def command(folder, out, home, *more):
+    flags = {"epochs": 60} | {k: v for k, v in TINY.items() if k != "check_share"} | {"checkpoint_seconds": 0.01}
+    flat = [part for k, v in flags.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+    words = [sys.executable, "-m", "byolmeta", "pretrain", str(folder), "--out", str(out), "--home", str(home), "--json"]
+    return subprocess.Popen([*words, *flat, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_killed_process_resumes_with_the_same_losses(pictures, store, tmp_path):
+    run = Run(tmp_path / "killed")
+    process = command(pictures, run.folder, tmp_path / "home")
+    deadline = time.monotonic() + 60
+    while len(losses(run)) < 40 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    second = command(pictures, run.folder, tmp_path / "home", "--resume")  # while the first one lives
+    second_out = None
+    process.kill()
+    process.communicate()
+    second_out = second.communicate(timeout=60)  # it loads for seconds, so it meets a dead process
+    with open(run.folder / "metrics.jsonl", "a") as file:
+        file.write('{"step": 1')
+    assert second.returncode == 0, second_out
+    result = json.loads(second_out[0].splitlines()[-1])
+    assert result["steps"] == 180 and run.status()["state"] == "done"
+    settings = config(epochs=60)
+    other = new(tmp_path, settings, "whole")
+    pretrain(store, settings, other)
+    assert losses(run) == losses(other)
+    assert same(weights(run), weights(other))
+
+
+def test_a_second_process_on_the_same_folder_is_refused(pictures, store, tmp_path):
+    run = Run(tmp_path / "run")
+    process = command(pictures, run.folder, tmp_path / "home")
+    deadline = time.monotonic() + 60
+    while not losses(run) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    run.ask("pause")
+    try:
+        for resume in (True, False):
+            with pytest.raises(InputError, match="Another process"):
+                pretrain(store, config(epochs=60), run, resume=resume)
+        assert run.status()["pid"] == process.pid
+    finally:
+        run.ask("stop")
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["steps"] < 180 and run.status()["state"] == "stopped"
+
+
+def test_the_app_starts_a_run_in_a_process_of_its_own(pictures, tmp_path):
+    run = new(tmp_path, config())  # the app's process makes the folder and lives on
+    settings = dataclasses.asdict(config(epochs=2)) | {"folder": str(pictures), "home": str(tmp_path / "home")}
+    (run.folder / "config.json").write_text(json.dumps(settings))
+    jobs.start(run)
+    assert run.status()["state"] in ("starting", "running") and run.status()["pid"] != os.getpid()
+    deadline = time.monotonic() + 60
+    while run.status()["state"] not in ("done", "failed", "stopped") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert run.status()["state"] == "done", run.log.read_text()
+    assert run.status()["step"] == 6 and load_encoder(run.folder).card["steps"] == 6
+
+
+def test_a_process_that_dies_while_it_loads_is_seen(tmp_path, monkeypatch):
+    run = new(tmp_path, config())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    jobs.start(run)
+    time.sleep(0.3)
+    assert run.status()["state"] == "failed"
+
+
+def test_changed_pictures_are_refused_on_resume(store, tmp_path):
+    run = new(tmp_path, config(epochs=10))
+    pretrain(store, config(epochs=10), run, progress=StopAt(run, 2))
+    before = run.resume.read_bytes()
+    draw_pictures(tmp_path / "shapes", each=12, seed=5)
+    changed = open_store(tmp_path / "shapes", tmp_path / "stores", 16, workers=1)
+    with pytest.raises(InputError, match="not the ones this run began with.*--init"):
+        pretrain(changed, config(epochs=10), run, resume=True)
+    assert run.resume.read_bytes() == before
+
+
+def test_held_pictures_are_never_trained_on(store):
+    for n in (4, 36, 250, 5000):
+        train, held = split(n, 0)
+        assert len(held) == max(2, min(100, n // 10)) and not set(train) & set(held)
+        assert sorted([*train, *held]) == list(range(n))
+    assert split(36, 0)[1].tolist() == split(36, 0)[1].tolist() != split(36, 1)[1].tolist()
+    train, held = split(36, 0)
+    marked = np.zeros((36, 3, 16, 16), np.uint8)
+    marked[held] = 255
+    plan = make_plan(None, store, train, config(epochs=5), "cpu", nullcontext)
+    loader = Loader(marked, train, plan, 0)
+    assert sum(int(loader.batch(step).sum()) for step in range(plan.steps)) == 0
+
+
+def test_the_loop_trains_on_the_split_and_checks_on_the_rest(store, tmp_path, monkeypatch):
+    seen, real = [], Loader.__init__
+
+    def record(self, pixels, ids, plan, seed):
+        seen.append(ids)
+        real(self, pixels, ids, plan, seed)
+
+    monkeypatch.setattr(Loader, "__init__", record)
+    pretrain(store, config(epochs=1), new(tmp_path, config()))
+    assert seen[0].tolist() == split(36, 0)[0].tolist()
+
+
+def test_every_picture_comes_once_an_epoch_and_the_last_batch_wraps():
+    pixels = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(3, 1)
+    ids = np.arange(1, 10)
+    plan = module.Plan(100, 4, 3, 0.1, 1, 0.99)
+    loader = Loader(pixels, ids, plan, 0)
+    orders = []
+    for epoch in range(3):
+        batches = [loader.batch(3 * epoch + i)[:, 0, 0, 0].tolist() for i in range(3)]
+        assert all(len(set(batch)) == 4 for batch in batches)
+        assert set(sum(batches, [])) == set(range(1, 10))
+        orders.append(batches)
+    assert orders[0] != orders[1] != orders[2]
+    assert Loader(pixels, ids, plan, 0).batch(7).tolist() == loader.batch(7).tolist()  # by number alone
+
+
+def test_batch_size_follows_the_number_of_pictures():
+    assert [choose_batch(n) for n in (1, 100, 500, 2000, 10**6)] == [32, 32, 64, 256, 256]
+    assert all(a <= b for a, b in zip(map(choose_batch, range(1, 3000)), map(choose_batch, range(2, 3001)), strict=False))
+
+
+def test_plan_by_epochs_and_rates_by_optimiser(store):
+    train = split(36, 0)[0]
+    plan = make_plan(None, store, train, config(epochs=2.5, warmup=0.1), "cpu", nullcontext)
+    assert (plan.steps, plan.batch_size, plan.steps_per_epoch, plan.warmup) == (8, 11, 3, 1)
+    assert plan.peak_lr == pytest.approx(1.0 * 11 / 256) and plan.momentum == 0.95
+    plan = make_plan(None, store, train, config(base_lr=0, batch_size=0, momentum=0.5, init="x"), "cpu", nullcontext)
+    assert plan.steps == 200 and plan.batch_size == 32 and plan.momentum == 0.5
+    assert plan.peak_lr == pytest.approx(0.5 * 32 / 256 * 0.3)
+    assert make_plan(None, store, train, config(batch_size=1000), "cpu", nullcontext).batch_size == 33
+    assert make_plan(None, store, train, config(base_lr=0, optimizer="adamw"), "cpu", nullcontext).peak_lr < 0.01
+
+
+def test_minutes_are_planned_from_a_trial(store, monkeypatch):
+    train = split(36, 0)[0]
+    monkeypatch.setattr(module, "trial", lambda *_: 0.1)
+    plan = make_plan(None, store, train, config(minutes=1, check_share=0.25), "cpu", nullcontext)
+    assert plan.steps == 450
+    assert make_plan(None, store, train, config(minutes=1, epochs=2), "cpu", nullcontext).steps == 6
+    assert make_plan(None, store, train, config(minutes=1e-9), "cpu", nullcontext).steps == 1
+
+
+@pytest.mark.parametrize("optimizer", ("sgd", "adamw"))
+def test_the_trial_leaves_the_weights_as_they_were(store, optimizer):
+    torch.manual_seed(0)
+    model, train = BYOL(Encoder("conv4", 16), 16, 8), split(36, 0)[0]
+    model.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    plan = module.Plan(10**9, 11, 3, 0.0, 1, 0.99)
+    seconds = trial(model, store, train, plan, config(optimizer=optimizer), "cpu", nullcontext)
+    assert 0 < seconds < 5 and same(before, model.state_dict()) and model.training
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_minutes_take_about_the_time_asked_for(store, tmp_path):
+    settings = config(minutes=0.03, check_share=0.1)
+    run = new(tmp_path, settings)
+    start = time.monotonic()
+    result = pretrain(store, settings, run)
+    assert result["steps"] > 20 and 0.4 < time.monotonic() - start < 8
+
+
+def test_collapse_is_recognised_said_and_the_best_encoder_kept(store, tmp_path, monkeypatch):
+    real, calls = features.embed, []
+
+    def collapse(encoder, pixels, **more):
+        calls.append(1)
+        vectors = real(encoder, pixels, **more)
+        return vectors if len(calls) < 3 else vectors[:1] + 1e-4 * vectors
+
+    monkeypatch.setattr(features, "embed", collapse)
+    monkeypatch.setattr(module.Watch, "due", lambda self: True)
+    settings = config(epochs=10)
+    run = new(tmp_path, settings)
+    result = pretrain(store, settings, run)
+    assert result["steps"] == 2 and run.status()["state"] == "stopped" and result["spread"] < 0.01
+    assert "collapse" in result["message"] and result["message"] == run.status()["message"]
+    assert read_card(run.encoder)["steps"] == 1 and read_card(run.encoder)["figures"]["spread"] > 0.05
+
+
+def test_a_network_that_tells_little_apart_from_the_start_is_not_called_collapsed(tmp_path):
+    """Plain pictures look alike to a random network; only what falls far below that has collapsed."""
+    random = np.random.default_rng(0)
+    from PIL import Image
+
+    base = random.integers(80, 170, (4, 4, 3))
+    (tmp_path / "plain").mkdir()
+    for number in range(20):
+        pixels = (base + random.normal(0, 3, base.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR).save(tmp_path / "plain" / f"{number}.png")
+    plain = open_store(tmp_path / "plain", tmp_path / "stores", 16, workers=1)
+    settings = config(epochs=3, check_share=0.99)
+    run = new(tmp_path, settings)
+    result = pretrain(plain, settings, run)
+    first = next(line["check"] for line in run.metrics() if "check" in line)
+    assert first["spread"] < 0.05 and result["epochs"] == 3 and result["message"] == ""
+    assert run.encoder.exists() and result["knn"] is None
+
+
+def test_a_collapse_between_two_checks_does_not_reach_the_file(store, tmp_path, monkeypatch):
+    """The encoder is written with the figures of its own weights, never with those of an earlier check."""
+    def forget(self, *views):
+        with torch.no_grad():
+            for p in self.encoder.parameters():
+                p.zero_()
+        return real(self, *views)
+
+    real = BYOL.forward
+    settings = config(epochs=10, checkpoint_seconds=0)
+    run = new(tmp_path, settings)
+    monkeypatch.setattr(module.Watch, "due", lambda self: False)
+    monkeypatch.setattr(BYOL, "forward", forget)
+    result = pretrain(store, settings, run, progress=StopAt(run, 5))
+    assert result["spread"] < 0.01
+    assert read_card(run.encoder)["steps"] == 0 and load_encoder(run.folder).trunk[0].weight.abs().max() > 0
+
+
+@pytest.mark.parametrize("log_every", (1, 1000))
+def test_a_loss_that_is_no_number_stops_with_the_last_good_weights(store, tmp_path, monkeypatch, log_every):
+    real, calls = BYOL.forward, []
+
+    def broken(self, *views):
+        calls.append(1)
+        return real(self, *views) * (math.nan if len(calls) > 3 else 1)
+
+    monkeypatch.setattr(BYOL, "forward", broken)
+    settings = config(epochs=10, log_every=log_every, checkpoint_seconds=0)
+    run = new(tmp_path, settings)
+    with pytest.raises(InputError, match="nan.*learning rate"):
+        pretrain(store, settings, run)
+    assert run.status()["state"] == "failed" and "learning rate" in run.status()["message"]
+    assert run.status()["step"] == 4
+    assert all(v.isfinite().all() for v in weights(run).values())
+    state = torch.load(run.resume, weights_only=True)
+    assert state["step"] == 3 and all(v.isfinite().all() for v in state["model"].values())
+    for line in (run.folder / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_huge_rate_ends_with_a_sentence_and_a_usable_encoder(store, tmp_path):
+    settings = config(epochs=10, base_lr=1e30, warmup=0)
+    run = new(tmp_path, settings)
+    with pytest.raises(InputError, match="learning rate"):
+        pretrain(store, settings, run)
+    assert run.status()["state"] == "failed"
+    assert all(v.isfinite().all() for v in weights(run).values())
+
+
+def test_going_on_from_an_encoder_uses_its_weights_and_heads(whole, store, tmp_path):
+    old, _ = whole
+    settings = config(epochs=10, init=str(old.folder), encoder="small", image_size=64)
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 1))
+    assert load_encoder(run.folder).architecture == "conv4"
+    assert losses(run)[0][1] < 0.8 * losses(old)[0][1]  # with fresh heads it would begin as high
+    card = read_card(run.encoder)
+    assert card["parent"]["steps"] == 30 and card["parent"]["file"] == "encoder.safetensors" and card["steps"] == 1
+    fresh = config(epochs=10, init=str(old.folder), hidden=17)
+    run = new(tmp_path, fresh, "fresh")
+    pretrain(store, fresh, run, progress=StopAt(run, 1))
+    assert losses(run)[0][1] > 0.8 * losses(old)[0][1]  # heads of another size start anew
+
+
+def test_init_starts_target_and_online_at_the_given_weights(whole, store, tmp_path, monkeypatch):
+    seen, real = [], BYOL.forward
+    monkeypatch.setattr(BYOL, "forward", lambda self, *v: seen.append({k: p.clone() for k, p in self.state_dict().items()}) or real(self, *v))  # fmt: skip
+    settings = config(init=str(whole[0].folder))
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 1))
+    for key, value in weights(whole[0]).items():
+        assert torch.equal(seen[0][f"encoder.{key}"], value) and torch.equal(seen[0][f"target.0.{key}"], value)
+
+
+def test_a_run_resumes_when_the_encoder_it_began_from_is_gone(store, tiny_encoder, tmp_path):
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(tiny_encoder.read_bytes())
+    settings = config(epochs=3, init=str(start))
+    runs = [new(tmp_path, settings, name) for name in "ab"]
+    pretrain(store, settings, runs[0])
+    pretrain(store, settings, runs[1], progress=StopAt(runs[1], 2))
+    start.unlink()
+    pretrain(store, settings, runs[1], resume=True)
+    assert losses(runs[0]) == losses(runs[1])
+    assert read_card(runs[1].encoder)["parent"]["file"] == "start.safetensors"
+
+
+def test_too_few_pictures_are_refused(tmp_path, store):
+    few = dataclasses.replace(store, pixels=store.pixels[:3])
+    with pytest.raises(InputError, match="3 readable pictures.*at least 4"):
+        pretrain(few, config(), new(tmp_path, config()))
+
+
+def test_four_pictures_are_enough(tmp_path):
+    folder = draw_pictures(tmp_path / "shapes", each=2)
+    (folder / "bar" / "0.png").unlink()
+    (folder / "disc" / "0.png").unlink()
+    small = open_store(folder, tmp_path / "stores", 16, workers=1)
+    assert len(small) == 4
+    result = pretrain(small, config(epochs=2, batch_size=0), new(tmp_path, config()))
+    assert result["steps"] == 2 and math.isfinite(result["loss"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(batch_size=1), dict(batch_size=-4), dict(optimizer="lars"), dict(epochs=-1), dict(minutes=math.nan)]
+    + [dict(epochs=math.inf), dict(warmup=1), dict(momentum=1), dict(seed=-1), dict(check_share=0), dict(dim=1)]
+    + [dict(hidden=0), dict(weight_decay=-2), dict(log_every=-1), dict(checkpoint_seconds=math.nan)],
+)
+def test_impossible_settings_are_refused_with_a_sentence(wrong):
+    with pytest.raises(InputError) as found:
+        PretrainConfig(**wrong)
+    assert str(found.value).endswith(".") and len(str(found.value)) > 20
+
+
+@pytest.mark.parametrize("wrong", [dict(device="tpu"), dict(device="cuda:99"), dict(precision="fp8"), dict(encoder="vit")])
+def test_what_this_machine_lacks_is_refused_with_a_sentence(wrong, store, tmp_path):
+    if wrong.get("device", "").startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(InputError, match="one of|Choose"):
+        pretrain(store, config(**wrong), new(tmp_path, config()))
+
+
+def test_device_auto_is_one_that_is_there():
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else choose_device("auto"))
+
+
+def test_bf16_trains_too(store, tmp_path):
+    settings = config(epochs=2, precision="bf16")
+    result = pretrain(store, settings, new(tmp_path, settings))
+    assert 0 <= result["loss"] <= 8
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_a_run_on_the_gpu(store, tmp_path):
+    settings = config(epochs=10, device="cuda", precision="auto")
+    result = pretrain(store, settings, new(tmp_path, settings))
+    assert result["steps"] == 30 and 0 <= result["loss"] <= 8
