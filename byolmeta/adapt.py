@@ -60,7 +60,7 @@ def check_trace(
     task = Support(vectors[support], torch.from_numpy(labels), way)
     x, y = vectors[checks], torch.from_numpy(truth)
     for step in learner.adapt(nn.Identity(), task):
-        yield Accuracy(int((step.predict(x).argmax(1) == y).sum()), len(y))
+        yield Accuracy(int((_known(step.predict(x), labels).argmax(1) == y).sum()), len(y))
 
 
 def hide_trace(
@@ -77,15 +77,15 @@ def hide_trace(
         asked = hidden[np.isin(labels[hidden], labels[kept])]
         if len(asked) and len(np.unique(labels[kept])) > 1:
             task = Support(vectors[support[kept]], torch.from_numpy(labels[kept]), way)
-            tasks.append((learner.adapt(nn.Identity(), task), vectors[support[asked]], torch.from_numpy(labels[asked])))
-    of = sum(len(y) for _, _, y in tasks)
+            tasks.append((learner.adapt(nn.Identity(), task), vectors[support[asked]], labels[asked], labels[kept]))
+    of = sum(len(y) for _, _, y, _ in tasks)
     while tasks:
         right = 0
-        for steps, x, y in tasks:
+        for steps, x, y, known in tasks:
             step = next(steps, None)
             if step is None:
                 return
-            right += int((_known(step.predict(x), labels).argmax(1) == y).sum())
+            right += int((_known(step.predict(x), known).argmax(1).numpy() == y).sum())
         yield Accuracy(right, of)
 
 
@@ -117,8 +117,8 @@ class Answer:
 def sort_pictures(learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int) -> Answer:
     """Sorts all pictures by the last step of the learner.
 
-    'None of these' compares a picture's nearness to its class (cosine to the class mean around the mean of all
-    pictures) with that of the examples themselves when hidden; 'sure' by the probability.
+    'None of these': its class's nearest example is farther than pictures of the folder are from each other, by
+    cosine around their mean. 'Sure' goes by the probability.
     """
     for step in learner.adapt(nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
         pass

@@ -31,8 +31,8 @@ def draw_episodes(
 ) -> Iterator[Episode]:
     """Draws `episodes` tasks; support and query of a class come from one permutation, so they never overlap.
 
-    `copies` (N,) gives near copies the same number: each group takes part with one picture per episode, so no copy
-    of a support image is asked. Classes with too few pictures are left out. Raises InputError when fewer than `way`
+    `copies` (N,) gives near copies the same number: of each group a class takes one picture per episode, so no copy
+    of a support image of the same class is asked. Classes with too few pictures are left out. Raises InputError when fewer than `way`
     classes remain.
     """
     if way < 2 or shot < 1 or query < 1 or episodes < 1:

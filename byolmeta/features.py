@@ -34,7 +34,7 @@ def open_bank(banks: Path, name: str, compute: Callable[[], np.ndarray]) -> Feat
     path = Path(banks) / f"{name}-{FORMAT}.npy"
     try:
         vectors = np.load(path)
-    except (OSError, ValueError):  # absent or damaged: made anew
+    except (OSError, ValueError, EOFError):  # absent or damaged: made anew
         vectors = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda p: _save(p, vectors))
@@ -152,7 +152,7 @@ def knn_accuracy(vectors: np.ndarray, labels: np.ndarray, k: int = 20) -> float 
 def twin_score(encoder: Encoder, pixels: np.ndarray, seed: int = 0, device: str = "cpu") -> float:
     """Share of pictures, cropped twice, whose nearest other crop is their own second half; 0..1.
 
-    A quality figure that needs no labels. Chance is 1 / N. Crops and colours are drawn from the seed, so that
+    A quality figure that needs no labels. Chance is 1 / N; a tie is not found, so equal vectors score 0. Crops and colours are drawn from the seed, so that
     checks of one run compare.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -161,8 +161,10 @@ def twin_score(encoder: Encoder, pixels: np.ndarray, seed: int = 0, device: str 
     views = [make_view(images, encoder.image_size, config, generator) for _ in range(2)]
     a, b = (F.normalize(_vectors(encoder, view.to(device)), dim=1) for view in views)
     cosine = a @ b.T
-    own = torch.arange(len(a), device=cosine.device)
-    return float(((cosine.argmax(1) == own).float().mean() + (cosine.argmax(0) == own).float().mean()) / 2)
+    own = cosine.diagonal().clone()
+    others = cosine.fill_diagonal_(-2)
+    margin = 1e-6  # rounding of equal vectors
+    return float(sum((own > others.amax(side) + margin).float().mean() for side in (0, 1)) / 2)
 
 
 @torch.inference_mode()
@@ -204,7 +206,7 @@ def read_vectors(path: Path) -> tuple[np.ndarray, np.ndarray, int] | None:
     try:
         with np.load(path) as file:
             return file["ids"].astype(np.int64), file["vectors"].astype(np.float32), int(file["step"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
 
 

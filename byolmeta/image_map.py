@@ -110,6 +110,7 @@ class MapWorker:
         """UMAP positions made in the worker; `folder` holds the exchange files. Raises RuntimeError if it dies."""
         with self.lock:
             self._start()
+            folder = folder.resolve()  # the worker has another working folder
             source, out = folder / "map-in.npz", folder / "map-out.npy"
             folder.mkdir(parents=True, exist_ok=True)
             arrays = {"vectors": vectors} | ({} if start is None else {"start": start})

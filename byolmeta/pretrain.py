@@ -121,7 +121,7 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     def finite() -> float | None:
         """The loss. Raises InputError, before anything is saved, when it or a weight is no number."""
         value = loss.item() if loss is not None else None
-        if value is None or (math.isfinite(value) and all(p.isfinite().all() for p in model.parameters())):
+        if value is None or (math.isfinite(value) and all(v.isfinite().all() for v in model.state_dict().values())):
             return value
         message = (
             f"The loss became {value} at step {step}, or a weight no number. The last good encoder is kept. "

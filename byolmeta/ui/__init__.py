@@ -181,7 +181,7 @@ def _sentences(function, words: dict[str, str]):
             else:
                 yield result
         except InputError as problem:
-            raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+            raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
 
     return shown
 

@@ -27,7 +27,7 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
         choice = encoder_choice(work, words, session)
         yield [gr.skip(), header(work, words, session), choice, report, scatter, scatter, scatter, board]
     except InputError as problem:
-        raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+        raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
 
 
 def lines(updates: Iterator[dict]):
@@ -54,7 +54,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[l
                 return
             yield [gr.skip(), *[gr.update(points=points)] * 3]
     except InputError as problem:
-        raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+        raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
 
 
 def whole_board(work: Workspace, session: Session) -> dict:

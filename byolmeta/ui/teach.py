@@ -51,7 +51,7 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
         total = len(work.pictures(session).store) + session.extras
         newer = check_boxes(state, total)
     except InputError as problem:
-        raise gr.Error(str(problem), title=words["error_what"], duration=12) from None
+        raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
     if newer["rev"] < session.boxes["rev"]:
         return  # overtaken on the way
     session.boxes = newer

@@ -1,4 +1,4 @@
-"""A Plotly chart as a Gradio component that updates in place: lines grow, zoom stays, nothing is remounted."""
+"""A Plotly chart as a Gradio component that updates in place: lines grow, nothing is remounted."""
 
 import json
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ import gradio as gr
 
 WORDS = {
     "waiting": "The chart appears here in a moment.",
-    "load_failed": "The chart could not be drawn: its drawing program did not load. Reload the page to try again.",
+    "load_failed": "The chart could not be drawn: its drawing program did not load. Reload the page.",
 }
 
 # Static on purpose: Gradio evaluates templates, so words and names arrive as text in chart.js only.

@@ -46,10 +46,11 @@ function dressed(figure) {
   };
   delete layout.width;
   delete layout.height;
+  const titled = (part) => (typeof part?.title === "string" ? { ...part, title: { text: part.title } } : part);
   const axes = new Set(["xaxis", "yaxis", ...Object.keys(own).filter((name) => /^[xy]axis\d*$/.test(name))]);
-  for (const name of axes) layout[name] = { ...axis, ...own[name] };
+  for (const name of axes) layout[name] = { ...axis, ...titled(own[name]) };
   for (const trace of data) if (trace.name != null) trace.name = String(trace.name).replace(/</g, "&lt;");
-  return { data, layout };
+  return { data, layout: titled(layout) }; // a title is an object since plotly.js 3
 }
 
 let waiting = false; // a drawing was asked for

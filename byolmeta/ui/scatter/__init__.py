@@ -60,10 +60,12 @@ TEMPLATE = """
       <button type="button" data-tool="box"><svg viewBox="0 0 20 20"><rect x="3" y="3" width="14" height="14"
         rx="1.5" stroke-dasharray="3.2 2.4"/></svg></button>
       <span class="rule"></span>
-      <button type="button" data-zoom="in"><svg viewBox="0 0 20 20"><path d="M10 4v12M4 10h12"/></svg></button>
+      <button type="button" data-zoom="in"><svg viewBox="0 0 20 20"><path d="M10
+        4v12M4 10h12"/></svg></button>
       <button type="button" data-zoom="out"><svg viewBox="0 0 20 20"><path d="M4 10h12"/></svg></button>
-      <button type="button" data-zoom="reset"><svg viewBox="0 0 20 20"><path d="M3 7.500V3h4.500M12.5 3H17v4.500M17
-        12.500V17h-4.500M7.5 17H3v-4.5"/></svg></button>
+      <button type="button" data-zoom="reset"><svg viewBox="0 0 20 20"><path d="M3 7.5V3h4.5M12.5
+        3H17v4.5M17
+        12.5V17h-4.5M7.5 17H3v-4.5"/></svg></button>
     </div>
     <div class="card" hidden>
       <div class="picture"></div>
@@ -78,10 +80,12 @@ TEMPLATE = """
       <span class="count"></span>
       <span class="put"></span>
       <span class="boxes"></span>
-      <button type="button" class="clear"><svg viewBox="0 0 20 20"><path d="M5 5l10 10M15 5L5 15"/></svg></button>
+      <button type="button" class="clear"><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
     </div>
     <div class="hint" hidden></div>
-    <div class="empty"><div class="ghosts"></div><p></p><button type="button" class="retry" hidden></button></div>
+    <div class="empty"><div class="ghosts"></div><p></p>
+      <button type="button" class="retry" hidden></button></div>
     <div class="live" role="status" aria-live="polite"></div>
     <div class="help"></div>
   </div>
@@ -97,12 +101,9 @@ PROPS = ("pictures", "points", "colours", "boxes", "words", "compact")
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
-SCRIPT = "\n".join(
-    [
-        f"const DEFAULT_WORDS = {json.dumps(WORDS)};",
-        (HERE / "painters.js").read_text(encoding="utf-8"),
-        (HERE / "scatter.js").read_text(encoding="utf-8"),
-    ]
+FILES = ("painters", "map", "selection", "panels", "hands", "scatter")
+SCRIPT = f"const DEFAULT_WORDS = {json.dumps(WORDS)};\n" + "\n".join(
+    (HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES
 )
 
 

@@ -1,0 +1,251 @@
+// What lies over and beside the map: the card of a picture, words, legend, bar. Names arrive as text only.
+
+// ---- the card of a picture
+
+function paintTile(target, id, side) {
+  const { tile, columns } = sheets.pictures;
+  const [x, y] = sheets.corner(id);
+  const zoom = side / tile;
+  const address = sheets.pictures.sheets[sheets.sheetOf(id)] ? sheets.url(sheets.sheetOf(id)) : "";
+  target.style.backgroundImage = address ? `url("${address.replace(/["\\\n]/g, encodeURIComponent)}")` : "none";
+  // the last sheet may have fewer rows, so only the width is given
+  target.style.backgroundSize = `${columns * tile * zoom}px auto`;
+  target.style.backgroundPosition = `${-x * zoom}px ${-y * zoom}px`;
+  target.style.width = target.style.height = `${side}px`;
+}
+
+let carded = "";
+
+function showCard() {
+  const point = current();
+  card.hidden = point < 0;
+  if (point < 0) { carded = ""; return; }
+  const id = idOf(point);
+  const near = compact() ? [] : neighbours(point);
+  const entry = groups.find((one) => one.code === codes[point]);
+  const folder = folderOf(id);
+  const shape = [id, near, entry?.name, entry?.colour, folder, narrow(), compact(), Boolean(sheets)].join("|");
+  card.classList.toggle("pinned", point === pinned);
+  if (shape !== carded) {
+    carded = shape;
+    const picture = card.querySelector(".picture");
+    picture.hidden = !sheets;
+    if (sheets) paintTile(picture, id, compact() ? 72 : narrow() ? 96 : 148);
+    card.dataset.id = id;
+    card.querySelector(".name").textContent = nameOf(id);
+    const line = card.querySelector(".group");
+    line.hidden = !entry;
+    if (entry) {
+      markSwatch(line.querySelector("i"), entry);
+      line.querySelector("span").textContent = entry.name;
+    }
+    const where = card.querySelector(".folder");
+    where.hidden = !folder || folder === entry?.name;
+    where.textContent = folder;
+    const alike = card.querySelector(".alike");
+    alike.hidden = !near.length || !sheets;
+    alike.querySelector("span").textContent = word("nearest");
+    const buttons = !sheets ? [] : near.map((other) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.id = other;
+      button.setAttribute("aria-label", nameOf(other));
+      button.title = nameOf(other);
+      paintTile(button, other, narrow() ? 40 : 45);
+      return button;
+    });
+    alike.querySelector(".row").replaceChildren(...buttons);
+  }
+  placeCard(point);
+}
+
+function placeCard(point) {
+  if (card.hidden) return;
+  card.style.transform = "";
+  if (narrow() && !compact()) {
+    // docked at the end of the stage that the picture is not on
+    card.classList.toggle("top", screenY(whereY(point, mixNow())) > height / 2);
+    return;
+  }
+  card.classList.remove("top");
+  const mix = mixNow();
+  const x = screenX(whereX(point, mix)), y = screenY(whereY(point, mix));
+  const gap = Math.max(44, size * 1.3) / 2 + 14;
+  const { offsetWidth: wide, offsetHeight: high } = card;
+  const left = x + gap + wide < width - 8 ? x + gap : x - gap - wide;
+  card.style.transform = `translate(${Math.round(clamp(left, 8, Math.max(8, width - wide - 8)))}px,`
+    + ` ${Math.round(clamp(y - high / 2, 8, Math.max(8, height - high - 8)))}px)`;
+}
+
+function hover(point) {
+  if (point === hovered) return;
+  hovered = point;
+  overlay.style.cursor = point >= 0 && tool === "pan" ? "pointer" : "";
+  showCard();
+  request();
+}
+
+function pin(point) {
+  pinned = point;
+  focused = -1;
+  showCard();
+  request();
+}
+
+// ---- words, legend, bar
+
+function drawWords() {
+  find(".caution").textContent = word("caution");
+  overlay.setAttribute("aria-label", map
+    ? `${word("map_label")}, ${amount("picture", map.n)}` : word("map_label"));
+  const help = find(".help");
+  help.id = `${place}-scatter-help`;
+  help.textContent = word("map_help");
+  overlay.setAttribute("aria-describedby", help.id);
+  const label = (selector, name) => {
+    const button = find(selector);
+    button.title = word(name);
+    button.setAttribute("aria-label", word(name));
+  };
+  for (const name of ["pan", "lasso", "box"]) label(`[data-tool=${name}]`, name);
+  label("[data-zoom=in]", "zoom_in");
+  label("[data-zoom=out]", "zoom_out");
+  label("[data-zoom=reset]", "reset");
+  label(".bar .clear", "clear");
+  find(".legend .head span").textContent = word("legend");
+  find(".legend .head button").textContent = word("show_all");
+  find(".bar .put").textContent = word("put_into");
+  find(".retry").textContent = word("retry");
+  const badge = find(".badge");
+  badge.hidden = !map;
+  if (map) {
+    badge.dataset.stage = map.told.stage || "";
+    find(".badge .count").textContent = amount("picture", map.n);
+    const known = { pca: "stage_pca", umap: "stage_umap", learning: "stage_learning" }[map.told.stage];
+    find(".badge .stage-name").textContent = [known && word(known), map.told.note].filter(Boolean).join(" · ");
+  }
+  find(".tools").hidden = !map || compact();
+  showEmpty();
+}
+
+function showEmpty(failed = false) {
+  const empty = find(".empty");
+  empty.hidden = Boolean(map);
+  if (map) return;
+  empty.classList.toggle("failed", failed);
+  empty.querySelector("p").textContent =
+    word(failed ? "load_failed" : given(props.pictures, "sheets") || points ? "waiting" : "no_pictures");
+  find(".retry").hidden = !failed;
+}
+
+// Pale squares that breathe, where the pictures will be.
+function drawGhosts() {
+  const ghosts = [];
+  for (let at = 0; at < 26; at++) {
+    const ghost = document.createElement("i");
+    const angle = at * 2.4, far = Math.sqrt((at + 0.5) / 26);
+    ghost.style.left = `${50 + 38 * far * Math.cos(angle)}%`;
+    ghost.style.top = `${50 + 40 * far * Math.sin(angle)}%`;
+    if (!calm.matches) {
+      ghost.animate([{ opacity: 0.25 }, { opacity: 0.8 }, { opacity: 0.25 }],
+        { duration: 2600, delay: -at * 310, iterations: Infinity, easing: "ease-in-out" });
+    }
+    ghosts.push(ghost);
+  }
+  find(".ghosts").replaceChildren(...ghosts);
+}
+
+function markSwatch(swatch, entry) {
+  swatch.style.backgroundColor = entry.colour;
+  swatch.dataset.shape = entry.code === GREY ? 0 : shapeOf(entry.code);
+}
+
+function drawLegend() {
+  const legend = find(".legend");
+  legend.hidden = !groups.length || compact();
+  find(".legend .groups").replaceChildren(...groups.map((entry) => {
+    const row = document.createElement("button");
+    row.type = "button";
+    row.dataset.code = entry.code;
+    const swatch = document.createElement("i");
+    markSwatch(swatch, entry);
+    const name = document.createElement("span");
+    name.className = "group-name";
+    name.textContent = entry.name;
+    name.title = entry.name;
+    const count = document.createElement("span");
+    count.className = "group-count";
+    count.textContent = entry.count.toLocaleString();
+    row.append(swatch, name, count);
+    return row;
+  }));
+  markLegend();
+}
+
+function markLegend() {
+  find(".legend .head button").hidden = !isolated.size;
+  for (const row of find(".legend .groups").children) {
+    const on = isolated.has(Number(row.dataset.code));
+    row.setAttribute("aria-pressed", on);
+    row.classList.toggle("off", isolated.size > 0 && !on);
+  }
+}
+
+function isolate(code, more) {
+  if (code === null) isolated.clear();
+  else if (more) isolated.has(code) ? isolated.delete(code) : isolated.add(code);
+  else isolated = isolated.size === 1 && isolated.has(code) ? new Set() : new Set([code]);
+  if (pinned >= 0 && !active(pinned)) pinned = -1;
+  hovered = focused = -1;
+  showCard();
+  markLegend();
+  recolour();
+}
+
+function drawBar() {
+  const bar = find(".bar");
+  bar.hidden = !chosen || compact();
+  root.classList.toggle("choosing", !bar.hidden);
+  if (bar.hidden) return;
+  bar.querySelector(".count").textContent = amount("selected", chosen);
+  const boxes = prop("boxes");
+  find(".bar .put").hidden = find(".bar .boxes").hidden = !boxes;
+  const chips = (boxes || []).map((box) => {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.dataset.box = box.id;
+    const swatch = document.createElement("i");
+    if (/^#[0-9a-f]{6}$/i.test(box.colour || "")) swatch.style.backgroundColor = box.colour;
+    const name = document.createElement("span");
+    name.textContent = box.name;
+    chip.append(swatch, name);
+    chip.addEventListener("click", () => put(box));
+    return chip;
+  });
+  const fresh = document.createElement("button");
+  fresh.type = "button";
+  fresh.className = "new";
+  fresh.textContent = `+ ${word("new_box")}`;
+  fresh.addEventListener("click", () => put(null));
+  find(".bar .boxes").replaceChildren(...chips, fresh);
+}
+
+let hintTimer = 0;
+
+function hint(text) {
+  const line = find(".hint");
+  line.textContent = text;
+  line.hidden = !text;
+  clearTimeout(hintTimer);
+  if (text) hintTimer = setTimeout(() => { line.hidden = true; }, 2600);
+}
+
+function useTool(name) {
+  tool = name;
+  overlay.dataset.tool = name;
+  overlay.style.cursor = "";
+  for (const button of root.querySelectorAll("[data-tool]")) {
+    if (button !== overlay) button.setAttribute("aria-pressed", button.dataset.tool === name);
+  }
+  hint(name === "pan" ? "" : word(`${name}_hint`));
+}
