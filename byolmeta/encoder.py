@@ -71,13 +71,14 @@ class Encoder(nn.Module):
         every distance. Whitening gives the others their say (Su et al. 2021, arXiv 2103.15316); small directions
         are damped, more so when there are few pictures to tell them from noise.
         """
-        x = pooled.double()
+        x = (pooled.cpu() if pooled.device.type == "mps" else pooled).double()  # mps has no float64
         mean = x.mean(0)
         values, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
         values, axes = values.flip(0)[:VECTOR].clamp_min(0), axes.flip(1)[:, :VECTOR]
         damping = 1e-3 * max(1.0, 3 * x.shape[1] / len(x))
         scale = (values + damping * values[0].clamp_min(1e-12)).rsqrt()
-        self.readout_mean, self.readout_matrix = mean.float(), (axes * scale).float()
+        found = mean, axes * scale
+        self.readout_mean, self.readout_matrix = (value.float().to(pooled.device) for value in found)
 
     def initial(self, seed: int = 0) -> "Encoder":
         """An untrained network of the same shape: the baseline that shows what training bought."""

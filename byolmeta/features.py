@@ -34,7 +34,7 @@ def open_bank(banks: Path, name: str, compute: Callable[[], np.ndarray]) -> Feat
     path = Path(banks) / f"{name}-{FORMAT}.npy"
     try:
         vectors = np.load(path)
-    except (OSError, ValueError, EOFError):  # absent or damaged: made anew
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: made anew
         vectors = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda p: _save(p, vectors))

@@ -1,0 +1,186 @@
+"""adapt.py: honest accuracies from few pictures, and who goes where."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from byolmeta.adapt import (
+    FOLDS,
+    Accuracy,
+    check_trace,
+    episode_accuracy,
+    hide_trace,
+    mean_and_interval,
+    sort_pictures,
+)
+from byolmeta.episodes import draw_episodes
+from byolmeta.learners import LEARNERS, Support
+
+every = pytest.mark.parametrize("method", [make() for make in LEARNERS.values()], ids=list(LEARNERS))
+
+
+def cloud(n=60, ways=3, dim=8, noise=0.7, seed=0):
+    """Vectors of n pictures around class centres: (vectors, labels)."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, ways, n)
+    vectors = 2 * np.eye(dim)[labels] + noise * random.normal(size=(n, dim))
+    return torch.from_numpy(vectors.astype(np.float32)), labels
+
+
+@pytest.mark.parametrize(
+    "right, of, low, high",
+    [(7, 8, 0.529, 0.978), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],
+)
+def test_wilson_range(right, of, low, high):
+    """The last row is in Newcombe 1998, table I."""
+    accuracy = Accuracy(right, of)
+    assert accuracy.value == right / of
+    assert accuracy.range == (pytest.approx(low, abs=6e-4), pytest.approx(high, abs=6e-4))
+    assert accuracy.range[0] <= accuracy.value <= accuracy.range[1]
+
+
+def test_without_checks_nothing_is_claimed():
+    assert Accuracy(0, 0).value is None and Accuracy(0, 0).range == (0.0, 1.0)
+
+
+def test_mean_and_interval_are_over_episodes():
+    mean, half = mean_and_interval([0.5, 0.7, 0.6, 0.8])
+    assert mean == pytest.approx(0.65) and half == pytest.approx(1.96 * np.std([5, 7, 6, 8], ddof=1) / 10 / 2, rel=1e-4)
+    mean, half = mean_and_interval([0.5])
+    assert mean == 0.5 and math.isnan(half)
+
+
+def predictions(method, vectors, support, labels, way, asked):
+    for step in method.adapt(nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
+        yield step.predict(vectors[asked])
+
+
+def naive(method, vectors, support, labels, way, copies):
+    """Leave-one-out in the plainest way: totals per inner step."""
+    right, of = None, 0
+    for place in range(len(support)):
+        kept = np.array([i for i in range(len(support)) if copies[support[i]] != copies[support[place]]], int)
+        if labels[place] not in labels[kept] or len(set(labels[kept])) < 2:
+            continue
+        empty = [c for c in range(way) if c not in labels[kept]]
+        hits = []
+        for scores in predictions(method, vectors, support[kept], labels[kept], way, support[[place]]):
+            scores[:, empty] = -math.inf
+            hits.append(int(scores.argmax() == labels[place]))
+        right = np.array(hits) if right is None else right + hits
+        of += 1
+    return [] if right is None else [(int(r), of) for r in right]
+
+
+@every
+@pytest.mark.parametrize("seed", range(3))
+def test_hiding_equals_plain_leave_one_out(method, seed):
+    vectors, truth = cloud(noise=1.5, seed=seed)
+    support = np.random.default_rng(seed).permutation(60)[:11]
+    labels = truth[support]
+    labels[0] = 3  # the only example of its class cannot be checked
+    copies = np.arange(60)
+    found = [(a.right, a.of) for a in hide_trace(method, vectors, support, labels, 5, copies)]
+    assert found == naive(method, vectors, support, labels, 5, copies)
+    assert found[0][1] == 10 and len(found) == len(list(predictions(method, vectors, support, labels, 5, [0])))
+
+
+@every
+def test_copies_are_hidden_together(method):
+    """Random vectors, each example there twice: with its copy in sight every example would be found."""
+    random = np.random.default_rng(0)
+    vectors = torch.from_numpy(random.normal(size=(8, 6)).astype(np.float32)).repeat_interleave(2, 0)
+    labels, support = np.array([0, 0, 1, 1] * 4), np.arange(16)
+    apart = [a.right for a in hide_trace(method, vectors, support, labels, 2, np.arange(16))][-1]
+    found = [(a.right, a.of) for a in hide_trace(method, vectors, support, labels, 2, np.arange(16) // 2)]
+    assert found == naive(method, vectors, support, labels, 2, np.arange(16) // 2)
+    assert found[-1][1] == 16 and found[-1][0] < apart
+
+
+def test_a_class_that_is_hidden_as_a_whole_cannot_win():
+    """A copy in another class hides that class too; its empty column must not beat scores below zero."""
+    vectors = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [-1.0, 0, 0], [-1.0, 0.1, 0], [0.0, 0, 1.0]])
+    labels, copies = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 2, 3, 0])
+    for make in LEARNERS.values():
+        found = [(a.right, a.of) for a in hide_trace(make(), vectors, np.arange(5), labels, 3, copies)]
+        assert found == naive(make(), vectors, np.arange(5), labels, 3, copies)
+
+
+def test_many_examples_are_hidden_in_folds_each_once():
+    vectors, labels = cloud(200, noise=0.2)
+    (found,) = hide_trace(LEARNERS["prototype"](), vectors, np.arange(200), labels, 3, np.arange(200))
+    assert (found.right, found.of) == (200, 200)
+    calls = []
+
+    class Counting:
+        def adapt(self, embed, support):
+            calls.append(len(support.inputs))
+            return LEARNERS["prototype"]().adapt(embed, support)
+
+    list(hide_trace(Counting(), vectors, np.arange(200), labels, 3, np.arange(200) // 4))
+    assert len(calls) == FOLDS and sum(200 - n for n in calls) == 200 and all((200 - n) % 4 == 0 for n in calls)
+
+
+def test_nothing_to_check_yields_nothing():
+    vectors, _ = cloud()
+    for labels in ([0, 1], [0, 0], [0]):
+        support = np.arange(len(labels))
+        assert list(hide_trace(LEARNERS["anil"](), vectors, support, np.array(labels), 2, np.arange(60))) == []
+
+
+@every
+def test_check_trace_counts_right_answers_after_every_step(method):
+    vectors, truth = cloud(noise=1.2)
+    support, checks = np.arange(9), np.arange(9, 60)
+    found = list(check_trace(method, vectors, support, truth[:9], 3, checks, truth[9:]))
+    expected = [
+        int((scores.argmax(1).numpy() == truth[9:]).sum())
+        for scores in predictions(method, vectors, support, truth[:9], 3, checks)
+    ]
+    assert [a.right for a in found] == expected and {a.of for a in found} == {51}
+    wide = list(check_trace(method, vectors, support, truth[:9], 7, checks, truth[9:]))
+    assert wide[-1].right >= 0.9 * found[-1].right  # empty boxes win nothing
+
+
+@every
+def test_episode_accuracy_is_that_of_the_last_step(method):
+    vectors, labels = cloud(90)
+    for task in draw_episodes(labels, 3, 2, 5, 4):
+        *_, scores = predictions(method, vectors, task.support, task.support_labels, 3, task.query)
+        expected = (scores.argmax(1).numpy() == task.query_labels).mean()
+        assert episode_accuracy(method, vectors, task) == pytest.approx(expected)
+    easy, labels = cloud(90, noise=0.05)
+    assert all(episode_accuracy(method, easy, task) == 1 for task in draw_episodes(labels, 3, 1, 5, 3))
+
+
+@every
+def test_sorting_puts_pictures_where_they_belong(method):
+    vectors, labels = cloud(120, noise=0.15)
+    support = np.concatenate([np.flatnonzero(labels == c)[:2] for c in range(3)])
+    answer = sort_pictures(method, vectors, support, labels[support], 4)  # box 3 is empty
+    assert answer.label.tolist() == labels.tolist()
+    assert answer.score.dtype == np.float32 and (answer.score > 1 / 3).all() and (answer.score <= 1).all()
+    assert set(answer.sure) <= {0, 1, 2, 3} and (answer.sure > 0).mean() > 0.95
+    again = sort_pictures(method, vectors, support, labels[support], 4)
+    assert all(np.array_equal(getattr(answer, k), getattr(again, k)) for k in ("label", "score", "sure"))
+
+
+@every
+def test_what_is_like_no_example_is_none_of_these(method):
+    vectors, labels = cloud(200, ways=4, noise=0.15)
+    support = np.concatenate([np.flatnonzero(labels == c)[:3] for c in range(2)])  # classes 2 and 3 have no box
+    answer = sort_pictures(method, vectors, support, labels[support], 2)
+    known = labels < 2
+    assert (answer.sure[known] > 0).mean() > 0.95 and (answer.sure[~known] == 0).mean() > 0.6
+    assert (answer.label[known] == labels[known]).all() and (answer.sure[support] > 0).all()
+
+
+def test_an_answer_without_conviction_is_unsure():
+    """Between two examples exactly, no class is likelier."""
+    vectors = torch.tensor([[1.0, 0], [-1.0, 0], [0, 1.0], [0.9, 0.1], [-0.9, 0.1]])
+    answer = sort_pictures(LEARNERS["prototype"](), vectors, np.array([0, 1]), np.array([0, 1]), 2)
+    assert answer.score[2] == pytest.approx(0.5, abs=0.01) and answer.sure[2] in (0, 1)
+    assert answer.sure[0] == answer.sure[1] == 3
