@@ -40,8 +40,11 @@ def umap_layout(vectors: np.ndarray, start: np.ndarray | None = None, seed: int 
     """
     n = len(vectors)
     begin = pca_layout(vectors) if start is None else start.astype(np.float32)
+    if len(begin) != n:  # umap-learn would read beyond its memory
+        raise ValueError(f"The start has {len(begin)} places for {n} vectors.")
     if n < 5:
         return begin
+    centred = begin - begin.mean(0)
     import umap
 
     k = min(NEIGHBOURS, n - 1)
@@ -53,7 +56,7 @@ def umap_layout(vectors: np.ndarray, start: np.ndarray | None = None, seed: int 
         n_neighbors=ids.shape[1],
         precomputed_knn=(ids, distances),
         force_approximation_algorithm=True,
-        init=begin / max(np.abs(begin).max(), 1e-12) * TEN + noise,
+        init=centred / max(np.abs(centred).max(), 1e-12) * TEN + noise,
         n_epochs=300 if n <= 5000 else 200,
         min_dist=0.1,
         random_state=seed,
@@ -122,6 +125,8 @@ class MapWorker:
                 answer = self.process.stdout.readline()
             except BrokenPipeError:
                 answer = ""
+            if not answer:
+                self.close()  # the next call starts another one
             if not answer or "error" in json.loads(answer):
                 raise RuntimeError(f"The map process failed: {answer or 'it ended'}")
             return np.load(out)

@@ -102,7 +102,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def look(who: str):
             yield from map_step.look(work, words, work.session(who))
 
-        def again(who: str):
+        def sort(who: str):
             yield from teach.begin(work, words, work.session(who))
 
         def source(function):
@@ -140,7 +140,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def refresh(event):
             """After a change of pictures or encoder: everything that shows them; then the answers, and beside them the map."""
             shown = event.then(arrive, who, on_arrival, **often)
-            shown.then(again, who, task.outputs, **often)
+            shown.then(sort, who, task.outputs, **often)
             shown.then(look, who, [pick.status, pick.preview, scatter, study.scatter], **often)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
 
@@ -154,10 +154,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         maps = [(part, map_step.whole_map) for part in (pick.preview, study.scatter, scatter)]
         for part, whole in [(task.board, map_step.whole_board), *maps]:
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
+        task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
+        study.quality.ready(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options)
         task.board.change(adapt, who, task.outputs, **often)
-        task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(again, who, task.outputs, **often)
-        scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(again, who, task.outputs, **often)
-        task.method.input(method, [task.method, who], None, **options).then(again, who, task.outputs, **often)
+        task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(sort, who, task.outputs, **often)
+        scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(sort, who, task.outputs, **often)
+        task.method.input(method, [task.method, who], None, **options).then(sort, who, task.outputs, **often)
 
         study.button.click(_sentences(begin, words), [who, *study.form], study.live, **options)
         for button, what in ((study.pause, "pause"), (study.resume, "resume"), (study.stop, "stop")):

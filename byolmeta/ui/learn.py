@@ -60,7 +60,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
     live = [progress, quality, loss, health, near, button, asks, pause, resume, stop, timer]
     return SimpleNamespace(
         button=button, pause=pause, resume=resume, stop=stop, timer=timer, live=live, views=views_panel, done=done,
-        scatter=scatter, form=[length, begin_at, *settings.values()],
+        scatter=scatter, quality=quality, form=[length, begin_at, *settings.values()],
     )  # fmt: skip
 
 
@@ -100,8 +100,8 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     checks = [m["check"] for m in metrics if "check" in m]
     return [
         gr.update(visible=True, value=progress_line(status, checks, words)),
-        gr.update(figure=figures.quality_figure(metrics, words) if checks else None),
-        gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else None),
+        gr.update(figure=figures.quality_figure(metrics, words) if checks else {}),
+        gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}),
         _block(health_line(checks[-1], words) if checks else ""),
         _block(alike(work, words, session, run)),
         *_buttons(status["state"]),

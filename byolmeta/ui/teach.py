@@ -38,7 +38,7 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                 gr.Markdown(f"**{words['confusion']}**")
                 confusion = Chart(label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion")
                 gr.Markdown(words["glossary"])
-    return SimpleNamespace(board=board, method=method, outputs=[board, verdict, curve, confusion])
+    return SimpleNamespace(board=board, method=method, curve=curve, outputs=[board, verdict, curve, confusion])
 
 
 def said(*sentences: str) -> str:
@@ -69,21 +69,26 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     boxes = session.boxes["boxes"]
     support = np.array([i for box in boxes for i in box["items"]], np.int64)
     labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
+    seen = work.shown.setdefault(session.name, {})
+
+    def show(verdict: str, curve: dict, confusion: dict) -> list:
+        seen["curve"] = curve, verdict, confusion
+        return [gr.skip(), verdict, gr.update(figure=curve), gr.update(figure=confusion)]
+
     if len(np.unique(labels)) < 2:
-        work.shown.setdefault(session.name, {})["answers"] = None
-        yield [gr.update(answers=None), said(words["teach_line"]), gr.update(figure=None), gr.update(figure=None)]
+        seen["answers"] = None
+        yield [gr.update(answers={}), *show(said(words["teach_line"]), {}, {})[1:]]
         return
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
     method, way = make(session.learner), len(boxes)
     vectors = torch.from_numpy(work.bank(session))
-    answers = answer(method, vectors, support, labels, boxes, session)
-    work.shown.setdefault(session.name, {})["answers"] = answers
+    seen["answers"] = answers = answer(method, vectors, support, labels, boxes, session)
     yield [gr.update(answers=answers), gr.skip(), gr.skip(), gr.skip()]
     traces = traces_of(work, session, method, support, labels, way)
     names = line_names(work, words, session, traces)
-    chance, shown = 1 / len(np.unique(labels)), {key: [] for key in traces}
+    chance, shown, figure = 1 / len(np.unique(labels)), {key: [] for key in traces}, {}
     if not traces:
-        yield [gr.skip(), said(words["curve_more"]), gr.update(figure=None), gr.update(figure=None)]
+        yield show(said(words["curve_more"]), {}, {})
         return
     while True:
         step = {key: next(trace, None) for key, trace in traces.items()}
@@ -95,11 +100,20 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             if accuracy:
                 shown[key].append(accuracy)
         figure = figures.accuracy_figure(shown, names, chance, words)
-        yield [gr.skip(), verdict_of(shown, names, words, support), gr.update(figure=figure), gr.skip()]
+        yield [*show(verdict_of(shown, names, words, support), figure, {})[:3], gr.skip()]
         time.sleep(FRAME)
+    if not figure:  # not one example could be hidden
+        yield show(said(words["curve_more"]), {}, {})
+        return
     matrix = confusion_of(work, session, method, vectors, support, labels, way)
-    picture = None if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
-    yield [gr.skip(), verdict_of(shown, names, words, support), gr.skip(), gr.update(figure=picture)]
+    picture = {} if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
+    yield show(verdict_of(shown, names, words, support), figure, picture)
+
+
+def again(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """The last outputs of `begin`, for a page whose parts came up after they were sent."""
+    curve, verdict, confusion = work.shown.get(session.name, {}).get("curve") or ({}, said(words["teach_line"]), {})
+    return [gr.skip(), verdict, gr.update(figure=curve), gr.update(figure=confusion)]
 
 
 def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], session: Session) -> dict:

@@ -1410,8 +1410,8 @@ function takeBoxes() {
 }
 
 function takeAnswers() {
-  const next = given("answers") ?? null;
-  if (!next) {
+  const next = given("answers");
+  if (!next?.label) { // Gradio delivers no None: {} takes the guesses away
     guesses = null;
     if (["unsure", "none"].includes(filter) || boxIndex(filter) >= 0) filter = "all";
     return;

@@ -117,3 +117,5 @@ function finish() {
 
 request();
 watch(NAMES_OF_PROPS, request);
+// Updates sent before the chart was here are lost; now Python can send its figure again.
+trigger("ready");
