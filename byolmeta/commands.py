@@ -32,17 +32,20 @@ def pretrain(
     resume: bool = False,
 ) -> dict:
     """Learn from the pictures of FOLDER by BYOL; OUT becomes the run folder. With --resume, goes on where it stopped."""
-    from byolmeta.runs import Run
+    from byolmeta.runs import ACTIVE, Run
 
     run = Run(out)
+    if resume and run.status()["state"] not in ACTIVE:
+        run.withdraw("stop")
+        run.withdraw("pause")
     if not resume:
         _store(folder, settings.init or settings.image_size, home())  # what is wrong is said before a run folder is made
         run.create(settings, folder=str(folder.resolve()), home=str(home()))
-    return train(run, resume=resume)
+    return train(run, resume=resume, folder=folder)
 
 
-def train(run: "Run", *, resume: bool = False) -> dict:  # noqa: F821
-    """Does what the config.json of a run folder says."""
+def train(run: "Run", *, resume: bool = False, folder: Path | None = None) -> dict:  # noqa: F821
+    """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
     import dataclasses
 
     from byolmeta.pretrain import pretrain as loop
@@ -51,12 +54,16 @@ def train(run: "Run", *, resume: bool = False) -> dict:  # noqa: F821
     values = run.config()
     names = {field.name for field in dataclasses.fields(PretrainConfig)}
     config = PretrainConfig(**{k: v for k, v in values.items() if k in names})
+    size = str(run.encoder) if config.init and resume and run.encoder.exists() else config.init or config.image_size
     try:
-        store = _store(Path(values["folder"]), config.init or config.image_size, Path(values["home"]))
+        store = _store(folder or Path(values.get("folder", "")), size, Path(values.get("home") or home()))
         return loop(store, config, run, resume=resume, progress=_bar("Studying"))
     except InputError as problem:
-        if "Another process" not in str(problem):
-            run.set_status("failed", message=str(problem))
+        status = run.status()
+        announced = status["state"] == "starting" and "claimed" not in status
+        if announced or status.get("pid") == os.getpid():  # not another process's run, nor one that ended
+            reached = {k: status[k] for k in ("step", "steps") if k in status}
+            run.set_status("failed", message=str(problem), **reached)
         raise
 
 
@@ -84,18 +91,15 @@ def evaluate(
     return {name: known[name](*data) if name in asked else None for name in known} | {"test_images": int(rows.sum())}
 
 
-def embed(encoder: Positional[str], folder: Positional[Path], out: Path) -> dict:
-    """Write the vectors of all pictures to OUT (npz: vectors, paths, labels, class_names)."""
+def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
+    """Write the vectors of all pictures to OUT (npz: vectors, paths, labels, class_names). Nothing is drawn by chance."""
     start = time.perf_counter()
+    _writable(out)
     store, vectors = _bank(encoder, folder)
     names = np.array([_text(p) for p in store.index.paths])
-    np.savez_compressed(
-        _parent(out),
-        vectors=vectors,
-        paths=names,
-        labels=store.labels,
-        class_names=np.array(store.class_names, dtype=str),
-    )
+    classes = np.array([_text(name) for name in store.class_names], dtype=str)
+    with open(out, "wb") as file:  # by name, savez would add an ending
+        np.savez_compressed(file, vectors=vectors, paths=names, labels=store.labels, class_names=classes)
     seconds = time.perf_counter() - start
     return {
         "images": len(store),
@@ -111,9 +115,10 @@ def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int
     from byolmeta.ui.figures import map_page
 
     start = time.perf_counter()
+    _writable(out)
     store, vectors = _bank(encoder, folder)
     places = image_map.umap_layout(vectors, seed=seed)
-    _parent(out).write_text(map_page(places, store), encoding="utf-8", errors="replace")
+    out.write_text(map_page(places, store), encoding="utf-8", errors="replace")
     seconds = time.perf_counter() - start
     return {
         "images": len(store),
@@ -158,7 +163,7 @@ def fewshot(
     accuracy, interval = mean_and_interval(values)
     return {
         "accuracy": accuracy,
-        "ci95": interval,
+        "ci95": interval if episodes > 1 else None,
         "episodes": episodes,
         "way": way,
         "shot": shot,
@@ -171,15 +176,25 @@ def fewshot(
 
 
 def classify(
-    encoder: Positional[str], examples: Path, images: Path, out: Path | None = None, learner: str = "anil"
+    encoder: Positional[str],
+    examples: Path,
+    images: Path,
+    out: Path | None = None,
+    learner: str = "anil",
+    seed: int = 0,
 ) -> dict:
-    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV."""
+    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV.
+
+    Nothing is drawn by chance.
+    """
     import torch
 
     from byolmeta.adapt import hide_trace, sort_pictures
     from byolmeta.images import copies_group_ids
     from byolmeta.learners import learner as make
 
+    if out:
+        _writable(out)
     shown, shown_vectors = _bank(encoder, examples)
     if len(shown.class_names) < 2:
         raise InputError(
@@ -203,7 +218,7 @@ def classify(
         for i, path in enumerate(asked.index.paths, start=len(shown))
     ]
     if out:
-        write_csv(_parent(out), rows)
+        write_csv(out, rows)
     return {"images": rows, "loo": {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}}
 
 
@@ -222,7 +237,7 @@ VERBS = {f.__name__: f for f in (pretrain, evaluate, embed, map, fewshot, classi
 
 def main() -> None:
     """The command line: exit status 0, or 2 with one sentence for what the user can mend."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     shared.add_argument("--json", action="store_true")
     shared.add_argument("--home")
     common, rest = shared.parse_known_args()
@@ -284,9 +299,14 @@ def _bar(what: str):
     return show
 
 
-def _parent(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _writable(path: Path) -> None:
+    """Makes the folder of a file to be written. Raises InputError, before any work, where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab"):
+            pass
+    except OSError as problem:
+        raise InputError(f"'{path}' cannot be written ({problem.strerror}). Choose another place for --out.") from None
 
 
 def _text(name: str) -> str:

@@ -1,6 +1,10 @@
 """What several test files share: drawn pictures, their store, and how real data is asked for."""
 
+import os
 from pathlib import Path
+
+for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):  # also of the processes that tests start
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

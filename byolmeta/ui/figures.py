@@ -61,8 +61,8 @@ def loss_figure(metrics: list[dict], words: dict[str, str]) -> dict:
     return {"data": [line], "layout": _layout(showlegend=False, **axes)}
 
 
-def quality_figure(metrics: list[dict], words: dict[str, str]) -> dict:
-    """Twins found, spread and (with class folders) k-NN over the steps, in per cent."""
+def quality_figure(metrics: list[dict], steps: int, words: dict[str, str]) -> dict:
+    """Over all `steps` of the run: twins found, spread and (with class folders) k-NN over the steps, in per cent."""
     checks = [(m["step"], m["check"]) for m in metrics if "check" in m]
     rows = [("twin", words["twin"], MAIN, "solid"), ("knn", words["knn"], "#009E73", "dash"), ("spread", words["spread"], "#E69F00", "dot")]
     data = [
@@ -71,7 +71,8 @@ def quality_figure(metrics: list[dict], words: dict[str, str]) -> dict:
         for key, name, colour, dash in rows
         if checks and checks[-1][1][key] is not None
     ]  # fmt: skip
-    axes = {"xaxis": {"title": {"text": words["axis_step"]}}, "yaxis": {"range": [0, 103], "ticksuffix": " %"}}
+    last = max([steps, 1, *(step for step, _ in checks)])
+    axes = {"xaxis": {"title": {"text": words["axis_step"]}, "range": [-0.02 * last, 1.02 * last]}, "yaxis": {"range": [0, 103], "ticksuffix": " %"}}
     return {"data": data, "layout": _layout(**axes)}
 
 

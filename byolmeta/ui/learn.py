@@ -41,7 +41,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             views_panel = gr.HTML(elem_id="views", padding=False)
         with gr.Column(scale=3, min_width=320):
             progress = gr.HTML(elem_id="progress", visible="hidden", padding=False)
-            with gr.Row(elem_id="asks", visible="hidden") as asks:
+            with gr.Row(elem_id="asks"):
                 pause = gr.Button(words["pause"], visible="hidden", elem_id="pause", size="sm", min_width=120, scale=0)
                 resume = gr.Button(words["resume"], visible="hidden", elem_id="resume", size="sm", min_width=120, scale=0)
                 stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm", min_width=120, scale=0)
@@ -57,7 +57,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
     timer = gr.Timer(1.0, active=False)
     done = gr.Textbox(visible="hidden", elem_id="done")
-    live = [progress, quality, loss, health, near, button, asks, pause, resume, stop, timer]
+    live = [progress, quality, loss, health, near, button, pause, resume, stop, timer]
     return SimpleNamespace(
         button=button, pause=pause, resume=resume, stop=stop, timer=timer, live=live, views=views_panel, done=done,
         scatter=scatter, quality=quality, form=[length, begin_at, *settings.values()],
@@ -100,9 +100,9 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     checks = [m["check"] for m in metrics if "check" in m]
     return [
         gr.update(visible=True, value=progress_line(status, checks, words)),
-        gr.update(figure=figures.quality_figure(metrics, words) if checks else {}),
+        gr.update(figure=figures.quality_figure(metrics, status.get("steps", 0), words) if checks else {}),
         gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}),
-        _block(health_line(checks[-1], words) if checks else ""),
+        _block(health_line(checks, words) if checks else ""),
         _block(alike(work, words, session, run)),
         *_buttons(status["state"]),
         gr.Timer(active=status["state"] in ACTIVE or session.judged != session.run),
@@ -157,11 +157,10 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
 
 
 def _buttons(state: str) -> list:
-    """[study, row of the others, pause, resume, stop] for a state of the run."""
+    """[study, pause, resume, stop] for a state of the run."""
     active = state in ACTIVE
     return [
         gr.update(interactive=not active),
-        gr.update(visible=True if active or state == "failed" else "hidden"),
         gr.update(visible=True if state == "running" else "hidden"),
         gr.update(visible=True if state in ("paused", "failed") else "hidden"),
         gr.update(visible=True if active else "hidden"),
@@ -172,9 +171,9 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> st
     """State, bar, speed, time left; at the end the verdict."""
     state, step, steps = status["state"], status.get("step", 0), status.get("steps", 0)
     values = {"step": f"{step:,}", "steps": f"{steps:,}", "speed": round(status.get("images_per_second", 0)), "left": ""}
-    if state == "running" and step:
+    if state == "running" and step > 4:  # the first steps are slow
         left = status["seconds"] / step * (steps - step)
-        values["left"] = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+        values["left"] = words["time_left"].format(left=f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s")
     text = safe(words.get(f"state_{state}", state).format(**values))
     share = 100 * step / steps if steps else 0
     parts = [f"<p class='state'>{text}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"]
@@ -214,9 +213,12 @@ def verdict_line(checks: list[dict], words: dict[str, str]) -> str:
     return words[f"verdict_{result}"].format(what=what) + ("" if result == "worse" else f" {words['now_using']}")
 
 
-def health_line(check: dict, words: dict[str, str]) -> str:
-    key = "collapse_bad" if check["spread"] < 0.15 else "collapse_ok"
-    text = words[key].format(spread=round(100 * check["spread"]), rank=round(check["effective_rank"]))
+def health_line(checks: list[dict], words: dict[str, str]) -> str:
+    """Whether pictures stay apart. A network that begins from nothing has little spread, and is not yet judged."""
+    last = checks[-1]
+    collapsing = len(checks) > 1 and last["spread"] < 0.15 and last["spread"] < checks[0]["spread"]
+    key = "collapse_bad" if collapsing else "collapse_ok"
+    text = words[key].format(spread=round(100 * last["spread"]), rank=round(last["effective_rank"]))
     return f"<p class='{key}'>{safe(text)}</p>"
 
 

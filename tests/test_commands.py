@@ -1,0 +1,205 @@
+"""commands.py: every verb with the keys that DESIGN.md promises, and one sentence for what the user can mend."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from byolmeta import commands
+from byolmeta.runs import Run
+from conftest import draw_pictures
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = "--encoder conv4 --image-size 16 --hidden 16 --dim 8 --batch-size 16 --device cpu --check-share 0.5".split()
+
+
+@pytest.fixture
+def verb(tmp_path, monkeypatch, capsys):
+    """Runs a verb in this process: verb("embed", ...) -> its JSON; fails on any exit but 0."""
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "unused"))
+
+    def call(*words, home=tmp_path / "home"):
+        monkeypatch.setattr(sys, "argv", ["byolmeta", *map(str, words), "--json", "--home", str(home)])
+        commands.main()
+        return json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=pytest.fail)
+
+    return call
+
+
+@pytest.fixture
+def refused(verb, capsys):
+    """Runs a verb that has to end with status 2; returns the sentence."""
+
+    def call(*words):
+        with pytest.raises(SystemExit) as end:
+            verb(*words)
+        assert end.value.code == 2
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err and not out.strip()
+        return err.strip()
+
+    return call
+
+
+def python(*words, **more):
+    return subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120, **more)
+
+
+def test_pretrain_and_resume_and_home(verb, pictures, tmp_path):
+    found = verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 2, *TINY)
+    keys = "run encoder images skipped epochs steps seconds images_per_second loss twin spread effective_rank knn"
+    assert set(keys.split()) <= found.keys()
+    assert found["images"] == 36 and found["epochs"] == 2 and 0 <= found["knn"] <= 1
+    assert Path(found["encoder"]).is_file() and Path(found["run"]) == tmp_path / "run"
+    assert (tmp_path / "home" / "stores").is_dir() and not (tmp_path / "unused").exists()
+    Run(tmp_path / "run").ask("stop")  # left over from a kill
+    moved = tmp_path / "moved" / pictures.name
+    shutil.copytree(pictures, moved)
+    again = verb("pretrain", moved, "--out", tmp_path / "run", "--resume")
+    assert again["steps"] == found["steps"] and not Run(tmp_path / "run").asked("stop")
+
+
+def test_pretrain_without_labels_has_no_knn_and_starts_from_an_encoder(verb, pictures, tiny_encoder, tmp_path):
+    flat = tmp_path / "flat"
+    shutil.copytree(pictures / "disc", flat)
+    found = verb("pretrain", flat, "--out", tmp_path / "run", "--epochs", 1, "--init", tiny_encoder, *TINY)
+    assert found["knn"] is None and found["images"] == 12
+
+
+def test_evaluate(verb, pictures, tiny_encoder, tmp_path):
+    test = draw_pictures(tmp_path / "test", each=4, seed=9)
+    found = verb("evaluate", tiny_encoder, pictures, test)
+    assert 0 <= found["knn"] <= 1 and 0 <= found["linear"] <= 1 and found["test_images"] == 12
+    assert verb("evaluate", tiny_encoder, pictures, test, "--protocol", "knn", "--seed", 1)["linear"] is None
+    assert verb("evaluate", tiny_encoder, pictures, pictures, "--protocol", "linear")["linear"] > 0.9
+
+
+def test_embed(verb, pictures, tiny_encoder, tmp_path):
+    for name in ("bank.npz", "bank"):
+        found = verb("embed", tiny_encoder, pictures, "--out", tmp_path / "new" / name)
+        assert found["images"] == 36 and found["dim"] == 64 and found["images_per_second"] > 0
+        assert found["out"] == str(tmp_path / "new" / name)
+        with np.load(found["out"]) as bank:
+            assert bank["vectors"].shape == (36, 64) and bank["class_names"].tolist() == ["bar", "disc", "square"]
+            assert bank["paths"][0] == "bar/0.png" and bank["labels"].tolist() == sorted(bank["labels"])
+
+
+def test_fewshot(verb, pictures, tiny_encoder):
+    found = verb("fewshot", tiny_encoder, pictures, "--way", 3, "--shot", 1, "--query", 2, "--episodes", 20)
+    assert set("accuracy ci95 episodes way shot seconds transductive".split()) <= found.keys()
+    assert 0 <= found["accuracy"] <= 1 and found["episodes"] == 20 and found["transductive"] is False
+    same, other = (verb("fewshot", "pixels", pictures, "--way", 3, "--episodes", 20, "--seed", s) for s in (0, 1))
+    assert same["query"] >= 1 and same["accuracy"] != other["accuracy"]
+    assert verb("fewshot", tiny_encoder, pictures, "--way", 3, "--episodes", 1)["ci95"] is None
+
+
+def test_classify_and_its_csv(verb, tiny_encoder, pictures, tmp_path):
+    examples = draw_pictures(tmp_path / "examples", each=2, seed=3)
+    (tmp_path / "asked").mkdir()
+    names = ["=cmd|' C calc'!A0.png", "+1.png", "-x.png", "@SUM(A1).png", "a,b\"c.png", "\ttab.png", "plain.png"]
+    for number, name in enumerate(names):
+        shutil.copy(pictures / "disc" / f"{number}.png", tmp_path / "asked" / name)
+    found = verb("classify", tiny_encoder, "--examples", examples, "--images", tmp_path / "asked", "--out", tmp_path / "r.csv")
+    assert sorted(row["path"] for row in found["images"]) == sorted(names)
+    for row in found["images"]:
+        assert row.keys() == {"path", "label", "score", "none_of_these"} and row["label"] in ("bar", "disc", "square")
+        assert 0 <= row["score"] <= 1 and isinstance(row["none_of_these"], bool)
+    assert found["loo"]["of"] == 6 and 0 <= found["loo"]["right"] <= 6
+    with open(tmp_path / "r.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"].removeprefix("'") for row in rows] == [row["path"] for row in found["images"]]
+    assert not any(value.startswith(tuple("=+-@\t\r")) for row in rows for value in row.values())
+
+
+def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_path):
+    found = verb("map", tiny_encoder, pictures, "--out", tmp_path / "map.html", "--seed", 0)
+    assert found["images"] == 36 and 0 <= found["trustworthiness"] <= 1 and found["seconds"] >= 0
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert "disc/0.png" in page or "disc\\u002f0.png" in page
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)\s*=\s*[\"']?(https?:)?//", page[:3000] + page[-20000:])
+    assert not re.findall(r"<script[^>]*\ssrc=", page)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["pretrain", "NOWHERE", "--out", "RUN"], "could not be opened"),
+        (["pretrain", "EMPTY", "--out", "RUN"], "has no pictures"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--encoder", "vit"], "no encoder called 'vit'"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--batch-size", "1"], "batch norm needs 2"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--optimizer", "lars"], "no optimiser 'lars'"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--device", "tpu"], "device 'tpu' is not there"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--image-size", "2000"], "2000"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--seed", "-1"], "seed is -1"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--init", "nothing"], "no encoder at 'nothing'"),
+        (["pretrain", "PICTURES", "--out", "EMPTY", "--resume"], "not a run folder"),
+        (["pretrain", "PICTURES", "--out", "/proc/run"], "cannot be written"),
+        (["embed", "nothing", "PICTURES", "--out", "RUN/a.npz"], "no encoder at 'nothing'"),
+        (["embed", "ENCODER", "EMPTY", "--out", "RUN/a.npz"], "has no pictures"),
+        (["embed", "ENCODER", "PICTURES", "--out", "EMPTY"], "cannot be written"),
+        (["embed", "PICTURES/disc/0.png", "PICTURES", "--out", "RUN/a.npz"], "not an encoder file"),
+        (["map", "ENCODER", "PICTURES", "--out", "/proc/map.html"], "cannot be written"),
+        (["fewshot", "ENCODER", "PICTURES", "--way", "9"], "9-way tasks"),
+        (["fewshot", "ENCODER", "PICTURES", "--way", "3", "--shot", "0"], "at least 2 classes"),
+        (["fewshot", "ENCODER", "PICTURES", "--learner", "maml"], "no learner called 'maml'"),
+        (["evaluate", "ENCODER", "PICTURES", "PICTURES/disc"], "share no class folder"),
+        (["evaluate", "ENCODER", "PICTURES", "PICTURES", "--protocol", "guess"], "no protocol 'guess'"),
+        (["classify", "ENCODER", "--examples", "PICTURES/disc", "--images", "PICTURES"], "at least 2 are needed"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_status_2(refused, pictures, tiny_encoder, tmp_path, words, sentence):
+    (tmp_path / "empty").mkdir()
+    places = {"PICTURES": pictures, "ENCODER": tiny_encoder, "EMPTY": tmp_path / "empty", "RUN": tmp_path / "run"}
+    places["NOWHERE"] = tmp_path / "nowhere"
+    words = [re.sub("^(PICTURES|ENCODER|EMPTY|RUN|NOWHERE)", lambda m: str(places[m[0]]), word) for word in words]
+    said = refused(*words)
+    assert sentence in said.replace("\n", " ")
+
+
+def test_a_mistake_while_resuming_leaves_the_status(refused, verb, pictures, tmp_path):
+    verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 1, *TINY)
+    run = Run(tmp_path / "run")
+    status = run.status() | {"pid": os.getppid()}
+    (run.folder / "status.json").write_text(json.dumps(status))
+    refused("pretrain", tmp_path / "nowhere", "--out", run.folder, "--resume")
+    assert run.status() == status
+
+
+def test_a_mistake_leaves_no_run_folder_in_the_way(refused, verb, pictures, tmp_path):
+    refused("pretrain", pictures, "--out", tmp_path / "run", "--encoder", "vit")
+    assert verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 1, *TINY)["epochs"] == 1
+    assert "already holds a run" in refused("pretrain", pictures, "--out", tmp_path / "run", *TINY)
+
+
+@pytest.mark.parametrize("words", (["fly"], ["embed"], ["pretrain", "x", "--out", "y", "--epoch-count", "3"], []))
+def test_unknown_words_end_with_status_2(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["byolmeta", *words])
+    with pytest.raises(SystemExit) as end:
+        commands.main()
+    assert end.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_every_verb_takes_a_seed():
+    import inspect
+
+    for name, function in commands.VERBS.items():
+        names = inspect.signature(function).parameters
+        assert "seed" in names or name == "pretrain", name
+
+
+def test_the_command_line_as_a_process(tiny_encoder, pictures, tmp_path):
+    home = os.environ | {"BYOLMETA_HOME": str(tmp_path / "home")}
+    words = ["-m", "byolmeta", "fewshot", tiny_encoder, pictures, "--way", 3, "--episodes", 5, "--json"]
+    done = python(*words, env=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1 and 0 <= json.loads(done.stdout)["accuracy"] <= 1
+    assert (tmp_path / "home" / "banks").is_dir()
+    failed = python("-m", "byolmeta", "embed", "nothing", pictures, "--out", tmp_path / "x.npz", env=home)
+    assert failed.returncode == 2 and "Traceback" not in failed.stderr and failed.stderr.strip().endswith(".")
