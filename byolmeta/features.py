@@ -14,7 +14,6 @@ from torch import Tensor
 from byolmeta.augment import ViewConfig, make_view
 from byolmeta.encoder import Encoder, file_fingerprint, find_encoder, load_encoder, read_card, replace_file
 
-
 FORMAT = 2  # of the banks: raise it when vectors of the same encoder come out differently
 
 

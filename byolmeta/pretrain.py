@@ -118,21 +118,29 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     saved = logged = time.monotonic()
     began, message, since, loss = time.monotonic() - seconds, "", step, None
 
-    def finite() -> float | None:
-        """The loss. Raises InputError, before anything is saved, when it or a weight is no number."""
-        value = loss.item() if loss is not None else None
-        if value is None or (math.isfinite(value) and all(v.isfinite().all() for v in model.state_dict().values())):
-            return value
-        message = (
-            f"The loss became {value} at step {step}, or a weight no number. The last good encoder is kept. "
-            "Try half the learning rate."
-        )
+    def fail(value: float | None) -> None:
+        """Ends a run whose numbers grew without bound."""
+        message = f"The loss became {value} at step {step}. The last good encoder is kept. Try half the learning rate."
+        if value is None or math.isfinite(value):
+            message = message.replace(f"loss became {value}", "weights grew without bound")
         run.set_status("failed", step=step, steps=plan.steps, message=message)
         raise InputError(message)
 
+    def finite() -> float | None:
+        """The loss. Fails, before anything is saved, when it or a weight is no finite number."""
+        value = loss.item() if loss is not None else None
+        if value is not None and not (
+            math.isfinite(value) and all(v.isfinite().all() for v in model.state_dict().values())
+        ):
+            fail(value)
+        return value
+
     def check() -> None:
-        finite()
-        watch.check(model, step)
+        value = finite()
+        try:
+            watch.check(model, step)
+        except FloatingPointError:
+            fail(value)
         watch.keep(model, card(store, config, plan, step, time.monotonic() - began))
 
     def save() -> None:
@@ -244,9 +252,14 @@ class Watch:
         return self.last["spread"] < self.floor
 
     def check(self, model: BYOL, step: int) -> None:
-        """Writes a line with twin, spread, rank and kNN, and the vectors for the map."""
+        """Writes a line with twin, spread, rank and kNN, and the vectors for the map.
+
+        Raises FloatingPointError when the network's answers are no usable numbers.
+        """
         start = time.monotonic()
         pooled = features.embed(model.encoder, self.store.pixels[self.ids], device=self.device, pooled=True)
+        if not np.abs(pooled).max() < 1e15:  # also nan; squares have to fit into float32
+            raise FloatingPointError
         model.encoder.fit_readout(torch.from_numpy(pooled).to(self.device))
         vectors = model.encoder.read(torch.from_numpy(pooled).to(self.device)).cpu().numpy()
         representation = pooled[:, -model.encoder.dim :]  # what BYOL trains: whitened vectors cannot look collapsed

@@ -48,7 +48,9 @@ class App:
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = self.home.parent / f"{self.home.name}-app.log"
         command = [sys.executable, "app.py", "--home", str(home), "--port", str(self.port), "--no-browser", *flags]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_SERVER")} | {"BYOLMETA_HOME": str(home)}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_SERVER")} | {
+            "BYOLMETA_HOME": str(home)
+        }
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         until(self.answers, f"the app answers; its log: {self.log}", seconds)

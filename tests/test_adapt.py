@@ -17,7 +17,7 @@ from byolmeta.adapt import (
     sort_pictures,
 )
 from byolmeta.episodes import draw_episodes
-from byolmeta.learners import LEARNERS, Support
+from byolmeta.learners import LEARNERS, Step, Support
 
 every = pytest.mark.parametrize("method", [make() for make in LEARNERS.values()], ids=list(LEARNERS))
 
@@ -32,7 +32,13 @@ def cloud(n=60, ways=3, dim=8, noise=0.7, seed=0):
 
 @pytest.mark.parametrize(
     "right, of, low, high",
-    [(7, 8, 0.529, 0.978), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],
+    [
+        (7, 8, 0.529, 0.978),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (5, 10, 0.2366, 0.7634),
+        (81, 263, 0.2553, 0.3662),
+    ],
 )
 def test_wilson_range(right, of, low, high):
     """The last row is in Newcombe 1998, table I."""
@@ -107,6 +113,25 @@ def test_a_class_that_is_hidden_as_a_whole_cannot_win():
     for make in LEARNERS.values():
         found = [(a.right, a.of) for a in hide_trace(make(), vectors, np.arange(5), labels, 3, copies)]
         assert found == naive(make(), vectors, np.arange(5), labels, 3, copies)
+
+
+def test_a_box_without_examples_is_never_the_answer():
+    class Eager:
+        """Likes the last box best, whatever it holds."""
+
+        def adapt(self, embed, support):
+            scores = torch.arange(support.way)[None]
+            yield Step(0, torch.zeros(()), lambda inputs: scores.float().expand(len(inputs), -1))
+
+    vectors, _ = cloud(6)
+    support, labels = np.arange(6), np.array([0, 0, 1, 1, 1, 2])
+    (found,) = hide_trace(Eager(), vectors, support, labels, 5, np.arange(6))
+    assert (found.right, found.of) == (0, 5)  # box 2 is the last one that holds something, and it is not asked
+    (found,) = hide_trace(Eager(), vectors, support, labels, 5, np.array([0, 1, 2, 3, 5, 5]))
+    assert (found.right, found.of) == (1, 5)  # the copy in box 2 is hidden with its twin, so box 1 is the last
+    (found,) = check_trace(Eager(), vectors, support, labels, 5, np.arange(6), np.full(6, 2))
+    assert found.right == 6
+    assert set(sort_pictures(Eager(), vectors, support, labels, 5).label) == {2}
 
 
 def test_many_examples_are_hidden_in_folds_each_once():

@@ -110,7 +110,9 @@ def test_target_follows_as_a_float64_reference(model):
             for p in online:
                 p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
         model.update_target(momentum)
-        reference = [momentum * r + (1 - momentum) * p.detach().double() for r, p in zip(reference, online, strict=True)]
+        reference = [
+            momentum * r + (1 - momentum) * p.detach().double() for r, p in zip(reference, online, strict=True)
+        ]
     for p, r in zip(model.target.parameters(), reference, strict=True):
         torch.testing.assert_close(p.double(), r, atol=1e-6, rtol=1e-5)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_pictures
 
 from byolmeta import commands
 from byolmeta.runs import Run
-from conftest import draw_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--encoder conv4 --image-size 16 --hidden 16 --dim 8 --batch-size 16 --device cpu --check-share 0.5".split()
@@ -49,7 +49,9 @@ def refused(verb, capsys):
 
 
 def python(*words, **more):
-    return subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120, **more)
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120, **more
+    )
 
 
 def test_pretrain_and_resume_and_home(verb, pictures, tmp_path):
@@ -103,10 +105,12 @@ def test_fewshot(verb, pictures, tiny_encoder):
 def test_classify_and_its_csv(verb, tiny_encoder, pictures, tmp_path):
     examples = draw_pictures(tmp_path / "examples", each=2, seed=3)
     (tmp_path / "asked").mkdir()
-    names = ["=cmd|' C calc'!A0.png", "+1.png", "-x.png", "@SUM(A1).png", "a,b\"c.png", "\ttab.png", "plain.png"]
+    names = ["=cmd|' C calc'!A0.png", "+1.png", "-x.png", "@SUM(A1).png", 'a,b"c.png', "\ttab.png", "plain.png"]
     for number, name in enumerate(names):
         shutil.copy(pictures / "disc" / f"{number}.png", tmp_path / "asked" / name)
-    found = verb("classify", tiny_encoder, "--examples", examples, "--images", tmp_path / "asked", "--out", tmp_path / "r.csv")
+    found = verb(
+        "classify", tiny_encoder, "--examples", examples, "--images", tmp_path / "asked", "--out", tmp_path / "r.csv"
+    )
     assert sorted(row["path"] for row in found["images"]) == sorted(names)
     for row in found["images"]:
         assert row.keys() == {"path", "label", "score", "none_of_these"} and row["label"] in ("bar", "disc", "square")
@@ -118,12 +122,15 @@ def test_classify_and_its_csv(verb, tiny_encoder, pictures, tmp_path):
     assert not any(value.startswith(tuple("=+-@\t\r")) for row in rows for value in row.values())
 
 
+@pytest.mark.filterwarnings("ignore:precomputed_knn")
 def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_path):
     found = verb("map", tiny_encoder, pictures, "--out", tmp_path / "map.html", "--seed", 0)
     assert found["images"] == 36 and 0 <= found["trustworthiness"] <= 1 and found["seconds"] >= 0
     page = (tmp_path / "map.html").read_text(encoding="utf-8")
     assert "disc/0.png" in page or "disc\\u002f0.png" in page
-    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)\s*=\s*[\"']?(https?:)?//", page[:3000] + page[-20000:])
+    assert not re.search(
+        r"<(script|link|img|iframe)[^>]+(src|href)\s*=\s*[\"']?(https?:)?//", page[:3000] + page[-20000:]
+    )
     assert not re.findall(r"<script[^>]*\ssrc=", page)
 
 
@@ -154,7 +161,9 @@ def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_pa
         (["classify", "ENCODER", "--examples", "PICTURES/disc", "--images", "PICTURES"], "at least 2 are needed"),
     ],
 )
-def test_what_the_user_can_mend_is_one_sentence_and_status_2(refused, pictures, tiny_encoder, tmp_path, words, sentence):
+def test_what_the_user_can_mend_is_one_sentence_and_status_2(
+    refused, pictures, tiny_encoder, tmp_path, words, sentence
+):
     (tmp_path / "empty").mkdir()
     places = {"PICTURES": pictures, "ENCODER": tiny_encoder, "EMPTY": tmp_path / "empty", "RUN": tmp_path / "run"}
     places["NOWHERE"] = tmp_path / "nowhere"

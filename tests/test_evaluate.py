@@ -63,12 +63,15 @@ def test_linear_probe_of_few_pictures():
 
 
 def test_classes_are_matched_by_name():
-    labels, rows = shared_classes(("cat", "dog", "owl"), np.array([0, 1, 2]), ("ant", "dog", "cat"), np.array([0, 1, 2, -1]))
+    labels, rows = shared_classes(
+        ("cat", "dog", "owl"), np.array([0, 1, 2]), ("ant", "dog", "cat"), np.array([0, 1, 2, -1])
+    )
     assert labels.tolist() == [-1, 1, 0, -1] and rows.tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize(
-    "train, test", [((("cat",), [0]), (("dog",), [0])), (((), [-1]), (("dog",), [0])), ((("cat",), [0]), ((), [-1, -1]))]
+    "train, test",
+    [((("cat",), [0]), (("dog",), [0])), (((), [-1]), (("dog",), [0])), ((("cat",), [0]), ((), [-1, -1]))],
 )
 def test_folders_without_a_common_class_are_refused(train, test):
     with pytest.raises(InputError, match="share no class folder"):

@@ -8,14 +8,15 @@ import pytest
 from byolmeta.features import unit
 from byolmeta.image_map import MapWorker, align, pca_layout, trustworthiness, umap_layout
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:precomputed_knn", "ignore:n_jobs", "ignore:n_neighbors")
 
 
 def clusters(n=120, groups=6, dim=12, seed=0):
     random = np.random.default_rng(seed)
     labels = np.arange(n) % groups
-    return (2 * random.normal(size=(groups, dim))[labels] + 0.4 * random.normal(size=(n, dim))).astype(np.float32), labels
+    return (2 * random.normal(size=(groups, dim))[labels] + 0.4 * random.normal(size=(n, dim))).astype(
+        np.float32
+    ), labels
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,9 @@ def test_pca_equals_scikit_learn_up_to_sign_and_scale():
     np.testing.assert_array_equal(ours, pca_layout(vectors))
 
 
-@pytest.mark.parametrize("vectors", [np.ones((1, 4)), np.eye(2, 4), np.ones((7, 4)), np.zeros((7, 4)), np.eye(4)[:3, :1]])
+@pytest.mark.parametrize(
+    "vectors", [np.ones((1, 4)), np.eye(2, 4), np.ones((7, 4)), np.zeros((7, 4)), np.eye(4)[:3, :1]]
+)
 def test_pca_of_few_or_equal_pictures_is_finite(vectors):
     places = pca_layout(vectors.astype(np.float32))
     assert places.shape == (len(vectors), 2) and np.isfinite(places).all()
@@ -63,7 +66,9 @@ def test_a_map_that_starts_from_another_does_not_jump_far():
     vectors, _ = clusters(300)
     places = umap_layout(vectors, seed=0)
     turned = places @ np.array([[0, -1], [1, 0]], np.float32) + 30
-    again = umap_layout(vectors + 0.02 * np.random.default_rng(1).normal(size=vectors.shape).astype(np.float32), turned, 0)
+    again = umap_layout(
+        vectors + 0.02 * np.random.default_rng(1).normal(size=vectors.shape).astype(np.float32), turned, 0
+    )
     jump = np.linalg.norm(again - turned, axis=1).mean()
     assert jump < 0.5 * np.linalg.norm(turned - turned.mean(0), axis=1).mean()
     assert trustworthiness(vectors, again, k=8) > 0.9

@@ -207,7 +207,9 @@ def test_second_order_gradient_equals_finite_differences(method):
     assert expected.abs().max() > 1e-2
     embed.weight.grad = None
     first_order = nn.functional.cross_entropy(
-        last(method, lambda v: embed(v) if v is queries else embed(v).detach(), support, keep_graph=True).predict(queries),
+        last(method, lambda v: embed(v) if v is queries else embed(v).detach(), support, keep_graph=True).predict(
+            queries
+        ),
         truth,
     )
     first_order.backward()  # what dropping the graph of the inner steps would give is something else

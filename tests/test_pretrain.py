@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import draw_pictures
 
 from byolmeta import features, jobs
 from byolmeta import pretrain as module
@@ -24,7 +25,6 @@ from byolmeta.errors import InputError
 from byolmeta.images import open_store
 from byolmeta.pretrain import Loader, PretrainConfig, choose_batch, choose_device, make_plan, pretrain, split, trial
 from byolmeta.runs import Run
-from conftest import draw_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, base_lr=1.0, log_every=1, precision="fp32",
@@ -163,7 +163,9 @@ def test_resume_without_a_checkpoint_begins_again(whole, store, tmp_path):
 def test_a_pause_waits_saves_and_changes_nothing(whole, store, tmp_path):
     settings = config(epochs=10)
     run = new(tmp_path, settings)
-    thread = threading.Thread(target=pretrain, args=(store, settings, run), kwargs={"progress": StopAt(run, 4, "pause")})
+    thread = threading.Thread(
+        target=pretrain, args=(store, settings, run), kwargs={"progress": StopAt(run, 4, "pause")}
+    )
     thread.start()
     deadline = time.monotonic() + 20
     while run.status()["state"] != "paused" and time.monotonic() < deadline:
@@ -189,7 +191,18 @@ def test_a_stop_during_a_pause_stops_at_once(store, tmp_path):
 def command(folder, out, home, *more):
     flags = {"epochs": 20} | {k: v for k, v in TINY.items() if k != "check_share"} | {"checkpoint_seconds": 0.01}
     flat = [part for k, v in flags.items() for part in (f"--{k.replace('_', '-')}", str(v))]
-    words = [sys.executable, "-m", "byolmeta", "pretrain", str(folder), "--out", str(out), "--home", str(home), "--json"]
+    words = [
+        sys.executable,
+        "-m",
+        "byolmeta",
+        "pretrain",
+        str(folder),
+        "--out",
+        str(out),
+        "--home",
+        str(home),
+        "--json",
+    ]
     return subprocess.Popen([*words, *flat, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
 
@@ -295,6 +308,19 @@ def test_the_loop_trains_on_the_split_and_checks_on_the_rest(store, tmp_path, mo
     assert seen[0].tolist() == split(36, 0)[0].tolist()
 
 
+def test_every_step_draws_its_own_views(store, tmp_path, monkeypatch):
+    seen, real = [], module.make_view
+
+    def record(images, size, view, generator):
+        seen.append((generator.initial_seed(), view.solarise))
+        return real(images, size, view, generator)
+
+    monkeypatch.setattr(module, "make_view", record)
+    pretrain(store, config(epochs=2), new(tmp_path, config()))
+    assert len(seen) == 12 and [share for _, share in seen] == [0, 0.2] * 6
+    assert len({seed for seed, _ in seen}) == 6
+
+
 def test_every_picture_comes_once_an_epoch_and_the_last_batch_wraps():
     pixels = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(3, 1)
     ids = np.arange(1, 10)
@@ -312,7 +338,9 @@ def test_every_picture_comes_once_an_epoch_and_the_last_batch_wraps():
 
 def test_batch_size_follows_the_number_of_pictures():
     assert [choose_batch(n) for n in (1, 100, 500, 2000, 10**6)] == [32, 32, 64, 256, 256]
-    assert all(a <= b for a, b in zip(map(choose_batch, range(1, 3000)), map(choose_batch, range(2, 3001)), strict=False))
+    assert all(
+        a <= b for a, b in zip(map(choose_batch, range(1, 3000)), map(choose_batch, range(2, 3001)), strict=False)
+    )
 
 
 def test_plan_by_epochs_and_rates_by_optimiser(store):
@@ -396,6 +424,7 @@ def test_a_network_that_tells_little_apart_from_the_start_is_not_called_collapse
 
 def test_a_collapse_between_two_checks_does_not_reach_the_file(store, tmp_path, monkeypatch):
     """The encoder is written with the figures of its own weights, never with those of an earlier check."""
+
     def forget(self, *views):
         with torch.no_grad():
             for p in self.encoder.parameters():
@@ -434,12 +463,19 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights(store, tmp_pa
         json.loads(line, parse_constant=pytest.fail)
 
 
-def test_a_huge_rate_ends_with_a_sentence_and_a_usable_encoder(store, tmp_path):
-    settings = config(epochs=10, base_lr=1e30, warmup=0)
+@pytest.mark.parametrize("always", (True, False))
+@pytest.mark.parametrize("rate", (1e10, 1e20, 1e30))
+def test_a_huge_rate_ends_with_a_sentence_and_a_usable_encoder(store, tmp_path, monkeypatch, rate, always):
+    monkeypatch.setattr(module.Watch, "due", lambda self: always)
+    settings = config(epochs=10, base_lr=rate, warmup=0)
     run = new(tmp_path, settings)
-    with pytest.raises(InputError, match="learning rate"):
-        pretrain(store, settings, run)
-    assert run.status()["state"] == "failed"
+    try:
+        result = pretrain(store, settings, run)  # batch norm hides some of it
+        assert "collapse" in result["message"] or result["spread"] > 0
+    except InputError as problem:
+        assert "learning rate" in str(problem) and run.status()["state"] == "failed"
+    for line in (run.folder / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
     assert all(v.isfinite().all() for v in weights(run).values())
 
 
@@ -509,7 +545,9 @@ def test_impossible_settings_are_refused_with_a_sentence(wrong):
     assert str(found.value).endswith(".") and len(str(found.value)) > 20
 
 
-@pytest.mark.parametrize("wrong", [dict(device="tpu"), dict(device="cuda:99"), dict(precision="fp8"), dict(encoder="vit")])
+@pytest.mark.parametrize(
+    "wrong", [dict(device="tpu"), dict(device="cuda:99"), dict(precision="fp8"), dict(encoder="vit")]
+)
 def test_what_this_machine_lacks_is_refused_with_a_sentence(wrong, store, tmp_path):
     if wrong.get("device", "").startswith("cuda") and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")

@@ -29,7 +29,9 @@ def launch(*, public: bool, language: str, port: int | None, share: bool, browse
     work = Workspace(home(), public)
     demo = build(work, table(language))
     threading.Thread(target=warm, args=(work,), daemon=True).start()
-    demo.queue(default_concurrency_limit=8).launch(**launch_options(work, port, share), inbrowser=browser and not public)
+    demo.queue(default_concurrency_limit=8).launch(
+        **launch_options(work, port, share), inbrowser=browser and not public
+    )
 
 
 def launch_options(work: Workspace, port: int | None = None, share: bool = False) -> dict:
@@ -38,13 +40,19 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr.set_static_paths(chart_paths())
-    theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"])
+    theme = gr.themes.Default(
+        primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"]
+    )
     options = {
         "server_port": port,
         "share": share,
         "css": CSS,
-        "theme": theme.set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
-                           button_primary_background_fill_dark="*primary_600", block_info_text_color="*body_text_color_subdued"),
+        "theme": theme.set(
+            button_primary_background_fill="*primary_600",
+            button_primary_background_fill_hover="*primary_700",
+            button_primary_background_fill_dark="*primary_600",
+            block_info_text_color="*body_text_color_subdued",
+        ),
         "allowed_paths": [str((work.home / "thumbs").resolve())],
         "show_error": True,
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
@@ -82,9 +90,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
             with gr.Row(elem_id="nouns"):
                 header = gr.HTML(elem_id="header", min_width=120, padding=False)
-                encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", container=False, scale=0, min_width=200, interactive=True)  # fmt: skip
+                look = {"container": False, "scale": 0, "min_width": 200}
+                encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", interactive=True, **look)
         with gr.Tabs(elem_id="steps") as tabs:
-            with gr.Tab(words["step_pictures"], id="pictures", render_children=True):  # else props sent before the first visit are lost
+            with gr.Tab(
+                words["step_pictures"], id="pictures", render_children=True
+            ):  # else props sent before the first visit are lost
                 pick = pictures.layout(work, words)
             with gr.Tab(words["step_learn"], id="learn", render_children=True):
                 study = learn.layout(work, words)
@@ -108,13 +119,17 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def source(function):
             def choose(value, who: str):
                 session = work.session(who)
-                yield from pictures.watched(lambda progress: function(work, words, session, value, progress), words["reading"])
+                yield from pictures.watched(
+                    lambda progress: function(work, words, session, value, progress), words["reading"]
+                )
 
             return _sentences(choose, words)
 
         def received(event: gr.EventData, who: str):
             session, files = work.session(who), event.files
-            yield from pictures.watched(lambda p: pictures.choose_upload(work, words, session, files, p), words["reading"])
+            yield from pictures.watched(
+                lambda p: pictures.choose_upload(work, words, session, files, p), words["reading"]
+            )
 
         def adapt(event: gr.EventData, who: str):
             yield from teach.changed(work, words, work.session(who), {"rev": event.rev, "boxes": event.boxes})
@@ -138,7 +153,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         often = options | {"concurrency_limit": 8}
 
         def refresh(event):
-            """After a change of pictures or encoder: everything that shows them; then the answers, and beside them the map."""
+            """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
             shown = event.then(arrive, who, on_arrival, **often)
             shown.then(sort, who, task.outputs, **often)
             shown.then(look, who, [pick.status, pick.preview, scatter, study.scatter], **often)
@@ -157,8 +172,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
         study.quality.ready(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options)
         task.board.change(adapt, who, task.outputs, **often)
-        task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(sort, who, task.outputs, **often)
-        scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(sort, who, task.outputs, **often)
+        task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(
+            sort, who, task.outputs, **often
+        )
+        scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(
+            sort, who, task.outputs, **often
+        )
         task.method.input(method, [task.method, who], None, **options).then(sort, who, task.outputs, **often)
 
         study.button.click(_sentences(begin, words), [who, *study.form], study.live, **options)

@@ -57,34 +57,49 @@ def loss_figure(metrics: list[dict], words: dict[str, str]) -> dict:
     lines = lines[:: max(1, len(lines) // 300)]
     line = {"x": [m["step"] for m in lines], "y": [round(m["loss"], 4) for m in lines], "mode": "lines",
             "line": {"color": "#666666", "width": 2}, "name": words["loss"]}  # fmt: skip
-    axes = {"xaxis": {"title": {"text": words["axis_step"]}}, "yaxis": {"title": {"text": words["loss"]}, "rangemode": "tozero"}}
+    axes = {
+        "xaxis": {"title": {"text": words["axis_step"]}},
+        "yaxis": {"title": {"text": words["loss"]}, "rangemode": "tozero"},
+    }
     return {"data": [line], "layout": _layout(showlegend=False, **axes)}
 
 
 def quality_figure(metrics: list[dict], steps: int, words: dict[str, str]) -> dict:
     """Over all `steps` of the run: twins found, spread and (with class folders) k-NN over the steps, in per cent."""
     checks = [(m["step"], m["check"]) for m in metrics if "check" in m]
-    rows = [("twin", words["twin"], MAIN, "solid"), ("knn", words["knn"], "#009E73", "dash"), ("spread", words["spread"], "#E69F00", "dot")]
+    rows = [
+        ("twin", words["twin"], MAIN, "solid"),
+        ("knn", words["knn"], "#009E73", "dash"),
+        ("spread", words["spread"], "#E69F00", "dot"),
+    ]
     data = [
-        {"x": [s for s, _ in checks], "y": [round(100 * min(1.0, c[key]), 1) for _, c in checks], "mode": "lines+markers",
-         "name": name, "line": {"color": colour, "dash": dash, "width": 3 if key == "twin" else 2}, "hovertemplate": "%{y:.0f} %"}
+        {"x": [s for s, _ in checks], "y": [round(100 * min(1.0, c[key]), 1) for _, c in checks],
+         "mode": "lines+markers", "hovertemplate": "%{y:.0f} %",
+         "name": name, "line": {"color": colour, "dash": dash, "width": 3 if key == "twin" else 2}}
         for key, name, colour, dash in rows
         if checks and checks[-1][1][key] is not None
     ]  # fmt: skip
     last = max([steps, 1, *(step for step, _ in checks)])
-    axes = {"xaxis": {"title": {"text": words["axis_step"]}, "range": [-0.02 * last, 1.02 * last]}, "yaxis": {"range": [0, 103], "ticksuffix": " %"}}
+    axes = {
+        "xaxis": {"title": {"text": words["axis_step"]}, "range": [-0.02 * last, 1.02 * last]},
+        "yaxis": {"range": [0, 103], "ticksuffix": " %"},
+    }
     return {"data": data, "layout": _layout(**axes)}
 
 
 def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]) -> dict:
     """How checked pictures fell: rows are the true boxes, columns the answers."""
     cells = {"type": "heatmap", "z": matrix.tolist(), "x": names, "y": names, "colorscale": "Blues", "showscale": False,
-             "text": matrix.tolist(), "texttemplate": "%{text}", "hovertemplate": "%{y} → %{x}: %{z}<extra></extra>"}  # fmt: skip
+             "text": matrix.tolist(), "texttemplate": "%{text}",
+             "hovertemplate": "%{y} → %{x}: %{z}<extra></extra>"}  # fmt: skip
     axes = {
         "xaxis": {"title": {"text": words["axis_answer"]}, "type": "category"},
         "yaxis": {"title": {"text": words["axis_truth"]}, "type": "category", "autorange": "reversed"},
     }
-    return {"data": [cells], "layout": _layout(showlegend=False, hovermode="closest", margin={"l": 90, "r": 10, "t": 10, "b": 60}, **axes)}
+    return {
+        "data": [cells],
+        "layout": _layout(showlegend=False, hovermode="closest", margin={"l": 90, "r": 10, "t": 10, "b": 60}, **axes),
+    }
 
 
 def map_page(places: np.ndarray, store) -> str:
@@ -97,8 +112,10 @@ def map_page(places: np.ndarray, store) -> str:
         name = store.class_names[label] if label >= 0 else "pictures"
         paths = [_plain(store.index.paths[i]) for i in rows]
         figure.add_scattergl(
-            x=places[rows, 0], y=places[rows, 1], mode="markers", name=_plain(name), text=paths, hovertemplate="%{text}<extra></extra>",
-            marker={"size": 6, "color": COLOURS[label % len(COLOURS)] if label >= 0 else "#666666", "symbol": int(max(label, 0)) // 8},
+            x=places[rows, 0], y=places[rows, 1], mode="markers", name=_plain(name), text=paths,
+            hovertemplate="%{text}<extra></extra>",
+            marker={"size": 6, "color": COLOURS[label % len(COLOURS)] if label >= 0 else "#666666",
+                    "symbol": int(max(label, 0)) // 8},
         )  # fmt: skip
     note = "Close together = looks alike to the model. Gap widths and blob sizes mean little."
     figure.update_layout(title={"text": note, "font": {"size": 14}}, template="plotly_white")

@@ -27,7 +27,9 @@ def pretrain_fields() -> dict[str, gr.components.Component]:
         if field.name in CHOICES:
             made[field.name] = gr.Dropdown(CHOICES[field.name], value=field.default, **common)
         else:
-            made[field.name] = gr.Number(value=field.default, precision=0 if isinstance(field.default, int) else None, **common)
+            made[field.name] = gr.Number(
+                value=field.default, precision=0 if isinstance(field.default, int) else None, **common
+            )
     return made
 
 
@@ -36,7 +38,9 @@ def pretrain_values(form) -> dict:
     values = {}
     for field, value in zip(_asked(), form, strict=True):
         if value is None:
-            raise InputError(f"'{field.name.replace('_', ' ')}' is empty. Give a value; {field.default} is the default.")
+            raise InputError(
+                f"'{field.name.replace('_', ' ')}' is empty. Give a value; {field.default} is the default."
+            )
         value = type(field.default)(value)
         if value != field.default:
             values[field.name] = value

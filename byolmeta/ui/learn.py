@@ -32,7 +32,9 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             choices = [(words[f"length_{k}"].format(m=m), k) for k, m in LENGTHS.items()]
             if work.public:
                 choices = [(words["length_quick"].format(m=LENGTHS["quick"]), "quick")]
-            length = gr.Radio(choices, value="quick", label=words["length"], info=words["length_note"], elem_id="length")
+            length = gr.Radio(
+                choices, value="quick", label=words["length"], info=words["length_note"], elem_id="length"
+            )
             begin_at = gr.Radio([(words["from_current"], "current"), (words["from_scratch"], SCRATCH)], value="current",
                                 label=words["from"], elem_id="from")  # fmt: skip
             with gr.Accordion(words["more_settings"], open=False, elem_id="more", visible=not work.public):
@@ -43,7 +45,9 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             progress = gr.HTML(elem_id="progress", visible="hidden", padding=False)
             with gr.Row(elem_id="asks"):
                 pause = gr.Button(words["pause"], visible="hidden", elem_id="pause", size="sm", min_width=120, scale=0)
-                resume = gr.Button(words["resume"], visible="hidden", elem_id="resume", size="sm", min_width=120, scale=0)
+                resume = gr.Button(
+                    words["resume"], visible="hidden", elem_id="resume", size="sm", min_width=120, scale=0
+                )
                 stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm", min_width=120, scale=0)
             gr.HTML(f"<h3>{safe(words['chart_quality'])}</h3>", padding=False)
             quality = Chart(label=words["chart_quality"], empty=words["idle"], height=240, elem_id="quality")
@@ -170,7 +174,12 @@ def _buttons(state: str) -> list:
 def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> str:
     """State, bar, speed, time left; at the end the verdict."""
     state, step, steps = status["state"], status.get("step", 0), status.get("steps", 0)
-    values = {"step": f"{step:,}", "steps": f"{steps:,}", "speed": round(status.get("images_per_second", 0)), "left": ""}
+    values = {
+        "step": f"{step:,}",
+        "steps": f"{steps:,}",
+        "speed": round(status.get("images_per_second", 0)),
+        "left": "",
+    }
     if state == "running" and step > 4:  # the first steps are slow
         left = status["seconds"] / step * (steps - step)
         values["left"] = words["time_left"].format(left=f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s")
@@ -179,7 +188,7 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> st
     parts = [f"<p class='state'>{text}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"]
     if state in ACTIVE:
         parts.append(f"<p class='quiet'>{safe(words['page_note'])}</p>")
-    elif len(checks) > 1:
+    elif len(checks) > 1 and state != "failed":
         parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words))}</p>")
     if status.get("message"):
         parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")
@@ -276,14 +285,19 @@ def views(work: Workspace, words: dict[str, str], session: Session) -> str:
     import torch
 
     from byolmeta.augment import make_view, two_views
+
     store = work.pictures(session).store
     rows = np.linspace(0, len(store) - 1, min(6, len(store))).astype(int)
     images = torch.from_numpy(store.pixels[rows])
     generator = torch.Generator().manual_seed(0)
-    pairs = [(make_view(images, store.size, config, generator) * 255).byte().numpy() for config in two_views(store.size)]
+    pairs = [
+        (make_view(images, store.size, config, generator) * 255).byte().numpy() for config in two_views(store.size)
+    ]
     folder = work.home / "thumbs"
     columns = [
-        "".join(f"<img alt='' src='{safe(thumbs.one(picture[i], folder))}'>" for picture in (store.pixels[rows], *pairs))
+        "".join(
+            f"<img alt='' src='{safe(thumbs.one(picture[i], folder))}'>" for picture in (store.pixels[rows], *pairs)
+        )
         for i in range(len(rows))
     ]
     cells = "".join(f"<div>{column}</div>" for column in columns)

@@ -12,13 +12,22 @@ from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
 from byolmeta.ui.workspace import Session, Workspace
 
-BOX_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # as board.js has them
+BOX_COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#999999",
+)  # as board.js has them
 NEAREST = 3  # true neighbours shown under the pointer
 newest: dict[str, int] = {}  # the last look of each visitor; older ones see it and end
 
 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [status, header, encoder, report, preview, map, moving map, board]: the pictures, as soon as they are read."""
+    """Yields [status, header, encoder, report, preview, map, moving map, board] when they are read."""
     try:
         found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
         report = pictures.report_card(found, words)
@@ -40,7 +49,7 @@ def lines(updates: Iterator[dict]):
 
 
 def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [status, preview, map, moving map]: vectors, PCA, then UMAP. What a newer call for the same visitor makes useless ends."""
+    """Yields [status, preview, map, moving map]: vectors, PCA, then UMAP. A newer call for the visitor ends it."""
     number = newest[session.name] = newest.get(session.name, 0) + 1
     try:
         updates = pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"])
@@ -77,7 +86,9 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
     found, where = work.pictures(session), work.encoder(session)
     vectors = work.bank(session)[: len(found.store)]
     near = features.neighbours(vectors, NEAREST)[0]
-    cached = work.home / "banks" / f"{features.encoder_bank(where, found.store, work.home / 'banks').fingerprint}-map.npy"
+    cached = (
+        work.home / "banks" / f"{features.encoder_bank(where, found.store, work.home / 'banks').fingerprint}-map.npy"
+    )
     places = None
     if cached.exists():
         places = np.load(cached)

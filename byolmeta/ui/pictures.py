@@ -30,7 +30,8 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             gr.HTML(f"<h3>{safe(words['use_mine'])}</h3>", elem_id="use-mine", padding=False)
             drop = Drop(words=words.get("of_drop"), elem_id="drop")
             with gr.Row(visible=not work.public, elem_id="by-path"):
-                path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, min_width=200, elem_id="path", max_lines=1)  # fmt: skip
+                path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, min_width=200,
+                                  elem_id="path", max_lines=1)  # fmt: skip
                 go = gr.Button(words["open"], scale=0, min_width=90, elem_id="open")
             with gr.Row(elem_id="samples"):
                 gr.HTML(f"<p class='quiet'>{safe(words['samples'])}</p>", min_width=70, padding=False)
@@ -45,7 +46,9 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
         (creatures.click, none, choose_creatures),
         (digits.click, none, choose_digits),
     ]
-    return SimpleNamespace(report=report, preview=preview, try_these=try_these, status=status, drop=drop, sources=sources)
+    return SimpleNamespace(
+        report=report, preview=preview, try_these=try_these, status=status, drop=drop, sources=sources
+    )
 
 
 # Each of these changes the session's pictures, or raises InputError and changes nothing. `progress`: done, total.
@@ -117,7 +120,9 @@ def watched(task: Callable, text: str) -> Iterator[dict]:
 
 
 def status_line(text: str, share: float) -> dict:
-    return gr.update(visible=True, value=f"<p>{safe(text)}</p><div class='bar'><i style='width:{100 * share:.0f}%'></i></div>")
+    return gr.update(
+        visible=True, value=f"<p>{safe(text)}</p><div class='bar'><i style='width:{100 * share:.0f}%'></i></div>"
+    )
 
 
 def report_card(pictures: Pictures, words: dict[str, str]) -> str:

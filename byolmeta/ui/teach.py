@@ -34,9 +34,13 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "linear", "prototype")
-                method = gr.Radio([(words[f"method_{n}"], n) for n in names], value="anil", label=words["method"], elem_id="method")
+                method = gr.Radio(
+                    [(words[f"method_{n}"], n) for n in names], value="anil", label=words["method"], elem_id="method"
+                )
                 gr.Markdown(f"**{words['confusion']}**")
-                confusion = Chart(label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion")
+                confusion = Chart(
+                    label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion"
+                )
                 gr.Markdown(words["glossary"])
     return SimpleNamespace(board=board, method=method, curve=curve, outputs=[board, verdict, curve, confusion])
 
@@ -124,7 +128,9 @@ def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list
     return encode_answers(found.label, found.sure, rev=session.boxes["rev"], box_ids=[box["id"] for box in boxes])
 
 
-def checks_of(work: Workspace, session: Session, support: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def checks_of(
+    work: Workspace, session: Session, support: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Ids and boxes of the other pictures whose class folder is known, if each box stands for one class of its own.
 
     Copies of examples are no checks. None where folders do not tell, or where boxes mix classes.

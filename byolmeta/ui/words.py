@@ -2,7 +2,8 @@
 
 ENGLISH = {
     "title": "Teach a computer to see your pictures.",
-    "line_local": "It first looks at them by itself. Then you show it a few examples. Everything stays on this computer.",
+    "line_local": "It first looks at them by itself. Then you show it a few examples. "
+    "Everything stays on this computer.",
     "line_public": "This page runs on a shared computer. Do not upload private pictures.",
     "pictures": "Pictures:",
     "encoder": "seen by",
@@ -34,9 +35,10 @@ ENGLISH = {
     "making_map": "Reading the pictures…",
     "looking_at": "Looking at the pictures: {done} of {total}",
     "study": "Study my pictures",
-    "study_line": "The computer looks at pairs of changed copies of each picture and learns to tell which belong together. "
-    "No labels are needed.",
-    "views_title": "This is how it will see them: two changed copies of each picture, and it must find what stays the same.",
+    "study_line": "The computer looks at pairs of changed copies of each picture and learns to tell which "
+    "belong together. No labels are needed.",
+    "views_title": "This is how it will see them: two changed copies of each picture, and "
+    "it must find what stays the same.",
     "length": "How long",
     "length_quick": "A quick look · {m} min",
     "length_good": "A good study · {m} min",
@@ -93,8 +95,8 @@ ENGLISH = {
     "checked_others": "checked on {of} other pictures whose class folder is known",
     "checked_hidden": "checked by hiding each example in turn",
     "worth_yes": "Clearly better than raw pixels and an untrained network.",
-    "worth_unclear": "The ranges overlap: on this task it is not shown to be better than raw pixels or an untrained network. "
-    "More examples make the ranges narrower.",
+    "worth_unclear": "The ranges overlap: on this task it is not shown to be better than raw pixels or "
+    "an untrained network. More examples make the ranges narrower.",
     "worth_no": "Raw pixels or an untrained network do clearly better on this task. Studying these pictures may help.",
     "few_checks": "{right} of {of}",
     "details": "Details",
@@ -108,7 +110,8 @@ ENGLISH = {
     "**Embedding**: the list of numbers by which the encoder describes a picture.\n\n"
     "**UMAP**: draws many-numbered neighbours as neighbours on paper.\n\n"
     "**Prototype**: the average embedding of a box.\n\n"
-    "**Inner loop**: the few steps that adapt to your examples; the **outer loop** practises such steps on many tasks.\n\n"
+    "**Inner loop**: the few steps that adapt to your examples; "
+    "the **outer loop** practises such steps on many tasks.\n\n"
     "**Episode**: one small practice task. **Epoch**: every picture seen once. **Loss**: what training makes small.",
     "some_unread": "{n} could not be added",
     "error_what": "Something went wrong",

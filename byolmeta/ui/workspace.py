@@ -113,7 +113,9 @@ class Workspace:
             found = self.opened.get(key)
             if found is None:
                 limits = decode.Limits(images=5_000, total_bytes=1 << 30) if self.public else decode.Limits()
-                store = open_store(source, self.home / "stores", size, also=(thumbs.TILE,), limits=limits, progress=progress)
+                store = open_store(
+                    source, self.home / "stores", size, also=(thumbs.TILE,), limits=limits, progress=progress
+                )
                 small = open_store(source, self.home / "stores", thumbs.TILE, limits=limits)
                 found = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
                 with self.lock:
@@ -126,7 +128,9 @@ class Workspace:
 
     def choose(self, session: Session, source: Path | str, label: str, progress=None) -> None:
         """Changes the pictures: the boxes start anew."""
-        self.pictures(Session("check", source=str(source), encoder=session.encoder), progress)  # InputError before a change
+        self.pictures(
+            Session("check", source=str(source), encoder=session.encoder), progress
+        )  # InputError before a change
         self._drop_extras(session)
         session.source, session.label = str(source), label
         session.boxes = empty_boxes(["", ""]) | {"rev": session.boxes["rev"] + 1}
@@ -161,7 +165,11 @@ class Workspace:
         """The `extras` of the board."""
         first = len(self.pictures(session).store)
         return [
-            {"id": first + i, "url": thumbs.one(self._extra(session, i, thumbs.TILE), self.home / "thumbs"), "name": f"+{i + 1}"}
+            {
+                "id": first + i,
+                "url": thumbs.one(self._extra(session, i, thumbs.TILE), self.home / "thumbs"),
+                "name": f"+{i + 1}",
+            }
             for i in range(session.extras)
         ]
 
@@ -191,7 +199,9 @@ class Workspace:
 
     def _encoder_exists(self, where: str) -> bool:
         path = Path(where)
-        return (path / "encoder.safetensors").exists() or path.is_file() or (PRETRAINED / f"{where}.safetensors").exists()
+        return (
+            (path / "encoder.safetensors").exists() or path.is_file() or (PRETRAINED / f"{where}.safetensors").exists()
+        )
 
     def image_size(self, session: Session) -> int:
         from byolmeta.features import image_size_of  # torch loads behind the page
@@ -239,7 +249,9 @@ class Workspace:
 
     # The map
 
-    def points(self, session: Session, places: np.ndarray, stage: str, near: np.ndarray | None, ids: np.ndarray | None = None) -> dict:
+    def points(
+        self, session: Session, places: np.ndarray, stage: str, near: np.ndarray | None, ids: np.ndarray | None = None
+    ) -> dict:
         """The `points` descriptor; its files go to thumbs/maps under a name that is used again."""
         number = next(self.numbers)
         folder, name = self.home / "thumbs", f"{session.name}-{number % 8}"

@@ -92,5 +92,7 @@ def received_files(files) -> list[tuple[str, str]]:
     if not isinstance(files, (list, tuple)) or not files:
         raise InputError("No files arrived. Drop a folder, a zip or pictures.")
     if len(files) > MOST:
-        raise InputError(f"{len(files):,} files are too many at once; {MOST:,} are possible. Make a zip, or give its path.")
+        raise InputError(
+            f"{len(files):,} files are too many at once; {MOST:,} are possible. Make a zip, or give its path."
+        )
     return [received_file(file) for file in files]
