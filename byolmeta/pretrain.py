@@ -210,6 +210,11 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     return result
 
 
+def collapse_floor(untrained: float) -> float:
+    """The spread below which a run counts as collapsed, from the spread at its first check."""
+    return min(COLLAPSED[0], COLLAPSED[1] * untrained)
+
+
 class Loader:
     """The pictures of each step: a new order every epoch, and none left over (the last batch wraps around)."""
 
@@ -238,11 +243,7 @@ class Watch:
         self.next, self.best, self.last = 0.0, 0.0, {}
         self.step = self.kept = -1
         before = [line["check"]["spread"] for line in run.metrics() if "check" in line][:1]
-        self.floor = self._floor(*before) if before else 0.0
-
-    @staticmethod
-    def _floor(spread: float) -> float:
-        return min(COLLAPSED[0], COLLAPSED[1] * spread)
+        self.floor = collapse_floor(*before) if before else 0.0
 
     def due(self) -> bool:
         return time.monotonic() >= self.next
@@ -271,7 +272,7 @@ class Watch:
             "knn": features.knn_accuracy(vectors, self.store.labels[self.ids]),
         }
         if self.step < 0 and step == 0:
-            self.floor = self._floor(self.last["spread"])
+            self.floor = collapse_floor(self.last["spread"])
         self.step = step
         features.save_vectors(self.run.vectors, self.ids, vectors, step)
         cost = time.monotonic() - start

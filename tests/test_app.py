@@ -52,8 +52,9 @@ def browser():
 def app(tmp_path_factory, browser):
     app = App(tmp_path_factory.mktemp("app") / "home")
     yield app
+    output = app.output()  # before the end, which may cut work that is under way
     app.end()
-    assert "Traceback" not in app.output(), app.output()[-4000:]
+    assert "Traceback" not in output, output[-4000:]
 
 
 @pytest.fixture(scope="module")

@@ -198,10 +198,12 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> st
 def verdict(checks: list[dict]) -> str:
     """'better', 'same' or 'worse': first check against last, by twins and (with class folders) k-NN.
 
-    A change counts when it is beyond two standard errors of the figure itself.
+    A change counts beyond two standard errors of the twins found, or beyond 3 points of k-NN.
     """
+    from byolmeta.pretrain import collapse_floor
+
     first, last = checks[0], checks[-1]
-    if last["spread"] < 0.05:
+    if last["spread"] < collapse_floor(first["spread"]):
         return "worse"
     n = last["twin_of"]
     changes = [(last["twin"] - first["twin"]) / max(0.02, 2 * np.sqrt(0.25 / n))]
@@ -224,8 +226,10 @@ def verdict_line(checks: list[dict], words: dict[str, str]) -> str:
 
 def health_line(checks: list[dict], words: dict[str, str]) -> str:
     """Whether pictures stay apart. A network that begins from nothing has little spread, and is not yet judged."""
+    from byolmeta.pretrain import collapse_floor
+
     last = checks[-1]
-    collapsing = len(checks) > 1 and last["spread"] < 0.15 and last["spread"] < checks[0]["spread"]
+    collapsing = last["spread"] < 2 * collapse_floor(checks[0]["spread"])
     key = "collapse_bad" if collapsing else "collapse_ok"
     text = words[key].format(spread=round(100 * last["spread"]), rank=round(last["effective_rank"]))
     return f"<p class='{key}'>{safe(text)}</p>"
