@@ -39,7 +39,9 @@ def pretrain(
         run.withdraw("stop")
         run.withdraw("pause")
     if not resume:
-        _store(folder, settings.init or settings.image_size, home())  # what is wrong is said before a run folder is made
+        _store(
+            folder, settings.init or settings.image_size, home()
+        )  # what is wrong is said before a run folder is made
         run.create(settings, folder=str(folder.resolve()), home=str(home()))
     return train(run, resume=resume, folder=folder)
 

@@ -205,7 +205,10 @@ def load_encoder(where: str | Path) -> Encoder:
     _load_part(encoder, path, "encoder")
     with safe_open(str(path), "pt") as file:
         if {"readout.mean", "readout.matrix"} <= set(file.keys()):
-            encoder.readout_mean, encoder.readout_matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
+            encoder.readout_mean, encoder.readout_matrix = (
+                file.get_tensor("readout.mean"),
+                file.get_tensor("readout.matrix"),
+            )
             if len(encoder.readout_mean) != len(encoder.readout_matrix) or encoder.readout_matrix.ndim != 2:
                 raise InputError(f"The readout in '{path.name}' is damaged; use another copy of the file.")
     return encoder.eval()

@@ -57,7 +57,8 @@ def embed(
 ) -> np.ndarray:
     """Vectors (N, V), float32, of images uint8 (N, 3, S, S), resized to the encoder's size where they differ.
 
-    With `pooled`, the pooled maps (N, K) that a readout is fitted on. The encoder is put in eval mode: a picture's vector does not depend on its neighbours in the batch.
+    With `pooled`, the pooled maps (N, K) that a readout is fitted on. The encoder is put in eval mode: a picture's
+    vector does not depend on its neighbours in the batch.
     """
     was_training = encoder.training
     encoder.eval().to(device)
@@ -151,7 +152,8 @@ def knn_accuracy(vectors: np.ndarray, labels: np.ndarray, k: int = 20) -> float 
 def twin_score(encoder: Encoder, pixels: np.ndarray, seed: int = 0, device: str = "cpu") -> float:
     """Share of pictures, cropped twice, whose nearest other crop is their own second half; 0..1.
 
-    A quality figure that needs no labels. Chance is 1 / N; a tie is not found, so equal vectors score 0. Crops and colours are drawn from the seed, so that
+    A quality figure that needs no labels. Chance is 1 / N; a tie is not found, so equal vectors score 0. Crops and
+    colours are drawn from the seed, so that
     checks of one run compare.
     """
     generator = torch.Generator().manual_seed(seed)

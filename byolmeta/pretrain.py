@@ -59,7 +59,16 @@ class PretrainConfig:
             raise InputError(f"The batch size is {self.batch_size}; batch norm needs 2 or more.")
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"There is no optimiser '{self.optimizer}'. Choose one of: {', '.join(OPTIMIZERS)}.")
-        for name in ("epochs", "minutes", "base_lr", "init_lr", "checkpoint_seconds", "log_seconds", "log_every", "seed"):
+        for name in (
+            "epochs",
+            "minutes",
+            "base_lr",
+            "init_lr",
+            "checkpoint_seconds",
+            "log_seconds",
+            "log_every",
+            "seed",
+        ):
             if not (0 <= getattr(self, name) < math.inf):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         if not (-1 <= self.weight_decay < math.inf):

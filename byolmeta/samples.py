@@ -19,17 +19,19 @@ from PIL import Image, ImageDraw, ImageFilter
 from byolmeta.errors import InputError
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SIZE = 128      # pixels
-FINE = 4        # drawn this much larger, then shrunk: smooth edges
-EACH = 25       # pictures of a kind
+SIZE = 128  # pixels
+FINE = 4  # drawn this much larger, then shrunk: smooth edges
+EACH = 25  # pictures of a kind
 INK = (52, 42, 58)
 WHITE = (255, 255, 255)
 
 
 def sample_sources() -> dict[str, str]:
     """The names of the sample sets, with a line about each."""
-    return {"creatures": f"{EACH * len(KINDS)} drawn creatures and things of {len(KINDS)} kinds",
-            "digits": "1,797 handwritten digits"}
+    return {
+        "creatures": f"{EACH * len(KINDS)} drawn creatures and things of {len(KINDS)} kinds",
+        "digits": "1,797 handwritten digits",
+    }
 
 
 def sample_folder(name: str, home: Path) -> Path:
@@ -164,8 +166,10 @@ class Pen:
 
 def curve(start, bend, end, steps=14) -> list[tuple[float, float]]:
     """A quadratic Bezier curve."""
-    return [tuple((1 - t) ** 2 * p + 2 * t * (1 - t) * q + t * t * r for p, q, r in zip(start, bend, end, strict=True))
-            for t in np.linspace(0, 1, steps)]
+    return [
+        tuple((1 - t) ** 2 * p + 2 * t * (1 - t) * q + t * t * r for p, q, r in zip(start, bend, end, strict=True))
+        for t in np.linspace(0, 1, steps)
+    ]
 
 
 # The kinds
@@ -228,13 +232,27 @@ def snail(pen, rng):
         tip = (x + rng.uniform(-0.06, 0.14), -0.35 + up)
         pen.limb([(x - 0.04, 0.2), tip], 0.05, pen.a)
         pen.eye(*tip, 0.08)
-    pen.shape([*curve((-0.98, 0.72), (-0.4, 0.35), (0.3, 0.45)), *curve((0.45, 0.4), (0.5, 0.0), (0.75, 0.02)),
-               *curve((0.98, 0.1), (1.0, 0.75), (0.6, 0.75))], pen.a)
+    pen.shape(
+        [
+            *curve((-0.98, 0.72), (-0.4, 0.35), (0.3, 0.45)),
+            *curve((0.45, 0.4), (0.5, 0.0), (0.75, 0.02)),
+            *curve((0.98, 0.1), (1.0, 0.75), (0.6, 0.75)),
+        ],
+        pen.a,
+    )
     pen.oval(-0.12, 0.05, round_, round_, pen.b)
     turns, spin = rng.uniform(1.8, 2.8), rng.uniform(0, 6.28)
-    pen.line([(-0.12 + round_ * 0.85 * t * math.cos(spin + turns * 6.28 * t),
-               0.05 + round_ * 0.85 * t * math.sin(spin + turns * 6.28 * t)) for t in np.linspace(0.05, 1, 60)],
-             0.075, pen.c)
+    pen.line(
+        [
+            (
+                -0.12 + round_ * 0.85 * t * math.cos(spin + turns * 6.28 * t),
+                0.05 + round_ * 0.85 * t * math.sin(spin + turns * 6.28 * t),
+            )
+            for t in np.linspace(0.05, 1, 60)
+        ],
+        0.075,
+        pen.c,
+    )
     pen.smile(0.78, 0.26, 0.1)
 
 
@@ -264,8 +282,14 @@ def turtle(pen, rng):
     pen.dome(-0.05, 0.38, 0.68, tall, pen.a)
     for x, y, size in ((-0.05, -0.1, 0.17), (-0.38, 0.1, 0.13), (0.28, 0.1, 0.13), (-0.05, 0.2, 0.1)):
         angle = rng.uniform(0, 60)
-        pen.shape([(x + size * math.cos(math.radians(angle + t)), y + size * math.sin(math.radians(angle + t)))
-                   for t in range(0, 360, 60)], pen.c, 0.02)
+        pen.shape(
+            [
+                (x + size * math.cos(math.radians(angle + t)), y + size * math.sin(math.radians(angle + t)))
+                for t in range(0, 360, 60)
+            ],
+            pen.c,
+            0.02,
+        )
     pen.limb([(-0.7, 0.4), (0.6, 0.4)], 0.08, pen.light)
     pen.eye(0.82, 0.0 + neck, 0.07)
     pen.smile(0.84, 0.1 + neck, 0.07)
@@ -276,8 +300,14 @@ def octopus(pen, rng):
     for arm in range(arms):
         x = -0.45 + 0.9 * arm / (arms - 1)
         out = x * rng.uniform(1.6, 2.1)
-        pen.limb([*curve((x * 0.8, 0.1), (x * 0.6, 0.7), (out * 0.8, 0.7 + rng.uniform(-0.1, 0.2)), 9),
-                  *curve((out * 0.85, 0.7), (out, 0.7), (out, rng.uniform(0.3, 0.6)), 6)], 0.13, pen.a)
+        pen.limb(
+            [
+                *curve((x * 0.8, 0.1), (x * 0.6, 0.7), (out * 0.8, 0.7 + rng.uniform(-0.1, 0.2)), 9),
+                *curve((out * 0.85, 0.7), (out, 0.7), (out, rng.uniform(0.3, 0.6)), 6),
+            ],
+            0.13,
+            pen.a,
+        )
     pen.oval(0, -0.25, 0.56, rng.uniform(0.55, 0.68), pen.a)
     pen.dots(rng, 0, -0.55, 0.4, 0.25, pen.b, 6, 0.07)
     for side in (-1, 1):
@@ -329,11 +359,14 @@ def house(pen, rng):
 def boat(pen, rng):
     wind, lean = rng.uniform(0.35, 0.75), rng.uniform(-0.08, 0.08)
     pen.line([(0, 0.4), (lean, -0.85)], 0.07)
-    pen.shape([(0.06 + lean, -0.72), *curve((0.06 + lean, -0.72), (wind + 0.2, -0.2), (wind, 0.25)), (0.05, 0.25)],
-              pen.b)
+    pen.shape(
+        [(0.06 + lean, -0.72), *curve((0.06 + lean, -0.72), (wind + 0.2, -0.2), (wind, 0.25)), (0.05, 0.25)], pen.b
+    )
     if rng.random() < 0.75:
-        pen.shape([(-0.06 + lean, -0.55), *curve((-0.06 + lean, -0.55), (-0.5, -0.1), (-0.55, 0.25)), (-0.05, 0.25)],
-                  pen.light)
+        pen.shape(
+            [(-0.06 + lean, -0.55), *curve((-0.06 + lean, -0.55), (-0.5, -0.1), (-0.55, 0.25)), (-0.05, 0.25)],
+            pen.light,
+        )
     pen.shape([(lean, -0.92), (lean + rng.choice((-1, 1)) * 0.28, -0.82), (lean, -0.74)], pen.c)
     pen.shape([(-0.88, 0.34), (0.88, 0.34), (0.62, 0.76), (-0.58, 0.76)], pen.a)
     pen.line([(-0.74, 0.47), (0.74, 0.47)], 0.07, pen.c)
@@ -347,8 +380,17 @@ def car(pen, rng):
     pen.shape([(back, 0.05), (back + 0.16, roof), (front - 0.18, roof), (front + 0.1, 0.05)], pen.a)
     pen.shape([(back + 0.12, 0.02), (back + 0.23, roof + 0.1), (-0.12, roof + 0.1), (-0.12, 0.02)], pen.light, 0.025)
     pen.shape([(-0.04, 0.02), (-0.04, roof + 0.1), (front - 0.23, roof + 0.1), (front - 0.04, 0.02)], pen.light, 0.025)
-    pen.shape([(-0.92, 0.1), (-0.8, 0), (0.65, 0), *curve((0.65, 0.02), (0.95, 0.06), (0.95, 0.3)), (0.95, 0.46),
-               (-0.92, 0.46)], pen.a)
+    pen.shape(
+        [
+            (-0.92, 0.1),
+            (-0.8, 0),
+            (0.65, 0),
+            *curve((0.65, 0.02), (0.95, 0.06), (0.95, 0.3)),
+            (0.95, 0.46),
+            (-0.92, 0.46),
+        ],
+        pen.a,
+    )
     if rng.random() < 0.6:
         pen.line([(-0.85, 0.26), (0.9, 0.26)], 0.07, pen.b)
     pen.oval(0.84, 0.18, 0.07, 0.08, WHITE, edge=0.02)
@@ -362,9 +404,14 @@ def car(pen, rng):
 
 def mushroom(pen, rng):
     lean, wide, low = rng.uniform(-0.12, 0.12), rng.uniform(0.7, 0.9), rng.uniform(0.0, 0.15)
-    pen.shape([*curve((-0.2, low), (-0.16, 0.5), (-0.32 + lean, 0.85)),
-               *curve((-0.1, 0.95), (0.1, 0.95), (0.32 + lean, 0.85)),
-               *curve((0.32 + lean, 0.85), (0.16, 0.5), (0.2, low))], pen.light)
+    pen.shape(
+        [
+            *curve((-0.2, low), (-0.16, 0.5), (-0.32 + lean, 0.85)),
+            *curve((-0.1, 0.95), (0.1, 0.95), (0.32 + lean, 0.85)),
+            *curve((0.32 + lean, 0.85), (0.16, 0.5), (0.2, low)),
+        ],
+        pen.light,
+    )
     pen.oval(0, low, wide * 0.94, 0.15, pen.b)
     pen.dome(0, low, wide, rng.uniform(0.75, 0.95), pen.a)
     for _ in range(rng.randint(3, 7)):
@@ -383,8 +430,16 @@ def cactus(pen, rng):
     top = rng.uniform(-0.75, -0.5)
     for side in rng.choice(((-1, 1), (-1, 1), (-1,))):
         y = rng.uniform(-0.2, 0.2)
-        pen.limb([(0, y + 0.15), (side * 0.5, y + 0.12), (side * 0.55, y - 0.05),
-                  (side * 0.55, y - rng.uniform(0.25, 0.45))], 0.2, pen.a)
+        pen.limb(
+            [
+                (0, y + 0.15),
+                (side * 0.5, y + 0.12),
+                (side * 0.55, y - 0.05),
+                (side * 0.55, y - rng.uniform(0.25, 0.45)),
+            ],
+            0.2,
+            pen.a,
+        )
     pen.limb([(0, 0.6), (0, top)], 0.44, pen.a)
     for _ in range(rng.randint(5, 12)):
         x, y = rng.uniform(-0.16, 0.16), rng.uniform(top, 0.4)
@@ -413,8 +468,10 @@ def flower(pen, rng):
     pen.smile(0, -0.33, 0.08)
 
 
-KINDS = {draw.__name__: draw for draw in (fish, bird, cat, snail, butterfly, turtle, octopus, robot, house, boat, car,
-                                          mushroom, cactus, flower)}
+KINDS = {
+    draw.__name__: draw
+    for draw in (fish, bird, cat, snail, butterfly, turtle, octopus, robot, house, boat, car, mushroom, cactus, flower)
+}
 
 
 # Backgrounds: RGB pictures of 128 px
@@ -435,7 +492,7 @@ def pair(rng: random.Random):
 def ramp(rng: random.Random) -> np.ndarray:
     """(128, 128): the way along a random direction, 0 to 1."""
     turn = rng.uniform(0, 6.28)
-    y, x = np.mgrid[-1:1:SIZE * 1j, -1:1:SIZE * 1j]
+    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     return (x * math.cos(turn) + y * math.sin(turn)) / 2.83 + 0.5
 
 

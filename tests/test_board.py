@@ -128,9 +128,7 @@ class App:
             fewer = gr.Button("Fewer", elem_id="fewer")
             holder_off, holder_on = gr.Button("Hide", elem_id="hide"), gr.Button("Show", elem_id="show")
             with gr.Column(visible=True) as holder:
-                other = Board(
-                    pictures=pictures, boxes=empty_boxes(["X", "Y"]), elem_id="other", visible=False
-                )
+                other = Board(pictures=pictures, boxes=empty_boxes(["X", "Y"]), elem_id="other", visible=False)
             board.change(self.changed, None, board, queue=False, show_progress="hidden")
             board.dropfiles(self.dropped, None, board, queue=False, show_progress="hidden")
             few = pictures | {"key": "few", "n": 300}
@@ -169,9 +167,7 @@ class App:
                 if box["id"] == evt.box:
                     box["items"].append(self.extras[-1]["id"])
         self.boxes["rev"] = evt.rev + 1
-        return gr.update(
-            extras=self.extras, boxes=self.boxes | {"force": True}, answers=sort(self.boxes, self.n)
-        )
+        return gr.update(extras=self.extras, boxes=self.boxes | {"force": True}, answers=sort(self.boxes, self.n))
 
     def load(self):
         self.boxes = state([100, 103], [101], [102, 105, 108], rev=self.boxes["rev"] + 1)
@@ -206,9 +202,7 @@ def browser():
 
 
 def open_page(browser, app, **options):
-    context = browser.new_context(
-        **({"viewport": {"width": 1280, "height": 900}, "locale": "en-US"} | options)
-    )
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "locale": "en-US"} | options))
     page = context.new_page()
     page.set_default_timeout(8000)
     page.problems = []
@@ -413,9 +407,7 @@ def test_guesses_are_shown_and_corrected(app, page):
     assert "Red ones, sure" in card(page, 3).get_attribute("aria-label")
     assert box(page, 0).locator(".bm-note").text_content() == "right for 1 of 1"
     page.locator("#board .bm-chip", has_text="Blue ones").click()
-    shown = page.locator("#board .bm-card").evaluate_all(
-        "all => all.map(x => [x.dataset.id % 3, x.dataset.sure])"
-    )
+    shown = page.locator("#board .bm-card").evaluate_all("all => all.map(x => [x.dataset.id % 3, x.dataset.sure])")
     assert {kind for kind, _ in shown} == {1} and {sure for _, sure in shown} == {"3"}
     drag(page, card(page, 7), box(page, 0))  # a wrong guess goes to the right box
     items_are(app, page, [0, 7], [1], [2])

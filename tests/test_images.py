@@ -91,8 +91,9 @@ def test_the_middle_of_the_longer_side_is_kept():
     assert np.array_equal(read_image(image, 30), np.tile(np.array([0, 255, 0], np.uint8)[:, None, None], (1, 30, 30)))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "La", "LA", "PA", "RGBa",
-                                  "RGBA"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "La", "LA", "PA", "RGBa", "RGBA"]
+)
 def test_every_mode_becomes_rgb(mode):
     grey = Image.new("RGB", (20, 20), (255, 255, 255))
     steps = {"La": ["LA", "La"], "RGBa": ["RGBA", "RGBa"], "PA": ["P", "PA"]}.get(mode, [mode])
@@ -106,9 +107,23 @@ def test_every_mode_becomes_rgb(mode):
     assert read_image(image, 8).min() > 250
 
 
-@pytest.mark.parametrize("form,mode", [("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "1"), ("PNG", "P"), ("PNG", "LA"),
-                                       ("WEBP", "RGBA"), ("BMP", "P"), ("GIF", "P"), ("TIFF", "CMYK"), ("TIFF", "LAB"),
-                                       ("JPEG", "YCbCr"), ("PPM", "RGB")])
+@pytest.mark.parametrize(
+    "form,mode",
+    [
+        ("JPEG", "L"),
+        ("JPEG", "CMYK"),
+        ("PNG", "1"),
+        ("PNG", "P"),
+        ("PNG", "LA"),
+        ("WEBP", "RGBA"),
+        ("BMP", "P"),
+        ("GIF", "P"),
+        ("TIFF", "CMYK"),
+        ("TIFF", "LAB"),
+        ("JPEG", "YCbCr"),
+        ("PPM", "RGB"),
+    ],
+)
 def test_every_format_is_read(form, mode):
     if form == "WEBP" and not features.check("webp"):
         pytest.skip("this Pillow has no WebP")
@@ -125,8 +140,11 @@ def test_every_format_is_read(form, mode):
 def test_deep_pictures_are_scaled_by_their_own_range(kind):
     values = np.linspace(1000, 5000, 64).reshape(8, 8)
     data = io.BytesIO()
-    image = Image.fromarray(values.astype(kind)) if kind != ">u2" else Image.frombytes(
-        "I;16B", (8, 8), values.astype(">u2").tobytes())
+    image = (
+        Image.fromarray(values.astype(kind))
+        if kind != ">u2"
+        else Image.frombytes("I;16B", (8, 8), values.astype(">u2").tobytes())
+    )
     image.save(data, "TIFF")
     pixels = read_image(data.getvalue(), 8)
     assert pixels.min() == 0 and pixels.max() == 255
@@ -173,7 +191,7 @@ def test_animated_pictures_show_their_first_frame(form):
 def test_cut_off_files_are_unreadable(form):
     data = encoded(photo(3, (300, 300)), form)
     with pytest.raises(InputError):
-        read_image(data[:len(data) // 2], 32)
+        read_image(data[: len(data) // 2], 32)
 
 
 def test_read_image_takes_paths_bytes_and_pictures_and_refuses_the_rest(tmp_path):
@@ -202,26 +220,37 @@ def test_too_many_pixels_are_seen_before_decoding():
 # Finding pictures
 
 
-@pytest.mark.parametrize("paths,names,labels", [
-    (["a.png", "b.png"], [], [-1, -1]),
-    (["cat/1.png", "dog/1.png", "dog/2.png"], ["cat", "dog"], [0, 1, 1]),
-    (["my/cat/1.png", "my/dog/1.png"], ["cat", "dog"], [0, 1]),
-    (["cat/2020/1.png", "cat/2021/1.png", "dog/1.png"], ["cat", "dog"], [0, 0, 1]),
-    (["0.png", "cat/1.png", "dog/1.png"], ["cat", "dog"], [-1, 0, 1]),
-    (["cat/1.png", "cat/2.png"], [], [-1, -1]),
-    (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], ["cat", "dog"], [0, 1, 0]),
-    (["data/train/cat/1.png", "data/val/dog/1.png"], ["cat", "dog"], [0, 1]),
-    (["train/1.png", "test/1.png"], [], [-1, -1]),
-    (["class10/1.png", "class2/1.png"], ["class2", "class10"], [1, 0]),
-])
+@pytest.mark.parametrize(
+    "paths,names,labels",
+    [
+        (["a.png", "b.png"], [], [-1, -1]),
+        (["cat/1.png", "dog/1.png", "dog/2.png"], ["cat", "dog"], [0, 1, 1]),
+        (["my/cat/1.png", "my/dog/1.png"], ["cat", "dog"], [0, 1]),
+        (["cat/2020/1.png", "cat/2021/1.png", "dog/1.png"], ["cat", "dog"], [0, 0, 1]),
+        (["0.png", "cat/1.png", "dog/1.png"], ["cat", "dog"], [-1, 0, 1]),
+        (["cat/1.png", "cat/2.png"], [], [-1, -1]),
+        (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], ["cat", "dog"], [0, 1, 0]),
+        (["data/train/cat/1.png", "data/val/dog/1.png"], ["cat", "dog"], [0, 1]),
+        (["train/1.png", "test/1.png"], [], [-1, -1]),
+        (["class10/1.png", "class2/1.png"], ["class2", "class10"], [1, 0]),
+    ],
+)
 def test_class_folders(paths, names, labels):
     found, class_names = classes(paths)
     assert list(class_names) == names and found.tolist() == labels and found.dtype == np.int64
 
 
 def test_a_folder_in_natural_order_without_hidden_things(tmp_path):
-    for name in ("cat/10.png", "cat/2.PNG", "dog/1.jpeg", ".hidden/1.png", "__MACOSX/cat/1.png", "cat/.x.png",
-                 "cat/Thumbs.db", "desktop.ini"):
+    for name in (
+        "cat/10.png",
+        "cat/2.PNG",
+        "dog/1.jpeg",
+        ".hidden/1.png",
+        "__MACOSX/cat/1.png",
+        "cat/.x.png",
+        "cat/Thumbs.db",
+        "desktop.ini",
+    ):
         put(tmp_path / "in" / name)
     put(tmp_path / "secret/1.png")
     os.symlink(tmp_path / "secret/1.png", tmp_path / "in/cat/link.png")
@@ -253,10 +282,22 @@ def test_pipes_are_never_opened(tmp_path):
         index_images(tmp_path / "b.png")
 
 
-@pytest.mark.parametrize("make", [
-    lambda d: "", lambda d: [], lambda d: d / "missing", lambda d: d, lambda d: put(d / "notes.txt", b"hello"),
-    lambda d: put(d / "bad.zip", b"PK\3\4 nonsense"), lambda d: make_zip(d / "none.zip", {"readme.txt": b"x"}),
-    lambda d: [d / "gone.png"], lambda d: "a\0b", lambda d: "x" * 5000, lambda d: put(d / "empty.zip", b"")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda d: "",
+        lambda d: [],
+        lambda d: d / "missing",
+        lambda d: d,
+        lambda d: put(d / "notes.txt", b"hello"),
+        lambda d: put(d / "bad.zip", b"PK\3\4 nonsense"),
+        lambda d: make_zip(d / "none.zip", {"readme.txt": b"x"}),
+        lambda d: [d / "gone.png"],
+        lambda d: "a\0b",
+        lambda d: "x" * 5000,
+        lambda d: put(d / "empty.zip", b""),
+    ],
+)
 def test_bad_sources_get_a_sentence(tmp_path, make):
     with pytest.raises(InputError) as caught:
         open_store(make(tmp_path), tmp_path / "stores")
@@ -287,10 +328,21 @@ def test_a_list_of_files(tmp_path):
 
 def test_zips_with_bad_entries(tmp_path):
     good = encoded(photo())
-    path = make_zip(tmp_path / "a.zip", {
-        "top/cat/1.png": good, "top/dog\\2.png": good, "./top/dog/3.png": good, "../evil.png": good,
-        "/abs.png": good, "C:/win.png": good, "top/inner.zip": good, "__MACOSX/top/1.png": good,
-        "top/locked.png": good, "top/wrong.png": good * 3})
+    path = make_zip(
+        tmp_path / "a.zip",
+        {
+            "top/cat/1.png": good,
+            "top/dog\\2.png": good,
+            "./top/dog/3.png": good,
+            "../evil.png": good,
+            "/abs.png": good,
+            "C:/win.png": good,
+            "top/inner.zip": good,
+            "__MACOSX/top/1.png": good,
+            "top/locked.png": good,
+            "top/wrong.png": good * 3,
+        },
+    )
     with zipfile.ZipFile(path, "a") as archive:
         link = zipfile.ZipInfo("top/link.png")
         link.external_attr = 0o120777 << 16
@@ -302,14 +354,22 @@ def test_zips_with_bad_entries(tmp_path):
     locked = data.rfind(b"top/locked.png") - 46  # in the central directory
     data[locked + 8] |= 1
     wrong = data.rfind(b"top/wrong.png") - 46
-    data[wrong + 24:wrong + 28] = (50).to_bytes(4, "little")  # declares fewer bytes than it has
+    data[wrong + 24 : wrong + 28] = (50).to_bytes(4, "little")  # declares fewer bytes than it has
     path.write_bytes(data)
     store = open_store(path, tmp_path / "stores", 16)
     assert store.index.paths == ("top/cat/1.png", "top/dog/2.png", "top/dog/3.png")
     assert store.class_names == ("cat", "dog") and store.labels.tolist() == [0, 1, 1]
     listed = reasons(store)
-    assert set(listed) == {"../evil.png", "/abs.png", "C:/win.png", "top/inner.zip", "top/locked.png",
-                           "top/wrong.png", "top/link.png", "top/cat/1.png"}
+    assert set(listed) == {
+        "../evil.png",
+        "/abs.png",
+        "C:/win.png",
+        "top/inner.zip",
+        "top/locked.png",
+        "top/wrong.png",
+        "top/link.png",
+        "top/cat/1.png",
+    }
     assert "password" in listed["top/locked.png"] and "outside" in listed["../evil.png"]
     assert not (tmp_path / "evil.png").exists()
 
@@ -419,8 +479,15 @@ OPEN = "import sys; from byolmeta.images import open_store; s = open_store(*sys.
 def test_two_processes_build_the_same_store(tmp_path):
     for number in range(60):
         put(tmp_path / f"in/{number}.png", seed=number)
-    runs = [subprocess.Popen([sys.executable, "-c", OPEN, tmp_path / "in", tmp_path / "stores"], cwd=ROOT,
-                             stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, tmp_path / "in", tmp_path / "stores"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     prints = {run.communicate(timeout=60)[0].strip() for run in runs}
     assert [run.returncode for run in runs] == [0, 0]
     assert prints == {open_store(tmp_path / "in", tmp_path / "stores", 16).fingerprint}
@@ -555,10 +622,13 @@ def store_of(pictures: list[np.ndarray]) -> ImageStore:
 def test_copies_are_grouped_and_others_left_alone(size):
     base = [photo(seed, (160, 120)) for seed in range(40)]
     changed = {
-        "exact": base[0], "jpeg": Image.open(io.BytesIO(encoded(base[1], "JPEG", quality=40))),
-        "brighter": base[2].point(lambda v: min(255, round(v * 1.15))), "half": base[3].resize((80, 60)),
+        "exact": base[0],
+        "jpeg": Image.open(io.BytesIO(encoded(base[1], "JPEG", quality=40))),
+        "brighter": base[2].point(lambda v: min(255, round(v * 1.15))),
+        "half": base[3].resize((80, 60)),
         "darker jpeg": Image.open(io.BytesIO(encoded(base[3].point(lambda v: round(v * 0.7)), "JPEG"))),
-        "grey": base[4].convert("L")}
+        "grey": base[4].convert("L"),
+    }
     store = store_of([read_image(image, size) for image in [*base, *changed.values()]])
     assert near_copies(store) == [[0, 40], [1, 41], [2, 42], [3, 43, 44], [4, 45]]
     ids = copies_group_ids(store)

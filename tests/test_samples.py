@@ -16,8 +16,12 @@ from byolmeta.images import near_copies, open_store, read_image
 
 @pytest.fixture(scope="module")
 def creatures(tmp_path_factory):
-    return open_store(samples.sample_folder("creatures", tmp_path_factory.mktemp("home")),
-                      tmp_path_factory.mktemp("stores"), 64, workers=2)
+    return open_store(
+        samples.sample_folder("creatures", tmp_path_factory.mktemp("home")),
+        tmp_path_factory.mktemp("stores"),
+        64,
+        workers=2,
+    )
 
 
 def test_the_shipped_zip_has_every_kind_and_is_small(creatures):
@@ -46,8 +50,14 @@ def test_a_seed_repeats_a_picture_and_another_changes_it(kind):
 
 def test_raw_pixels_do_not_give_the_kinds_away(creatures):
     """5 kinds, 5 examples each, nearest mean of 16 x 16 pixels: chance is 20 %."""
-    pixels = np.stack([np.asarray(Image.fromarray(picture.transpose(1, 2, 0)).resize((16, 16), Image.Resampling.BOX),
-                                  np.float32).ravel() for picture in creatures.pixels])
+    pixels = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(picture.transpose(1, 2, 0)).resize((16, 16), Image.Resampling.BOX), np.float32
+            ).ravel()
+            for picture in creatures.pixels
+        ]
+    )
     rng, right = np.random.default_rng(0), []
     for _ in range(300):
         kinds = rng.choice(len(creatures.class_names), 5, replace=False)

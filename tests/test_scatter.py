@@ -72,9 +72,7 @@ def app(tmp_path_factory):
     rng = np.random.default_rng(0)
     many = write_points(folder, 3, rng.normal(size=(MANY, 2)), "umap") | {"key": "many"}
     np.array([9, 4, 20], "<u4").tofile(folder / "ids.u32")
-    some = write_points(
-        folder, 4, np.array([[0, 0], [2, 1], [4, 0]]), "learning", ids=url(folder / "ids.u32")
-    )
+    some = write_points(folder, 4, np.array([[0, 0], [2, 1], [4, 0]]), "learning", ids=url(folder / "ids.u32"))
     codes = base64.b64encode(bytes(255 if i < 4 else i % 2 for i in range(N))).decode()
     certainty = {"seq": 1, "codes": codes, "names": ["sure", "unsure"], "colours": ["#0072b2", "#e69f00"]}
     boxes = [{"id": "box-1", "name": "<i>one</i>", "colour": "#0072b2"}]
@@ -106,9 +104,7 @@ def app(tmp_path_factory):
                 assigned = gr.Textbox(elem_id="assigned", lines=1, max_lines=1)
 
                 def button(name, act, output):
-                    gr.Button(name, elem_id=name).click(
-                        act, None, output, show_progress="hidden", queue=False
-                    )
+                    gr.Button(name, elem_id=name).click(act, None, output, show_progress="hidden", queue=False)
 
                 button("turn", lambda: gr.update(points=turned), scatter)
                 gr.Button("rush", elem_id="rush").click(rush, None, scatter, show_progress="hidden")
@@ -383,9 +379,7 @@ def test_keyboard(visit):
 
 @browser_test
 def test_touch_on_a_phone(visit):
-    page = visit(
-        viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True, device_scale_factor=2
-    )
+    page = visit(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True, device_scale_factor=2)
     map = Map(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     hand = page.context.new_cdp_session(page)
@@ -474,9 +468,7 @@ def test_many_points_stay_quick(visit):
     map.page.wait_for_function(f"{map.at}.__scatter.n() == {MANY} && !{map.at}.__scatter.moving()")
     draws = map.page.evaluate(f"Array.from({{ length: 15 }}, () => {map.at}.__scatter.draw())")
     assert statistics.median(draws) < 100  # ms; 10 to 20 when nothing else runs
-    picks = map.page.evaluate(
-        f"Array.from({{ length: 99 }}, (_, i) => {map.at}.__scatter.pick(8 * i, 5 * i))"
-    )
+    picks = map.page.evaluate(f"Array.from({{ length: 99 }}, (_, i) => {map.at}.__scatter.pick(8 * i, 5 * i))")
     assert statistics.median(picks) < 5
     map.page.click("#map [data-tool=box]")
     box = map.page.locator("#map .overlay").bounding_box()
@@ -508,9 +500,7 @@ def test_the_chart_grows_in_place(visit):
     for turn in range(2):
         before = page.evaluate(f"{chart}.updates")
         page.click("#stream")
-        page.wait_for_function(
-            f"{chart}.plot.data[5].y[1] == {5 * 99 % 7 + 1} && {chart}.updates > {before + 5}"
-        )
+        page.wait_for_function(f"{chart}.plot.data[5].y[1] == {5 * 99 % 7 + 1} && {chart}.updates > {before + 5}")
         page.wait_for_timeout(200)
         updates.append(used())
     assert updates[1] - updates[0] < 2  # MB, over 100 figures

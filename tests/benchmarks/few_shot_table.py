@@ -36,12 +36,19 @@ def main() -> None:
     about = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {platform.system()}",
-        "versions": {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()},
+        "versions": {name: importlib.metadata.version(name) for name in packages}
+        | {"python": platform.python_version()},
     }
     RESULT.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
     for title in sets:
         print(f"\n**{title}**, 5-way 1-shot / 5-shot, per cent ± 95 % interval, 600 episodes\n")
-        print("| | " + " | ".join(flags.learners.split(",")) + " |\n|---" * 1 + "|---" * len(flags.learners.split(",")) + "|")
+        print(
+            "| | "
+            + " | ".join(flags.learners.split(","))
+            + " |\n|---" * 1
+            + "|---" * len(flags.learners.split(","))
+            + "|"
+        )
         for name in encoders:
             cells = []
             for learner in flags.learners.split(","):
