@@ -132,7 +132,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             )
 
         def adapt(event: gr.EventData, who: str):
-            yield from teach.changed(work, words, work.session(who), {"rev": event.rev, "boxes": event.boxes})
+            if event._data:  # Gradio's own "change", after an update of props, carries nothing
+                yield from teach.changed(work, words, work.session(who), {"rev": event.rev, "boxes": event.boxes})
 
         def dropped(event: gr.EventData, who: str):
             return teach.dropped(work, words, work.session(who), event.box, event.files)
