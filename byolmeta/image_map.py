@@ -57,7 +57,10 @@ def umap_layout(vectors: np.ndarray, start: np.ndarray | None = None, seed: int 
         precomputed_knn=(ids, distances),
         force_approximation_algorithm=True,
         init=centred / max(np.abs(centred).max(), 1e-12) * TEN + noise,
-        n_epochs=300 if n <= 5000 else 200,
+        # From an earlier map: short and gentle. On 600 photos before and after a study the mean jump was 0.28 of the
+        # map's radius instead of 0.44 with a full run, at a trustworthiness of 0.942 instead of 0.949 (unmoved: 0.900).
+        n_epochs=80 if start is not None else 300 if n <= 5000 else 200,
+        learning_rate=0.1 if start is not None else 1.0,
         min_dist=0.1,
         random_state=seed,
         n_jobs=1 if seed is not None else -1,
@@ -65,7 +68,10 @@ def umap_layout(vectors: np.ndarray, start: np.ndarray | None = None, seed: int 
     places = np.asarray(model.fit_transform(unit(vectors)), np.float32)
     if not np.isfinite(places).all():
         return begin
-    return align(places, begin) if start is not None else places
+    if start is None:
+        return places
+    places *= begin.std() / max(places.std(), 1e-12)  # umap-learn stretches any start to its own scale
+    return align(places, begin)
 
 
 def align(places: np.ndarray, onto: np.ndarray) -> np.ndarray:

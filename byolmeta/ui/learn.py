@@ -256,7 +256,7 @@ def alike(work: Workspace, words: dict[str, str], session: Session, run: Run) ->
 
 def _moving_points(work: Workspace, session: Session) -> dict | None:
     """New positions when the run has saved new vectors; they are made in a thread, each from the last ones."""
-    from byolmeta import features, image_map
+    from byolmeta import features
 
     if not session.run:
         return None
@@ -272,7 +272,10 @@ def _moving_points(work: Workspace, session: Session) -> dict | None:
 
         def make() -> None:
             try:
-                start = state["places"] if state["places"] is not None else image_map.pca_layout(seen[1])
+                earlier = work.places.get(session.name, ("", None))
+                start = state["places"]
+                if start is None and earlier[0] == work.pictures(session).sheets["key"]:
+                    start = earlier[1][seen[0]]
                 places = work.layouts.layout(seen[1], start, work.home / "projects" / f"{session.name}-exchange")
                 near = seen[0][features.neighbours(seen[1], 3)[0]]
                 state["places"], state["ready"] = places, work.points(session, places, "learning", near, seen[0])

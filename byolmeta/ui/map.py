@@ -80,7 +80,10 @@ def whole_map(work: Workspace, session: Session) -> dict:
 
 
 def layouts(work: Workspace, session: Session) -> Iterator[dict]:
-    """Yields `points`: the cached map, or PCA at once and UMAP when it is made; then prepares the baselines."""
+    """Yields `points`: the cached map, or PCA at once and UMAP when it is made; then prepares the baselines.
+
+    Where the page already shows a map of these pictures, the next one starts from it instead of PCA.
+    """
     from byolmeta import features, image_map
 
     found, where = work.pictures(session), work.encoder(session)
@@ -89,22 +92,30 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
     cached = (
         work.home / "banks" / f"{features.encoder_bank(where, found.store, work.home / 'banks').fingerprint}-map.npy"
     )
-    places = None
+    places, earlier = None, earlier_places(work, session)
     if cached.exists():
         places = np.load(cached)
+        places = places if earlier is None else image_map.align(places, earlier)
         yield work.points(session, places, "umap", near)
-    else:
-        first = image_map.pca_layout(vectors)
-        yield work.points(session, first, "pca", near)
+    elif earlier is None:
+        yield work.points(session, image_map.pca_layout(vectors), "pca", near)
     for baseline in (features.PIXELS, features.UNTRAINED):
         work.bank(session, baseline)  # so that the first curve need not wait for them
     if places is None and work.layouts:
         try:
-            places = work.layouts.layout(vectors, first, work.home / "projects" / f"{session.name}-exchange")
+            places = work.layouts.layout(vectors, earlier, work.home / "projects" / f"{session.name}-exchange")
         except RuntimeError:
             return  # the PCA stays, and says that it is one
         replace_file(cached, lambda path: path.write_bytes(_npy(places)))
         yield work.points(session, places, "umap", near)
+    if places is not None:
+        work.places[session.name] = (found.sheets["key"], places)
+
+
+def earlier_places(work: Workspace, session: Session) -> np.ndarray | None:
+    """Where the same pictures lie on the map that the visitor sees now: later maps start there, so nothing jumps."""
+    key, places = work.places.get(session.name, ("", None))
+    return places if key == work.pictures(session).sheets["key"] else None
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -68,6 +68,7 @@ class Workspace:
         self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
         self.locks: dict[tuple, threading.RLock] = {}
         self.numbers = itertools.count(1)
+        self.places: dict[str, tuple[str, np.ndarray]] = {}  # by visitor: key of the pictures, last whole map
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
         self.layouts = None  # the map worker, started with the app
 
