@@ -18,6 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from byolmeta.errors import InputError
 from byolmeta.pretrain import PretrainConfig
+from byolmeta.runs import ACTIVE, Run
 
 
 def home() -> Path:
@@ -32,8 +33,6 @@ def pretrain(
     resume: bool = False,
 ) -> dict:
     """Learn from the pictures of FOLDER by BYOL; OUT becomes the run folder. With --resume, goes on where it stopped."""
-    from byolmeta.runs import ACTIVE, Run
-
     run = Run(out)
     if resume and run.status()["state"] not in ACTIVE:
         run.withdraw("stop")
@@ -46,12 +45,11 @@ def pretrain(
     return train(run, resume=resume, folder=folder)
 
 
-def train(run: "Run", *, resume: bool = False, folder: Path | None = None) -> dict:  # noqa: F821
+def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict:
     """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
     import dataclasses
 
     from byolmeta.pretrain import pretrain as loop
-    from byolmeta.runs import Run  # noqa: F401
 
     values = run.config()
     names = {field.name for field in dataclasses.fields(PretrainConfig)}
@@ -248,9 +246,7 @@ def main() -> None:
     note = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."
     try:
         if rest[:1] == ["train"]:  # how the app starts a run whose config.json it has written
-            from byolmeta.runs import Run
-
-            result = train(Run(rest[1]), resume="--resume" in rest)
+                result = train(Run(rest[1]), resume="--resume" in rest)
         else:
             result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
     except InputError as problem:

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):  # also of the processes that tests start
+# Before numpy and torch are imported, which read this once; also for the processes that tests start.
+for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
