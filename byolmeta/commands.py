@@ -17,8 +17,9 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from byolmeta.errors import InputError
-from byolmeta.pretrain import PretrainConfig
+from byolmeta.files import image_size_of
 from byolmeta.runs import ACTIVE, Run
+from byolmeta.settings import PretrainConfig
 
 
 def home() -> Path:
@@ -246,7 +247,7 @@ def main() -> None:
     note = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."
     try:
         if rest[:1] == ["train"]:  # how the app starts a run whose config.json it has written
-                result = train(Run(rest[1]), resume="--resume" in rest)
+            result = train(Run(rest[1]), resume="--resume" in rest)
         else:
             result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
     except InputError as problem:
@@ -269,7 +270,6 @@ def _bank(encoder: str, folder: Path):
 
 def _store(folder: Path, size: int | str, where: Path):
     """The decoded pictures of a folder, at a size or at that of an encoder."""
-    from byolmeta.features import image_size_of
     from byolmeta.images import open_store
 
     size = size if isinstance(size, int) else image_size_of(size)

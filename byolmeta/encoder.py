@@ -5,23 +5,19 @@ needed to rebuild the network and what it was trained on. Nothing in it can run 
 """
 
 import copy
-import hashlib
 import json
-import os
-import threading
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from byolmeta.errors import InputError
+from byolmeta.files import FORMAT, find_encoder, read_card, replace_file
 
-FORMAT = 1
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all recipes of the field use
 SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
-PRETRAINED = Path(__file__).parent.parent / "pretrained"
 VECTOR = 512  # directions that the readout keeps
 HEADS = ("projector", "predictor")  # travel beside the encoder so that BYOL can go on where it stopped
 
@@ -143,16 +139,6 @@ ARCHITECTURES = {
 }
 
 
-def replace_file(path: Path, write) -> None:
-    """Calls write(temporary path) and renames, so that readers see the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_encoder(
     encoder: Encoder, path: Path, card: dict | None = None, heads: dict[str, nn.Module] | None = None
 ) -> None:
@@ -176,25 +162,6 @@ def save_encoder(
         "dim": encoder.dim,
     }
     replace_file(Path(path), lambda p: save_file(tensors, p, metadata={"card": json.dumps(card)}))
-
-
-def read_card(path: Path) -> dict:
-    """The card in an encoder file's header. Raises InputError for any other file."""
-    try:
-        with safe_open(str(path), "pt") as file:
-            card = json.loads((file.metadata() or {})["card"])
-        if card["format"] > FORMAT:
-            raise InputError(f"'{Path(path).name}' was written by a newer byolmeta. Please update this one.")
-        if not (isinstance(card["architecture"], str) and isinstance(card["image_size"], int)):
-            raise ValueError("its card does not describe a network")
-        return card
-    except FileNotFoundError:
-        raise InputError(f"There is no encoder file at '{path}'.") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
-        raise InputError(
-            f"'{Path(path).name}' is not an encoder file of byolmeta ({problem}). "
-            "Choose an encoder.safetensors that a run wrote."
-        ) from None
 
 
 def load_encoder(where: str | Path) -> Encoder:
@@ -241,26 +208,3 @@ def _load_part(module: nn.Module, path: Path, part: str) -> None:
                 f"({len(wrong)} tensors differ, the first is '{wrong[0]}'). The file may be damaged; use another copy."
             )
         module.load_state_dict({k: file.get_tensor(key) for k, key in found.items()})
-
-
-def find_encoder(where: str | Path) -> Path:
-    """The file of an encoder named by its path, its run folder, or its name in pretrained/."""
-    path = Path(where)
-    for candidate in (path / "encoder.safetensors", path, PRETRAINED / f"{where}.safetensors"):
-        if os.path.isfile(candidate):  # unlike Path.is_file, no error for names that cannot be
-            return candidate
-    known = ", ".join(starters()) or "none"
-    raise InputError(
-        f"There is no encoder at '{where}'. Give a file, a run folder that holds encoder.safetensors, "
-        f"or a shipped name ({known})."
-    )
-
-
-def starters() -> list[str]:
-    """Names of the encoders in pretrained/."""
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
-
-
-def file_fingerprint(path: Path) -> str:
-    """SHA-256 of an encoder file, 16 hex digits: the key under which its vectors are cached."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byolmeta.augment import ViewConfig, make_view
-from byolmeta.encoder import Encoder, file_fingerprint, find_encoder, load_encoder, read_card, replace_file
+from byolmeta.encoder import Encoder, load_encoder
+from byolmeta.files import PIXELS, UNTRAINED, file_fingerprint, find_encoder, replace_file
 
 FORMAT = 2  # of the banks: raise it when vectors of the same encoder come out differently
 
@@ -216,9 +217,6 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-PIXELS, UNTRAINED = "pixels", "untrained"  # names that stand for the two baselines wherever an encoder is asked for
-
-
 def encoder_bank(
     where: str | Path, store, banks: Path, progress: Callable[[int, int], None] | None = None
 ) -> FeatureBank:
@@ -243,10 +241,3 @@ def untrained_for(name: str, store) -> Encoder:
     encoder = calibrate(Encoder(name.partition(":")[2] or "small", store.size).initial(seed=0), store.pixels)
     encoder.fit_readout(torch.from_numpy(embed(encoder, store.pixels[:: max(1, len(store) // 2000)], pooled=True)))
     return encoder
-
-
-def image_size_of(where: str | Path) -> int:
-    """The picture size an encoder or baseline works at; 64 for the baselines."""
-    if str(where) == PIXELS or str(where).split(":")[0] == UNTRAINED:
-        return 64
-    return read_card(find_encoder(where))["image_size"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from byolmeta.encoder import replace_file
 from byolmeta.features import neighbours, unit
+from byolmeta.files import replace_file
 
 NEIGHBOURS = 15
 TEN = 10.0  # UMAP's own scale of a start

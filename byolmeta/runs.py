@@ -16,10 +16,12 @@ import os
 import time
 from pathlib import Path
 
-from byolmeta.encoder import replace_file
 from byolmeta.errors import InputError
+from byolmeta.files import replace_file
 
 ACTIVE = ("starting", "running", "paused")
+COLLAPSED = 0.05, 0.2  # spread of the unit vectors below which nothing is told apart: at most, and as a share of
+# the untrained one's, which alone can lie at 0.02 to 0.2 (plain pictures look alike to a random network)
 
 
 class Run:
@@ -157,3 +159,8 @@ def process_start(pid: int) -> str | None:
     except OSError:
         return None
     return "ended" if fields[0] == "Z" else fields[19]
+
+
+def collapse_floor(untrained: float) -> float:
+    """The spread below which a run counts as collapsed, from the spread at its first check."""
+    return min(COLLAPSED[0], COLLAPSED[1] * untrained)

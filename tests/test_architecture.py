@@ -17,6 +17,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"features", "image_map", "adapt"},
     {"byol", "augment", "episodes", "learners", "images", "runs", "samples"},
     {"encoder", "decode"},
+    {"files", "settings"},
     {"errors"},
 ]
 BORROWED = {
@@ -72,7 +73,8 @@ def test_only_the_page_imports_gradio():
     [
         ("byolmeta", ("gradio", "torch", "numpy")),
         ("byolmeta.images", ("gradio", "torch", "umap", "sklearn")),
-        ("byolmeta.commands", ("gradio", "umap", "sklearn")),
+        ("byolmeta.ui", ("torch", "umap", "sklearn", "plotly")),
+        ("byolmeta.commands", ("gradio", "torch", "umap", "sklearn")),
         ("byolmeta.pretrain", ("gradio", "umap", "sklearn")),
     ],
 )

@@ -10,19 +10,9 @@ from torch import nn
 
 from byolmeta import encoder as module
 from byolmeta.byol import BYOL
-from byolmeta.encoder import (
-    ARCHITECTURES,
-    PRETRAINED,
-    Encoder,
-    file_fingerprint,
-    find_encoder,
-    load_encoder,
-    load_heads,
-    read_card,
-    save_encoder,
-    starters,
-)
+from byolmeta.encoder import ARCHITECTURES, Encoder, load_encoder, load_heads, save_encoder
 from byolmeta.errors import InputError
+from byolmeta.files import PRETRAINED, read_card
 
 CARD = {"trained_on": "drawn shapes", "images": 36, "steps": 5, "seconds": 1}
 DIMS = {"small": 256, "conv4": 64, "resnet18": 512, "resnet50": 2048}
@@ -121,20 +111,6 @@ def test_heads_travel_and_only_matching_ones_are_taken(tmp_path):
     load_encoder(tmp_path / "a.safetensors")  # heads do not disturb
 
 
-def test_find_encoder_by_file_run_folder_and_name(saved, tmp_path, monkeypatch):
-    _, path = saved
-    assert find_encoder(path) == path and find_encoder(str(path)) == path
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "encoder.safetensors").write_bytes(path.read_bytes())
-    assert find_encoder(run) == run / "encoder.safetensors"
-    monkeypatch.setattr(module, "PRETRAINED", tmp_path)
-    assert find_encoder("some") == path and starters() == ["some"]
-    for wrong in ("other", tmp_path / "nothing", tmp_path, "", "a" * 5000, "a\0b"):
-        with pytest.raises(InputError, match="There is no encoder"):
-            find_encoder(wrong)
-
-
 def damage(path, how):
     data = path.read_bytes()
     if how == "truncated":
@@ -216,16 +192,6 @@ def test_failed_write_leaves_the_old_file_and_no_other(saved, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_encoder(net, path)
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
-
-
-def test_fingerprint_changes_with_the_file(saved):
-    net, path = saved
-    before = file_fingerprint(path)
-    assert len(before) == 16 and file_fingerprint(path) == before
-    with torch.no_grad():
-        net.trunk[0].bias[0] += 1e-3
-    save_encoder(net, path, CARD)
-    assert file_fingerprint(path) != before
 
 
 @pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda p: p.stem)

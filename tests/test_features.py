@@ -12,7 +12,6 @@ from byolmeta.features import (
     effective_rank,
     embed,
     encoder_bank,
-    image_size_of,
     knn_accuracy,
     knn_predict,
     neighbours,
@@ -254,10 +253,6 @@ def test_banks_by_encoder_and_pictures(store, tiny_encoder, tmp_path, monkeypatc
     monkeypatch.setattr(features, "embed", lambda *_, **__: pytest.fail("not from the cache"))
     for name, bank in banks.items():
         np.testing.assert_array_equal(encoder_bank(name, store, tmp_path).vectors, bank.vectors)
-
-
-def test_picture_size_of_an_encoder(tiny_encoder):
-    assert image_size_of(tiny_encoder) == 16 and image_size_of("pixels") == image_size_of("untrained:conv4") == 64
 
 
 def test_saved_vectors_are_read_back_and_absent_or_damaged_ones_are_none(tmp_path):

@@ -20,11 +20,13 @@ from conftest import draw_pictures
 from byolmeta import features, jobs
 from byolmeta import pretrain as module
 from byolmeta.byol import BYOL
-from byolmeta.encoder import Encoder, load_encoder, read_card
+from byolmeta.encoder import Encoder, load_encoder
 from byolmeta.errors import InputError
+from byolmeta.files import read_card
 from byolmeta.images import open_store
-from byolmeta.pretrain import Loader, PretrainConfig, choose_batch, choose_device, make_plan, pretrain, split, trial
+from byolmeta.pretrain import Loader, choose_batch, choose_device, make_plan, pretrain, split, trial
 from byolmeta.runs import Run
+from byolmeta.settings import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, base_lr=1.0, log_every=1, precision="fp32",

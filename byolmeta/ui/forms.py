@@ -7,7 +7,7 @@ from dataclasses import fields
 import gradio as gr
 
 from byolmeta.errors import InputError
-from byolmeta.pretrain import OPTIMIZERS, PretrainConfig
+from byolmeta.settings import OPTIMIZERS, PretrainConfig
 
 CHOICES = {
     "encoder": ["small", "conv4", "resnet18", "resnet50"],

@@ -10,7 +10,8 @@ import numpy as np
 
 from byolmeta import jobs
 from byolmeta.errors import InputError
-from byolmeta.runs import ACTIVE, Run
+from byolmeta.runs import ACTIVE, Run, collapse_floor
+from byolmeta.settings import PretrainConfig
 from byolmeta.ui import figures, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.forms import pretrain_fields, pretrain_values
@@ -70,8 +71,6 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
 
 def begin(work: Workspace, words: dict[str, str], session: Session, length: str, start: str, *form) -> list:
     """Starts studying the session's pictures in a process of its own; returns the outputs of `attach`."""
-    from byolmeta.pretrain import PretrainConfig
-
     if jobs.active_run(work.home / "runs"):
         raise InputError(words["busy"])
     encoder = work.encoder(session)
@@ -200,8 +199,6 @@ def verdict(checks: list[dict]) -> str:
 
     A change counts beyond two standard errors of the twins found, or beyond 3 points of k-NN.
     """
-    from byolmeta.pretrain import collapse_floor
-
     first, last = checks[0], checks[-1]
     if last["spread"] < collapse_floor(first["spread"]):
         return "worse"
@@ -226,8 +223,6 @@ def verdict_line(checks: list[dict], words: dict[str, str]) -> str:
 
 def health_line(checks: list[dict], words: dict[str, str]) -> str:
     """Whether pictures stay apart. A network that begins from nothing has little spread, and is not yet judged."""
-    from byolmeta.pretrain import collapse_floor
-
     last = checks[-1]
     collapsing = last["spread"] < 2 * collapse_floor(checks[0]["spread"])
     key = "collapse_bad" if collapsing else "collapse_ok"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import gradio as gr
 import numpy as np
 
-from byolmeta.encoder import replace_file, starters
 from byolmeta.errors import InputError
+from byolmeta.files import PIXELS, UNTRAINED, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
 from byolmeta.ui.workspace import Session, Workspace
@@ -99,7 +99,7 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
         yield work.points(session, places, "umap", near)
     elif earlier is None:
         yield work.points(session, image_map.pca_layout(vectors), "pca", near)
-    for baseline in (features.PIXELS, features.UNTRAINED):
+    for baseline in (PIXELS, UNTRAINED):
         work.bank(session, baseline)  # so that the first curve need not wait for them
     if places is None and work.layouts:
         try:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 
-from byolmeta.encoder import starters
 from byolmeta.errors import InputError
+from byolmeta.files import starters
 from byolmeta.ui import figures
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.chart import Chart

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from byolmeta.encoder import replace_file
+from byolmeta.files import replace_file
 from byolmeta.images import ImageStore
 
 TILE, COLUMNS, PER_SHEET = 96, 16, 256

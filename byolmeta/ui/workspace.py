@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from byolmeta import decode, jobs, samples
-from byolmeta.encoder import PRETRAINED, find_encoder, replace_file, starters
 from byolmeta.errors import InputError
+from byolmeta.files import PIXELS, PRETRAINED, UNTRAINED, find_encoder, image_size_of, replace_file, starters
 from byolmeta.images import ImageStore, copies_group_ids, open_store, read_image
 from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
@@ -205,8 +205,6 @@ class Workspace:
         )
 
     def image_size(self, session: Session) -> int:
-        from byolmeta.features import image_size_of  # torch loads behind the page
-
         return image_size_of(self.encoder(session))
 
     def bank(self, session: Session, where: str | None = None, progress=None) -> np.ndarray:
@@ -226,9 +224,9 @@ class Workspace:
             longer = (*key, session.name, self._extras_stamp(session))
             if longer not in self.vectors:
                 pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
-                if where == features.PIXELS:
+                if where == PIXELS:
                     more = features.raw_pixels(pixels)
-                elif where == features.UNTRAINED:
+                elif where == UNTRAINED:
                     more = features.embed(features.untrained_for(where, pictures.store), pixels)
                 else:
                     more = features.embed(load_encoder(where), pixels)
@@ -241,8 +239,6 @@ class Workspace:
 
     def _encoder_stamp(self, where: str) -> int:
         """Changes when an encoder file does: a run goes on writing its own."""
-        from byolmeta.features import PIXELS, UNTRAINED
-
         return 0 if where in (PIXELS, UNTRAINED) else os.stat(find_encoder(where)).st_mtime_ns
 
     def _extras_stamp(self, session: Session) -> tuple:

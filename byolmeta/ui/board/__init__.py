@@ -63,8 +63,7 @@ WORDS = {
     "filter_unsure": "Unsure",
     "filter_none": "None of these",
     "tray_help": (
-        "Arrow keys walk, Space selects, 1 to 9 move into a box, 0 or Backspace take out, "
-        "the menu key lists all boxes."
+        "Arrow keys walk, Space selects, 1 to 9 move into a box, 0 or Backspace take out, the menu key lists all boxes."
     ),
     "tray_none": "No pictures yet. Choose some under Pictures.",
     "tray_done": "Every picture is in a box. Well done.",
@@ -187,9 +186,7 @@ def check_boxes(value: Any, n: int) -> dict:
     if not _whole(value.get("rev"), MAX_REV):
         raise InputError("The board sent no revision number. Reload the page.")
     if len(value["boxes"]) > MAX_BOXES:
-        raise InputError(
-            f"There are {len(value['boxes'])} boxes, at most {MAX_BOXES} are possible. Delete some."
-        )
+        raise InputError(f"There are {len(value['boxes'])} boxes, at most {MAX_BOXES} are possible. Delete some.")
     boxes = [_check_box(box, n) for box in value["boxes"]]
     if len({box["id"] for box in boxes}) < len(boxes):
         raise InputError("Two boxes have the same id. Reload the page.")

@@ -1,0 +1,74 @@
+"""Files that others rely on: written whole, and encoder files found by name and known by their card. No torch here."""
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from byolmeta.errors import InputError
+
+FORMAT = 1  # of encoder files
+PRETRAINED = Path(__file__).parent.parent / "pretrained"
+PIXELS, UNTRAINED = "pixels", "untrained"  # names that stand for the two baselines wherever an encoder is asked for
+
+
+def replace_file(path: Path, write) -> None:
+    """Calls write(temporary path) and renames, so that readers see the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_card(path: Path) -> dict:
+    """The card in an encoder file's header. Raises InputError for any other file."""
+    try:
+        with safe_open(str(path), "np") as file:
+            card = json.loads((file.metadata() or {})["card"])
+        if card["format"] > FORMAT:
+            raise InputError(f"'{Path(path).name}' was written by a newer byolmeta. Please update this one.")
+        if not (isinstance(card["architecture"], str) and isinstance(card["image_size"], int)):
+            raise ValueError("its card does not describe a network")
+        return card
+    except FileNotFoundError:
+        raise InputError(f"There is no encoder file at '{path}'.") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise InputError(
+            f"'{Path(path).name}' is not an encoder file of byolmeta ({problem}). "
+            "Choose an encoder.safetensors that a run wrote."
+        ) from None
+
+
+def find_encoder(where: str | Path) -> Path:
+    """The file of an encoder named by its path, its run folder, or its name in pretrained/."""
+    path = Path(where)
+    for candidate in (path / "encoder.safetensors", path, PRETRAINED / f"{where}.safetensors"):
+        if os.path.isfile(candidate):  # unlike Path.is_file, no error for names that cannot be
+            return candidate
+    known = ", ".join(starters()) or "none"
+    raise InputError(
+        f"There is no encoder at '{where}'. Give a file, a run folder that holds encoder.safetensors, "
+        f"or a shipped name ({known})."
+    )
+
+
+def starters() -> list[str]:
+    """Names of the encoders in pretrained/."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of an encoder file, 16 hex digits: the key under which its vectors are cached."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def image_size_of(where: str | Path) -> int:
+    """The picture size an encoder or baseline works at; 64 for the baselines."""
+    if str(where) == PIXELS or str(where).split(":")[0] == UNTRAINED:
+        return 64
+    return read_card(find_encoder(where))["image_size"]

@@ -1,0 +1,63 @@
+"""The settings of the training loops, apart from the loops so that a form or --help needs no torch."""
+
+import math
+from dataclasses import dataclass
+
+from byolmeta.errors import InputError
+
+# Rate per 256 pictures and weight decay that suit each optimiser. A rate meant for one collapses another
+# (lucidrains/byol-pytorch #44), so there is no default that all share.
+OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05)}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of one pretraining run. 0 means: chosen for you, and written down in the run's config.json."""
+
+    encoder: str = "small"  # small, conv4, resnet18 or resnet50; an --init encoder brings its own
+    image_size: int = 64  # side of the views in pixels
+    epochs: float = 0  # passes over the pictures; 0 with no minutes: 100
+    minutes: float = 0  # or the time to spend, measured in a short trial at the start
+    batch_size: int = 0  # pictures a step; 0: by the number of pictures, 32 to 256
+    optimizer: str = "sgd"  # sgd or adamw
+    base_lr: float = 0  # learning rate per 256 pictures; 0: by the optimiser
+    weight_decay: float = -1  # on weights only, never on biases and norms; -1: by the optimiser
+    warmup: float = 0.05  # share of the steps in which the rate rises
+    momentum: float = 0  # of the target at the start, rises to 1; 0: by the number of steps
+    hidden: int = 1024  # width of the projector's and predictor's inner layer
+    dim: int = 256  # size of the projection
+    init: str = ""  # encoder to go on from: a file, a run folder or a shipped name
+    init_lr: float = 0.3  # factor on the rate when going on from an encoder
+    seed: int = 0
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: str = "auto"  # auto, bf16 or fp32
+    checkpoint_seconds: float = 30.0
+    check_share: float = 0.04  # of the time, at most, for the figures that are watched
+    log_seconds: float = 0.5  # a line of metrics at most this often, except where log_every is set
+    log_every: int = 0  # steps between two lines of metrics; 0: by time
+
+    def __post_init__(self):
+        if self.batch_size == 1 or self.batch_size < 0:
+            raise InputError(f"The batch size is {self.batch_size}; batch norm needs 2 or more.")
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"There is no optimiser '{self.optimizer}'. Choose one of: {', '.join(OPTIMIZERS)}.")
+        for name in (
+            "epochs",
+            "minutes",
+            "base_lr",
+            "init_lr",
+            "checkpoint_seconds",
+            "log_seconds",
+            "log_every",
+            "seed",
+        ):
+            if not (0 <= getattr(self, name) < math.inf):
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
+        if not (-1 <= self.weight_decay < math.inf):
+            raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or more, or -1 for the usual one.")
+        if not (0 <= self.warmup < 1 and 0 <= self.momentum < 1):
+            raise InputError("warmup and momentum must be at least 0 and below 1.")
+        if not 0 < self.check_share < 1:
+            raise InputError(f"check_share is {self.check_share}; it must lie between 0 and 1.")
+        if self.hidden < 1 or self.dim < 2:
+            raise InputError(f"hidden is {self.hidden} and dim is {self.dim}; they must be at least 1 and 2.")
