@@ -23,10 +23,12 @@ from byolmeta.images import ImageStore
 from byolmeta.runs import Run, collapse_floor
 from byolmeta.settings import OPTIMIZERS, PretrainConfig
 
+PLAN_SECONDS = 5.0  # between two looks at whether a run with --minutes keeps its time
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do, settled before its first step and kept in its checkpoint."""
+    """What a run will do, settled before its first step and kept in its checkpoint; --minutes may mend `steps`."""
 
     steps: int
     batch_size: int
@@ -67,7 +69,7 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     run.forget_after(step if state else -1)
     loader = Loader(store.pixels, train_ids, plan, config.seed)
     views = two_views(model.encoder.image_size)
-    saved = logged = time.monotonic()
+    saved = logged = planned = time.monotonic()
     began, message, since, loss = time.monotonic() - seconds, "", step, None
 
     def fail(value: float | None) -> None:
@@ -139,6 +141,8 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
                     "before that is kept. A lower learning rate or a larger batch helps."
                 )
                 break
+        if step < plan.steps and now - planned >= PLAN_SECONDS:
+            plan, planned = keep_time(plan, config, step, now - began), now
         if now - saved >= config.checkpoint_seconds:
             save()
             saved = time.monotonic()
@@ -263,6 +267,21 @@ def make_plan(model: BYOL, store: ImageStore, ids: np.ndarray, config: PretrainC
     return Plan(
         steps, batch, per_epoch, peak, math.ceil(config.warmup * steps), config.momentum or start_momentum(steps)
     )
+
+
+def keep_time(plan: Plan, config: PretrainConfig, step: int, seconds: float) -> Plan:
+    """The plan with the number of steps that fits into --minutes at the speed so far; others stay as they are.
+
+    `seconds` is what the first `step` steps took, checks included. Rate and momentum follow the share of the way, so
+    both still end where they should.
+    """
+    if not config.minutes or not step:
+        return plan
+    left = max(0.0, config.minutes * 60 - seconds)
+    steps = step + max(1, round(left * step / seconds))
+    if config.epochs:
+        steps = min(steps, max(step + 1, math.ceil(config.epochs * plan.steps_per_epoch)))
+    return replace(plan, steps=steps, warmup=min(plan.warmup, math.ceil(config.warmup * steps)))
 
 
 def trial(

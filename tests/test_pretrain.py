@@ -1,6 +1,5 @@
 """pretrain.py: tiny runs from end to end; stopped, paused, killed, resumed; and runs that go wrong."""
 
-import dataclasses
 import json
 import math
 import os
@@ -10,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +254,7 @@ def test_a_second_process_on_the_same_folder_is_refused(pictures, store, tmp_pat
 
 def test_the_app_starts_a_run_in_a_process_of_its_own(pictures, tmp_path):
     run = new(tmp_path, config())  # the app's process makes the folder and lives on
-    settings = dataclasses.asdict(config(epochs=2)) | {"folder": str(pictures), "home": str(tmp_path / "home")}
+    settings = asdict(config(epochs=2)) | {"folder": str(pictures), "home": str(tmp_path / "home")}
     (run.folder / "config.json").write_text(json.dumps(settings))
     jobs.start(run)
     assert run.status()["state"] in ("starting", "running") and run.status()["pid"] != os.getpid()
@@ -364,6 +364,27 @@ def test_minutes_are_planned_from_a_trial(store, monkeypatch):
     assert plan.steps == 450
     assert make_plan(None, store, train, config(minutes=1, epochs=2), "cpu", nullcontext).steps == 6
     assert make_plan(None, store, train, config(minutes=1e-9), "cpu", nullcontext).steps == 1
+
+
+def test_a_run_with_minutes_keeps_its_time_when_the_machine_gets_slower_or_faster():
+    plan = module.Plan(steps=1000, batch_size=11, steps_per_epoch=3, peak_lr=1.0, warmup=50, momentum=0.9)
+    slower = module.keep_time(plan, config(minutes=2), 100, 60)  # planned 0.12 s a step, took 0.6
+    assert (slower.steps, slower.warmup, slower.peak_lr) == (200, 10, 1.0)
+    assert module.keep_time(plan, config(minutes=2), 500, 30) == replace(plan, steps=2000)
+    assert module.keep_time(plan, config(minutes=2), 300, 150).steps == 301  # over time: this step is the last
+    assert module.keep_time(plan, config(minutes=2, epochs=100), 500, 30).steps == 501
+    assert module.keep_time(plan, config(epochs=5), 100, 60) is plan
+    assert module.keep_time(plan, config(minutes=2), 0, 0.0) is plan
+
+
+def test_a_slowed_run_ends_in_time(store, tmp_path, monkeypatch):
+    """Planned for a machine a thousand times faster, the run still ends near its time, its rate at 0."""
+    monkeypatch.setattr(module, "trial", lambda *_: 1e-5)
+    monkeypatch.setattr(module, "PLAN_SECONDS", 0.05)
+    run = Run(tmp_path / "run")
+    run.create(config(minutes=0.03))
+    result = pretrain(store, config(minutes=0.03), run)
+    assert run.status()["state"] == "done" and 3 < result["steps"] < 100_000
 
 
 @pytest.mark.parametrize("optimizer", ("sgd", "adamw"))
@@ -520,7 +541,7 @@ def test_a_run_resumes_when_the_encoder_it_began_from_is_gone(store, tiny_encode
 
 
 def test_too_few_pictures_are_refused(tmp_path, store):
-    few = dataclasses.replace(store, pixels=store.pixels[:3])
+    few = replace(store, pixels=store.pixels[:3])
     with pytest.raises(InputError, match="3 readable pictures.*at least 4"):
         pretrain(few, config(), new(tmp_path, config()))
 

@@ -43,7 +43,7 @@ ENGLISH = {
     "length_quick": "A quick look · {m} min",
     "length_good": "A good study · {m} min",
     "length_long": "Thorough · {m} min",
-    "length_note": "Planned by the speed of this machine, measured when it starts; other work beside it makes it longer.",
+    "length_note": "The time is kept; how far it gets depends on the speed of this machine, which is measured while it runs.",
     "from": "Start from",
     "from_current": "what it knows now",
     "from_scratch": "nothing (from scratch)",
