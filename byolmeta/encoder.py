@@ -170,15 +170,21 @@ def load_encoder(where: str | Path) -> Encoder:
     card = read_card(path)
     encoder = Encoder(card["architecture"], card["image_size"], card)
     _load_part(encoder, path, "encoder")
+    _load_readout(encoder.eval(), path)
+    return encoder
+
+
+@torch.inference_mode()
+def _load_readout(encoder: Encoder, path: Path) -> None:
+    """Reads the whitening if the file holds one. Raises InputError where it does not fit the network."""
     with safe_open(str(path), "pt") as file:
-        if {"readout.mean", "readout.matrix"} <= set(file.keys()):
-            encoder.readout_mean, encoder.readout_matrix = (
-                file.get_tensor("readout.mean"),
-                file.get_tensor("readout.matrix"),
-            )
-            if len(encoder.readout_mean) != len(encoder.readout_matrix) or encoder.readout_matrix.ndim != 2:
-                raise InputError(f"The readout in '{path.name}' is damaged; use another copy of the file.")
-    return encoder.eval()
+        if not {"readout.mean", "readout.matrix"} <= set(file.keys()):
+            return
+        mean, matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
+    width = encoder.pooled(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
+    if mean.shape != (width,) or matrix.ndim != 2 or len(matrix) != width:
+        raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")
+    encoder.readout_mean, encoder.readout_matrix = mean, matrix
 
 
 def load_heads(where: str | Path, heads: dict[str, nn.Module]) -> bool:

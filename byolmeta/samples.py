@@ -82,7 +82,7 @@ def picture(draw: Callable, rng: random.Random) -> Image.Image:
     draw(pen, rng)
     thing = pen.image if rng.random() < 0.5 else pen.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     thing = thing.rotate(rng.uniform(-22, 22), Image.Resampling.BICUBIC)
-    scale = rng.uniform(0.62, 1.0) * SIZE
+    scale = rng.uniform(0.8, 1.0) * SIZE
     thing = thing.resize((round(scale * rng.uniform(0.9, 1.1)), round(scale)), Image.Resampling.LANCZOS)
     free = [SIZE - side for side in thing.size]
     place = tuple(round(space * rng.uniform(0.1, 0.9)) for space in free)
@@ -500,15 +500,6 @@ def gradient(rng):
     return blend(*pair(rng), ramp(rng))
 
 
-def stripes(rng):
-    return blend(*pair(rng), np.clip(8 * np.sin(ramp(rng) * rng.uniform(15, 60)) + 0.5, 0, 1))
-
-
-def spots(rng):
-    y, x = np.mgrid[:SIZE, :SIZE] * (6.28 / rng.uniform(14, 40))
-    return blend(*pair(rng), np.clip(6 * (np.sin(x + rng.uniform(0, 6)) * np.sin(y) - rng.uniform(0.1, 0.5)), 0, 1))
-
-
 def clouds(rng):
     noise = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, (rng.choice((5, 9, 17)),) * 2, np.uint8)
     smooth = Image.fromarray(noise).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
@@ -528,17 +519,7 @@ def landscape(rng):
     return scene.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
-def confetti(rng):
-    scene = gradient(rng).resize((SIZE * 2, SIZE * 2))
-    pen = ImageDraw.Draw(scene)
-    for _ in range(rng.randint(10, 45)):
-        x, y, radius = rng.uniform(0, 256), rng.uniform(0, 256), rng.uniform(3, 13)
-        box = (x - radius, y - radius, x + radius, y + radius)
-        rng.choice((pen.ellipse, pen.rectangle))(box, colour(rng, (0.2, 0.6), (0.6, 1.0)))
-    return scene.resize((SIZE, SIZE), Image.Resampling.BOX)
-
-
-SCENES = (gradient, stripes, spots, clouds, landscape, landscape, confetti)
+SCENES = (gradient, gradient, clouds, landscape)
 
 
 if __name__ == "__main__":
