@@ -75,7 +75,10 @@ def evaluate(
     protocol: str = "knn,linear",
     seed: int = 0,
 ) -> dict:
-    """Top-1 of an encoder on class folders: k-NN and a linear probe trained on TRAIN_FOLDER, tested on TEST_FOLDER."""
+    """Top-1 of an encoder on class folders: k-NN and a linear probe trained on TRAIN_FOLDER, tested on TEST_FOLDER.
+
+    Test pictures of a class that TRAIN_FOLDER lacks are not asked: `left_out` counts them.
+    """
     from byolmeta import evaluate as protocols
 
     known = {"knn": protocols.knn, "linear": lambda *data: protocols.linear_probe(*data, seed=seed)}
@@ -89,7 +92,8 @@ def evaluate(
     )
     named = train_store.labels >= 0
     data = (train_vectors[named], train_store.labels[named], test_vectors[rows], truth[rows])
-    return {name: known[name](*data) if name in asked else None for name in known} | {"test_images": int(rows.sum())}
+    figures = {name: known[name](*data) if name in asked else None for name in known}
+    return figures | {"test_images": int(rows.sum()), "left_out": int((~rows).sum())}
 
 
 def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:

@@ -34,6 +34,7 @@ class Encoder(nn.Module):
         self.architecture, self.image_size, self.card = architecture, image_size, card or {}
         self.trunk, self.dim = ARCHITECTURES[architecture](image_size)
         self.last = 4 if architecture == "conv4" else 1  # modules that make up the last stage
+        self.stride = 16 if architecture == "conv4" else 8 if image_size < SMALL_PICTURE else 32  # pixels a patch
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
@@ -159,7 +160,9 @@ def save_encoder(
         "image_size": encoder.image_size,
         "mean": MEAN,
         "std": STD,
+        "width": encoder.trunk[0].out_channels,
         "dim": encoder.dim,
+        "stride": encoder.stride,
     }
     replace_file(Path(path), lambda p: save_file(tensors, p, metadata={"card": json.dumps(card)}))
 

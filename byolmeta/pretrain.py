@@ -413,6 +413,7 @@ def card(store: ImageStore, config: PretrainConfig, plan: Plan, step: int, secon
         "seconds": round(seconds),
         "settings": asdict(replace(config, batch_size=plan.batch_size)),
         "plan": asdict(plan),
+        "licence": "that of the pictures it was trained on, and of its parent if it has one",
     }
 
 

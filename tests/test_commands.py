@@ -79,6 +79,10 @@ def test_evaluate(verb, pictures, tiny_encoder, tmp_path):
     test = draw_pictures(tmp_path / "test", each=4, seed=9)
     found = verb("evaluate", tiny_encoder, pictures, test)
     assert 0 <= found["knn"] <= 1 and 0 <= found["linear"] <= 1 and found["test_images"] == 12
+    assert found["left_out"] == 0
+    (test / "bar").rename(test / "cube")
+    some = verb("evaluate", tiny_encoder, pictures, test)
+    assert some["test_images"] == 8 and some["left_out"] == 4
     assert verb("evaluate", tiny_encoder, pictures, test, "--protocol", "knn", "--seed", 1)["linear"] is None
     assert verb("evaluate", tiny_encoder, pictures, pictures, "--protocol", "linear")["linear"] > 0.9
 

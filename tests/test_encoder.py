@@ -47,7 +47,7 @@ def test_vectors_are_the_mean_of_the_dense_map(name, size):
     with torch.no_grad():
         dense, vectors = net.dense(x), net(x)
     assert net.dim == DIMS[name] and vectors.shape == (2, net.dim) and dense.shape[:2] == (2, net.dim)
-    assert dense.shape[2] == dense.shape[3] > 1
+    assert dense.shape[2] == dense.shape[3] == -(-size // net.stride) > 1
     torch.testing.assert_close(vectors, dense.mean((2, 3)))
     assert vectors.std() > 0 and not torch.allclose(vectors[0], vectors[1])
 
@@ -109,6 +109,15 @@ def test_heads_travel_and_only_matching_ones_are_taken(tmp_path):
     assert not load_heads(tmp_path / "a.safetensors", {"projector": third.projector, "predictor": third.predictor})
     assert all(torch.equal(a, b) for a, b in zip(before, third.parameters(), strict=True))
     load_encoder(tmp_path / "a.safetensors")  # heads do not disturb
+
+
+def test_a_readout_of_another_width_is_refused(saved):
+    _, path = saved
+    for mean, matrix in ((64, (64, 8)), (128, (64, 8)), (128, (128,))):
+        tensors = load_file(path) | {"readout.mean": torch.zeros(mean), "readout.matrix": torch.zeros(matrix)}
+        changed(path, tensors)
+        with pytest.raises(InputError, match="readout"):
+            load_encoder(path)
 
 
 def damage(path, how):

@@ -209,6 +209,8 @@ class Workspace:
 
     def bank(self, session: Session, where: str | None = None, progress=None) -> np.ndarray:
         """Vectors (N + extras, D) of a session's pictures by its encoder, or by another one or a baseline."""
+        import torch
+
         from byolmeta import features
         from byolmeta.encoder import load_encoder
 
@@ -217,6 +219,7 @@ class Workspace:
         key = (where, self._encoder_stamp(where), pictures.store.fingerprint, pictures.store.size)
         with self.alone("bank", *key):
             if key not in self.vectors:
+                torch.set_num_threads(features.threads())  # Teach works with one, for its small tensors
                 self._remember(key, features.encoder_bank(where, pictures.store, self.home / "banks", progress).vectors)
             vectors = self.vectors[key]
             if not session.extras:
