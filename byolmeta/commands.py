@@ -150,8 +150,8 @@ def fewshot(
     import torch
 
     from byolmeta.adapt import episode_accuracy, mean_and_interval
+    from byolmeta.copies import copies_group_ids
     from byolmeta.episodes import draw_episodes
-    from byolmeta.images import copies_group_ids
     from byolmeta.learners import learner as make
 
     method = make(learner)
@@ -195,7 +195,7 @@ def classify(
     import torch
 
     from byolmeta.adapt import hide_trace, sort_pictures
-    from byolmeta.images import copies_group_ids
+    from byolmeta.copies import copies_group_ids
     from byolmeta.learners import learner as make
 
     if out:

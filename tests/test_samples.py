@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from byolmeta import samples
+from byolmeta.copies import near_copies
 from byolmeta.errors import InputError
-from byolmeta.images import near_copies, open_store, read_image
+from byolmeta.images import open_store, read_image
 
 
 @pytest.fixture(scope="module")

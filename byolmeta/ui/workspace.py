@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from byolmeta import decode, jobs, samples
+from byolmeta.copies import copies_group_ids
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, PRETRAINED, UNTRAINED, find_encoder, image_size_of, replace_file, starters
-from byolmeta.images import ImageStore, copies_group_ids, open_store, read_image
+from byolmeta.images import ImageStore, open_store, read_image
 from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
 
