@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing leaves the machine
 
@@ -19,9 +20,14 @@ def main() -> None:
     if flags.home:
         os.environ["BYOLMETA_HOME"] = flags.home
     from byolmeta import ui
+    from byolmeta.errors import InputError
 
     public = flags.public or flags.share or "SPACE_ID" in os.environ
-    ui.launch(public=public, language=flags.lang, port=flags.port, share=flags.share, browser=not flags.no_browser)
+    try:
+        ui.launch(public=public, language=flags.lang, port=flags.port, share=flags.share, browser=not flags.no_browser)
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

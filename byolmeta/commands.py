@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,12 +20,23 @@ from tyro.conf import OmitArgPrefixes, Positional
 from byolmeta.errors import InputError
 from byolmeta.files import image_size_of
 from byolmeta.runs import ACTIVE, Run
-from byolmeta.settings import PretrainConfig
+from byolmeta.settings import PretrainConfig, check_seed
+
+TOLD = 10  # files that could not be read are named up to here
 
 
 def home() -> Path:
-    """Where decoded pictures, vectors and runs are kept: BYOLMETA_HOME, else ~/.byolmeta."""
-    return Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser()
+    """Where decoded pictures, vectors and runs are kept: BYOLMETA_HOME, else ~/.byolmeta. InputError if not writable."""
+    folder = Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise InputError(
+            f"'{folder}' cannot be written ({problem.strerror}). Give another folder with --home (BYOLMETA_HOME)."
+        ) from None
+    return folder
 
 
 def pretrain(
@@ -85,8 +97,9 @@ def evaluate(
     asked = [name.strip() for name in protocol.split(",")]
     if unknown := [name for name in asked if name not in known]:
         raise InputError(f"There is no protocol '{unknown[0]}'. Choose from: {', '.join(known)}.")
+    check_seed(seed)
     train_store, train_vectors = _bank(encoder, train_folder)
-    test_store, test_vectors = _bank(encoder, test_folder)
+    test_store, test_vectors = _bank(encoder, test_folder, beside=train_store)
     truth, rows = protocols.shared_classes(
         train_store.class_names, train_store.labels, test_store.class_names, test_store.labels
     )
@@ -108,6 +121,7 @@ def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: i
     seconds = time.perf_counter() - start
     return {
         "images": len(store),
+        "skipped": len(store.index.skipped),
         "dim": vectors.shape[1],
         "images_per_second": round(len(store) / seconds, 1),
         "out": str(out),
@@ -119,6 +133,7 @@ def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int
     from byolmeta import image_map
     from byolmeta.ui.figures import map_page
 
+    check_seed(seed)
     start = time.perf_counter()
     _writable(out)
     store, vectors = _bank(encoder, folder)
@@ -127,6 +142,7 @@ def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int
     seconds = time.perf_counter() - start
     return {
         "images": len(store),
+        "skipped": len(store.index.skipped),
         "seconds": round(seconds, 2),
         "trustworthiness": image_map.trustworthiness(vectors, places),
         "out": str(out),
@@ -154,13 +170,14 @@ def fewshot(
     from byolmeta.episodes import draw_episodes
     from byolmeta.learners import learner as make
 
+    check_seed(seed)
     method = make(learner)
     store, bank = _bank(encoder, folder)
     copies = copies_group_ids(store)
     if not query:
         sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
         usable = [size for size in sizes if size > shot]
-        query = min(15, min(usable) - shot) if len(usable) >= way else 15
+        query = min(15, min(usable) - shot) if len(usable) >= max(way, 1) else 15
     start = time.perf_counter()
     tasks = draw_episodes(store.labels, way, shot, query, episodes, seed, copies, store.class_names)
     vectors = torch.from_numpy(bank)
@@ -175,6 +192,7 @@ def fewshot(
         "query": query,
         "learner": learner,
         "seed": seed,
+        "skipped": len(store.index.skipped),
         "seconds": round(time.perf_counter() - start, 3),
         "transductive": False,
     }
@@ -205,7 +223,7 @@ def classify(
         raise InputError(
             f"'{examples}' holds {len(shown.class_names)} class folders; at least 2 are needed, each with one example or more."
         )
-    asked, asked_vectors = _bank(encoder, images)
+    asked, asked_vectors = _bank(encoder, images, beside=shown)
     method, named = make(learner), np.flatnonzero(shown.labels >= 0)
     vectors = torch.from_numpy(np.concatenate([shown_vectors, asked_vectors]))
     labels, way = shown.labels[named], len(shown.class_names)
@@ -224,7 +242,8 @@ def classify(
     ]
     if out:
         write_csv(out, rows)
-    return {"images": rows, "loo": {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}}
+    checked = {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}
+    return {"images": rows, "skipped": len(asked.index.skipped) + len(shown.index.skipped), "loo": checked}
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
@@ -264,12 +283,12 @@ def main() -> None:
             print(f"{key}: {len(value)} rows" if isinstance(value, list) else f"{key}: {value}")
 
 
-def _bank(encoder: str, folder: Path):
-    """The store of a folder at the encoder's picture size, and its vectors (N, D)."""
+def _bank(encoder: str, folder: Path, beside=None):
+    """The store of a folder at the encoder's picture size, and its vectors (N, D); `beside` as in encoder_bank."""
     from byolmeta.features import encoder_bank
 
     store = _store(folder, encoder, home())
-    return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors")).vectors
+    return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors"), beside).vectors
 
 
 def _store(folder: Path, size: int | str, where: Path):
@@ -277,7 +296,12 @@ def _store(folder: Path, size: int | str, where: Path):
     from byolmeta.images import open_store
 
     size = size if isinstance(size, int) else image_size_of(size)
-    return open_store(folder, where / "stores", size, progress=_bar("Pictures"))
+    store = open_store(folder, where / "stores", size, progress=_bar("Pictures"))
+    if skipped := store.index.skipped:
+        print(f"{len(skipped):,} files of '{folder}' were left out:", file=sys.stderr)
+        for one in skipped[:TOLD]:
+            print(f"  {_text(one.name)!r}: {one.reason}", file=sys.stderr)
+    return store
 
 
 def _bar(what: str):

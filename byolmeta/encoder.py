@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from byolmeta.errors import InputError
@@ -164,7 +164,8 @@ def save_encoder(
         "dim": encoder.dim,
         "stride": encoder.stride,
     }
-    replace_file(Path(path), lambda p: save_file(tensors, p, metadata={"card": json.dumps(card)}))
+    data = save(tensors, metadata={"card": json.dumps(card)})  # save_file would make a file that only its owner reads
+    replace_file(Path(path), lambda p: p.write_bytes(data))
 
 
 def load_encoder(where: str | Path) -> Encoder:
@@ -185,7 +186,8 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
             return
         mean, matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
     width = encoder.pooled(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
-    if mean.shape != (width,) or matrix.ndim != 2 or len(matrix) != width:
+    fits = mean.shape == (width,) and matrix.ndim == 2 and len(matrix) == width
+    if not (fits and mean.dtype == matrix.dtype == torch.float32 and mean.isfinite().all() and matrix.isfinite().all()):
         raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.readout_mean, encoder.readout_matrix = mean, matrix
 
@@ -216,4 +218,7 @@ def _load_part(module: nn.Module, path: Path, part: str) -> None:
                 f"The weights in '{path.name}' do not fit the network its card describes "
                 f"({len(wrong)} tensors differ, the first is '{wrong[0]}'). The file may be damaged; use another copy."
             )
-        module.load_state_dict({k: file.get_tensor(key) for k, key in found.items()})
+        values = {k: file.get_tensor(key) for k, key in found.items()}
+        if not all(value.isfinite().all() for value in values.values()):
+            raise InputError(f"The weights in '{path.name}' hold numbers that are not finite; use another copy.")
+        module.load_state_dict(values)

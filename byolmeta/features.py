@@ -29,12 +29,21 @@ class FeatureBank:
         return len(self.vectors)
 
 
-def open_bank(banks: Path, name: str, compute: Callable[[], np.ndarray]) -> FeatureBank:
-    """The bank cached under `name` (encoder and store fingerprint), or computes and caches it."""
+def open_bank(banks: Path, name: str, rows: int, compute: Callable[[], np.ndarray]) -> FeatureBank:
+    """The bank of `rows` images cached under `name` (encoder and store fingerprint), or computes and caches it."""
     path = Path(banks) / f"{name}-{FORMAT}.npy"
     try:
         vectors = np.load(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: made anew
+        if vectors.ndim != 2 or len(vectors) != rows or not np.isfinite(vectors).all():
+            raise ValueError("the bank is of other images")
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ):  # absent or damaged: made anew
         vectors = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda p: _save(p, vectors))
@@ -218,22 +227,30 @@ def threads() -> int:
 
 
 def encoder_bank(
-    where: str | Path, store, banks: Path, progress: Callable[[int, int], None] | None = None
+    where: str | Path, store, banks: Path, progress: Callable[[int, int], None] | None = None, beside=None
 ) -> FeatureBank:
     """The vectors of a store by an encoder file, run folder or shipped name; or by a baseline.
 
     'pixels' are the raw pixels; 'untrained' (or 'untrained:resnet18', ...) is a network at its random start, its
-    batch norm and readout calibrated on these pictures. Cached in `banks`.
+    batch norm and readout calibrated on these pictures, or on those of the store `beside`, whose vectors they are to
+    be compared with. Cached in `banks`.
     """
     name = str(where)
     if name == PIXELS:
-        return open_bank(banks, f"{PIXELS}-{store.fingerprint}", lambda: raw_pixels(store.pixels))
+        return open_bank(banks, f"{PIXELS}-{store.fingerprint}", len(store), lambda: raw_pixels(store.pixels))
     if name.split(":")[0] == UNTRAINED:
         key = f"{name.replace(':', '-')}-{store.size}-{store.fingerprint}"
-        return open_bank(banks, key, lambda: embed(untrained_for(name, store), store.pixels, progress=progress))
+        if beside is not None:
+            key += f"-{beside.fingerprint}"
+        return open_bank(
+            banks,
+            key,
+            len(store),
+            lambda: embed(untrained_for(name, store if beside is None else beside), store.pixels, progress=progress),
+        )
     path = find_encoder(where)
     key = f"{file_fingerprint(path)}-{store.size}-{store.fingerprint}"
-    return open_bank(banks, key, lambda: embed(load_encoder(path), store.pixels, progress=progress))
+    return open_bank(banks, key, len(store), lambda: embed(load_encoder(path), store.pixels, progress=progress))
 
 
 def untrained_for(name: str, store) -> Encoder:

@@ -75,8 +75,8 @@ def open_store(
         build(found, missing, stores, limits, workers, progress)
     try:
         return load(folders[size], found.source)
-    except (OSError, ValueError, KeyError, TypeError):  # somebody damaged it
-        shutil.rmtree(folders[size], ignore_errors=True)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):  # somebody damaged it
+        remove(folders[size])
         build(found, {size: folders[size]}, stores, limits, workers, progress)
         return load(folders[size], found.source)
 
@@ -158,7 +158,15 @@ def finish(file: Path, rows: list[int], record: dict, folder: Path) -> None:
         os.replace(file.parent, folder)
     except OSError:
         if not (folder / "index.json").exists():  # else another process was first, with the same pictures
-            raise
+            remove(folder)  # a store is put in place whole, so this one was damaged later
+            os.replace(file.parent, folder)
+
+
+def remove(place: Path) -> None:
+    """Removes a store, or a file that stands in its place."""
+    shutil.rmtree(place, ignore_errors=True)
+    if place.is_file():
+        place.unlink()
 
 
 def load(folder: Path, source: Path) -> ImageStore:

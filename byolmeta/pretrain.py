@@ -325,7 +325,7 @@ def choose_device(name: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(d for d in ("cuda", "mps", "cpu") if there[d])
-    if not there.get(name.partition(":")[0], False):
+    if not there.get(name.partition(":")[0], False) or (":" in name and not name.startswith("cuda:")):
         raise InputError(
             f"The device '{name}' is not there. Use one of: auto, {', '.join(d for d in there if there[d])}."
         )
@@ -385,7 +385,14 @@ def _seed_of(seed: int, step: int) -> int:
 def _read_checkpoint(run: Run, store: ImageStore) -> dict | None:
     if not run.resume.exists():
         return None  # stopped before its first checkpoint: begins again, with the same seed
-    state = torch.load(run.resume, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(run.resume, weights_only=True, map_location="cpu")
+        Plan(**state["plan"])
+    except Exception as problem:  # torch and pickle raise nearly anything on a damaged file
+        raise InputError(
+            f"The checkpoint '{run.resume}' cannot be read ({type(problem).__name__}). The encoder beside it is whole: "
+            "start a new run from it with --init."
+        ) from None
     if state["store"] != store.fingerprint:
         raise InputError(
             "The pictures are not the ones this run began with (some were added, removed or changed). "

@@ -10,6 +10,7 @@ log.txt               what the process printed
 stop, pause           empty files: finish this step, save, and end; or wait until the file is gone
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -66,21 +67,22 @@ class Run:
     def config(self) -> dict:
         """The settings of the run. Raises InputError if the folder holds none."""
         config = self._read_json("config.json")
-        if config is None:
+        if not isinstance(config, dict):
             raise InputError(
-                f"'{self.folder}' is not a run folder (it has no config.json). Give the folder a run wrote."
+                f"'{self.folder}' is not a run folder (its config.json is absent or damaged). Give the folder a run wrote."
             )
         return config
 
     def claim(self) -> None:
         """Makes this process the only one that trains here. Raises InputError while another one does."""
-        status = self.status()
-        trains = status["state"] in ACTIVE and (status["state"] != "starting" or "claimed" in status)
-        if trains and status.get("pid") not in (None, os.getpid()):  # "starting" alone is the app's announcement
-            raise InputError(
-                f"Another process ({status['pid']}) is training in '{self.folder}'. Stop it first, or use another folder."
-            )
-        self.set_status("starting", claimed=True, **{k: v for k, v in status.items() if k in ("step", "steps")})
+        with alone(self.folder):
+            status = self.status()
+            trains = status["state"] in ACTIVE and (status["state"] != "starting" or "claimed" in status)
+            if trains and status.get("pid") not in (None, os.getpid()):  # "starting" alone is the app's announcement
+                raise InputError(
+                    f"Another process ({status['pid']}) is training in '{self.folder}'. Stop it first, or use another folder."
+                )
+            self.set_status("starting", claimed=True, **{k: v for k, v in status.items() if k in ("step", "steps")})
 
     def set_status(self, state: str, *, pid: int | None = None, **more) -> None:
         """Replaces status.json; every status carries the process it is about (this one, or `pid`) and the time."""
@@ -136,6 +138,23 @@ class Run:
             return json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # absent or damaged
             return None
+
+
+@contextlib.contextmanager
+def alone(folder: Path):
+    """While it lasts, no other thread or process is in here for the same folder. The system lets go of a dead one's."""
+    with open(Path(folder) / ".lock", "a+b") as file:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # given up when the file is closed
+        else:
+            import fcntl
+
+            with contextlib.suppress(OSError):  # a file system without locks: as good as it gets there
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_alive(status: dict) -> bool:

@@ -71,7 +71,8 @@ class Scan:
             )
         known = [
             FORMAT,
-            self.is_zip,
+            self.is_zip
+            or str(self.source),  # a zip's checksums tell its pictures; elsewhere names and times could agree
             limits.pixels,
             limits.file_bytes,
             limits.seconds,
@@ -92,10 +93,10 @@ def scan(source: Path | str | Sequence[Path | str], limits: Limits) -> Scan:
         return scan_files([Path(path) for path in source], limits)
     if not str(source).strip():
         raise InputError("No folder is given. Give the path of a folder or a zip with pictures.")
-    source = Path(os.path.abspath(Path(source).expanduser()))
     try:
+        source = Path(os.path.abspath(Path(source).expanduser()))
         mode = source.stat().st_mode
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or "not a possible path"
         raise InputError(f"{source} could not be opened ({why}). Check the path.") from None
     if stat.S_ISDIR(mode):
@@ -126,7 +127,10 @@ def scan_folder(root: Path, limits: Limits) -> Scan:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(f"{prefix}{entry.name}/")
             else:
-                add_file(found, prefix + entry.name, entry.stat(follow_symlinks=False), limits)
+                try:
+                    add_file(found, prefix + entry.name, entry.stat(follow_symlinks=False), limits)
+                except OSError:
+                    found.skipped.append(Skipped(prefix + entry.name, "The file is not there."))
     return found.close(limits)
 
 
@@ -154,7 +158,7 @@ def add_file(found: Scan, path: str, status: os.stat_result, limits: Limits) -> 
     if not stat.S_ISREG(status.st_mode):
         found.skipped.append(Skipped(path, "Not an ordinary file."))
     else:
-        add(found, path, path, status.st_size, f"{status.st_size} {status.st_mtime_ns}", limits)
+        add(found, path, path, status.st_size, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}", limits)
 
 
 def scan_zip(source: Path, limits: Limits) -> Scan:

@@ -1,13 +1,14 @@
 """The settings of the training loops, apart from the loops so that a form or --help needs no torch."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from byolmeta.errors import InputError
 
 # Rate per 256 pictures and weight decay that suit each optimiser. A rate meant for one collapses another
 # (lucidrains/byol-pytorch #44), so there is no default that all share.
 OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05)}
+WIDEST = 65_536  # of a head
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class PretrainConfig:
     log_every: int = 0  # steps between two lines of metrics; 0: by time
 
     def __post_init__(self):
+        for field in fields(self):
+            value, kind = getattr(self, field.name), field.type
+            if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+                raise InputError(f"{field.name} is {value!r}; it must be {'text' if kind is str else 'a number'}.")
         if self.batch_size == 1 or self.batch_size < 0:
             raise InputError(f"The batch size is {self.batch_size}; batch norm needs 2 or more.")
         if self.optimizer not in OPTIMIZERS:
@@ -49,7 +54,6 @@ class PretrainConfig:
             "checkpoint_seconds",
             "log_seconds",
             "log_every",
-            "seed",
         ):
             if not (0 <= getattr(self, name) < math.inf):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
@@ -59,5 +63,12 @@ class PretrainConfig:
             raise InputError("warmup and momentum must be at least 0 and below 1.")
         if not 0 < self.check_share < 1:
             raise InputError(f"check_share is {self.check_share}; it must lie between 0 and 1.")
-        if self.hidden < 1 or self.dim < 2:
-            raise InputError(f"hidden is {self.hidden} and dim is {self.dim}; they must be at least 1 and 2.")
+        if not (1 <= self.hidden <= WIDEST and 2 <= self.dim <= WIDEST):
+            raise InputError(f"hidden is {self.hidden} and dim is {self.dim}; they must lie in 1 and 2 to {WIDEST:,}.")
+        check_seed(self.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that not every random generator here takes."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"The seed is {seed}; it must be 0 to 4,294,967,295.")

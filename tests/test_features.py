@@ -1,5 +1,8 @@
 """features.py: neighbours and figures against plain loops and hand cases; banks that survive damage."""
 
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +26,7 @@ from byolmeta.features import (
     spread,
     twin_score,
 )
+from byolmeta.images import ImageStore
 
 
 def random(*shape, seed=0):
@@ -236,14 +240,19 @@ def test_a_bank_is_computed_once_and_a_damaged_one_again(tmp_path):
         calls.append(1)
         return random(4, 3)
 
-    for damage in (None, b"", b"\x93NUMPY", b"PK\3\4 nonsense", b"nonsense", None):
-        first = open_bank(tmp_path / "banks", "name", compute)
-        again = open_bank(tmp_path / "banks", "name", compute)
+    other, wrong = io.BytesIO(), random(4, 3)
+    np.save(other, random(3, 3))  # of another number of images
+    wrong[1, 1] = np.nan
+    nan = io.BytesIO()
+    np.save(nan, wrong)
+    for damage in (None, b"", b"\x93NUMPY", b"PK\3\4 nonsense", b"nonsense", other.getvalue(), nan.getvalue(), None):
+        first = open_bank(tmp_path / "banks", "name", 4, compute)
+        again = open_bank(tmp_path / "banks", "name", 4, compute)
         np.testing.assert_array_equal(first.vectors, again.vectors)
         (file,) = (tmp_path / "banks").iterdir()
         if damage is not None:
             file.write_bytes(damage)
-    assert len(calls) == 5 and len(first) == 4
+    assert len(calls) == 7 and len(first) == 4
 
 
 def test_banks_by_encoder_and_pictures(store, tiny_encoder, tmp_path, monkeypatch):
@@ -253,6 +262,16 @@ def test_banks_by_encoder_and_pictures(store, tiny_encoder, tmp_path, monkeypatc
     monkeypatch.setattr(features, "embed", lambda *_, **__: pytest.fail("not from the cache"))
     for name, bank in banks.items():
         np.testing.assert_array_equal(encoder_bank(name, store, tmp_path).vectors, bank.vectors)
+
+
+def test_two_stores_beside_each_other_share_one_untrained_network(store, tmp_path):
+    """Calibrated apart, the same picture would lie elsewhere in each."""
+    part = ImageStore(replace(store.index, fingerprint="part"), store.pixels[:12])
+    whole = encoder_bank("untrained:conv4", store, tmp_path).vectors
+    beside = encoder_bank("untrained:conv4", part, tmp_path, beside=store).vectors
+    alone = encoder_bank("untrained:conv4", part, tmp_path).vectors
+    np.testing.assert_allclose(beside, whole[:12], atol=1e-4)
+    assert np.abs(alone - whole[:12]).max() > 0.1
 
 
 def test_saved_vectors_are_read_back_and_absent_or_damaged_ones_are_none(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -429,6 +430,31 @@ def test_a_damaged_store_is_built_again(tmp_path):
     for file, data in (("pixels.npy", b"short"), ("index.json", b"{")):
         next((tmp_path / "stores").glob(f"*/{file}")).write_bytes(data)
         assert np.array_equal(open_store(tmp_path / "in", tmp_path / "stores", 16).pixels, pixels)
+
+
+def test_folders_that_agree_in_names_sizes_and_times_keep_their_own_pictures(tmp_path):
+    for name, shade in (("a", 10), ("b", 200)):
+        file = put(tmp_path / name / "1.bmp", encoded(Image.new("RGB", (16, 16), (shade,) * 3), "BMP"))
+        os.utime(file, (10**9, 10**9))
+    first, second = (open_store(tmp_path / name, tmp_path / "stores", 16).pixels for name in "ab")
+    assert first.max() == 10 and second.min() == 200
+    put(tmp_path / "a/1.bmp", encoded(Image.new("RGB", (16, 16), (90,) * 3), "BMP"))
+    os.utime(tmp_path / "a/1.bmp", (10**9, 10**9))  # replaced, with the old time
+    assert open_store(tmp_path / "a", tmp_path / "stores", 16).pixels.max() == 90
+
+
+@pytest.mark.parametrize("harm", ["no index", "empty pixels", "a file"])
+def test_what_stands_in_place_of_a_store_is_replaced(tmp_path, harm):
+    put(tmp_path / "pictures/1.png")
+    (folder,) = open_store(tmp_path / "pictures", tmp_path / "stores", 16) and (tmp_path / "stores").iterdir()
+    if harm == "no index":
+        (folder / "index.json").unlink()
+    elif harm == "empty pixels":
+        (folder / "pixels.npy").write_bytes(b"")
+    else:
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+    assert open_store(tmp_path / "pictures", tmp_path / "stores", 16).pixels.max() > 0
 
 
 def test_only_unreadable_pictures(tmp_path):

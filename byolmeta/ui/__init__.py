@@ -29,9 +29,12 @@ def launch(*, public: bool, language: str, port: int | None, share: bool, browse
     work = Workspace(home(), public)
     demo = build(work, table(language))
     threading.Thread(target=warm, args=(work,), daemon=True).start()
-    demo.queue(default_concurrency_limit=8).launch(
-        **launch_options(work, port, share), inbrowser=browser and not public
-    )
+    try:
+        demo.queue(default_concurrency_limit=8).launch(
+            **launch_options(work, port, share), inbrowser=browser and not public
+        )
+    except OSError as problem:
+        raise InputError(f"The page cannot be served ({problem}) Choose another port with --port.") from None
 
 
 def launch_options(work: Workspace, port: int | None = None, share: bool = False) -> dict:

@@ -27,9 +27,7 @@ def pretrain_fields() -> dict[str, gr.components.Component]:
         if field.name in CHOICES:
             made[field.name] = gr.Dropdown(CHOICES[field.name], value=field.default, **common)
         else:
-            made[field.name] = gr.Number(
-                value=field.default, precision=0 if isinstance(field.default, int) else None, **common
-            )
+            made[field.name] = gr.Number(value=field.default, precision=0 if field.type is int else None, **common)
     return made
 
 
@@ -41,7 +39,7 @@ def pretrain_values(form) -> dict:
             raise InputError(
                 f"'{field.name.replace('_', ' ')}' is empty. Give a value; {field.default} is the default."
             )
-        value = type(field.default)(value)
+        value = field.type(value)
         if value != field.default:
             values[field.name] = value
     return values

@@ -10,7 +10,7 @@ import numpy as np
 
 from byolmeta import jobs
 from byolmeta.errors import InputError
-from byolmeta.runs import ACTIVE, Run, collapse_floor
+from byolmeta.runs import ACTIVE, Run, alone, collapse_floor
 from byolmeta.settings import PretrainConfig
 from byolmeta.ui import figures, thumbs
 from byolmeta.ui.chart import Chart
@@ -71,8 +71,6 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
 
 def begin(work: Workspace, words: dict[str, str], session: Session, length: str, start: str, *form) -> list:
     """Starts studying the session's pictures in a process of its own; returns the outputs of `attach`."""
-    if jobs.active_run(work.home / "runs"):
-        raise InputError(words["busy"])
     encoder = work.encoder(session)
     init = "" if start == SCRATCH or encoder == "untrained" else encoder
     values = pretrain_values(form)
@@ -83,9 +81,12 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
     config = PretrainConfig(**values | {"init": init})
     if len(work.pictures(session).store) < 4:
         raise InputError("Studying needs at least 4 pictures, and gets useful from about 100. Add pictures first.")
-    run = jobs.new_run(work.home / "runs", Path(session.label or "creatures").stem)
-    run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()))
-    jobs.start(run)
+    with alone(work.home / "runs"):
+        if jobs.active_run(work.home / "runs"):
+            raise InputError(words["busy"])
+        run = jobs.new_run(work.home / "runs", Path(session.label or "creatures").stem)
+        run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()))
+        jobs.start(run)
     session.run, session.judged = str(run.folder), ""
     work.save(session)
     return attach(work, words, session)
@@ -141,16 +142,19 @@ def judge(work: Workspace, session: Session) -> None:
 
 def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> list:
     """Pauses, resumes or stops the session's run; a run that ended in between is continued from its checkpoint."""
+    if not session.run or not Path(session.run).is_dir():
+        raise InputError("There is no study to pause, go on with or stop. Start one first.")
     run = Run(session.run)
     if what == "resume":
         if run.status()["state"] in ACTIVE:
             run.withdraw("pause")
         else:
-            if jobs.active_run(work.home / "runs"):
-                raise InputError(words["busy"])
+            with alone(work.home / "runs"):
+                if jobs.active_run(work.home / "runs"):
+                    raise InputError(words["busy"])
+                jobs.start(run, resume=True)
             session.judged = ""
             work.save(session)
-            jobs.start(run, resume=True)
     else:
         run.ask(what)
         if what == "stop":

@@ -71,8 +71,11 @@ def choose_path(work: Workspace, words: dict[str, str], session: Session, path: 
         raise InputError(words["public_no_paths"])
     if not (path or "").strip():
         raise InputError(words["path_empty"])
-    source = Path(path.strip().strip("\"'")).expanduser()
-    work.choose(session, source.resolve(), source.name, progress)
+    try:
+        source = Path(path.strip().strip("\"'")).expanduser().resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise InputError(f"'{path.strip()}' is not a path on this computer. Check it.") from None
+    work.choose(session, source, source.name, progress)
 
 
 def choose_creatures(work: Workspace, words: dict[str, str], session: Session, _, progress) -> None:

@@ -19,6 +19,7 @@ from byolmeta.ui.map import box_chips
 from byolmeta.ui.workspace import Session, Workspace
 
 FEW = 30  # below this many checks an accuracy is a count, never a percentage
+LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more would lock the saved one for good
 FRAME = 0.05  # seconds between two drawn steps, so that the curve can be watched
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
@@ -58,6 +59,8 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
         raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
     if newer["rev"] < session.boxes["rev"]:
         return  # overtaken on the way
+    if newer["rev"] > session.boxes["rev"] + LEAP:
+        raise InputError("The board counts changes that nobody made. Reload the page.")
     session.boxes = newer
     work.save(session)
     yield from begin(work, words, session)
@@ -90,6 +93,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     yield [gr.update(answers=answers), gr.skip(), gr.skip(), gr.skip()]
     traces = traces_of(work, session, method, support, labels, way)
     names = line_names(work, words, session, traces)
+    hidden = checks_of(work, session, support, labels) is None
     chance, shown, figure = 1 / len(np.unique(labels)), {key: [] for key in traces}, {}
     if not traces:
         yield show(said(words["curve_more"]), {}, {})
@@ -104,14 +108,14 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             if accuracy:
                 shown[key].append(accuracy)
         figure = figures.accuracy_figure(shown, names, chance, words)
-        yield [*show(verdict_of(shown, names, words, support), figure, {})[:3], gr.skip()]
+        yield [*show(verdict_of(shown, names, words, hidden), figure, {})[:3], gr.skip()]
         time.sleep(FRAME)
     if not figure:  # not one example could be hidden
         yield show(said(words["curve_more"]), {}, {})
         return
     matrix = confusion_of(work, session, method, vectors, support, labels, way)
     picture = {} if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
-    yield show(verdict_of(shown, names, words, support), figure, picture)
+    yield show(verdict_of(shown, names, words, hidden), figure, picture)
 
 
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
@@ -188,12 +192,15 @@ def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
     return text, words["range"].format(low=low, high=high)
 
 
-def verdict_of(shown: dict, names: dict, words: dict[str, str], support: np.ndarray) -> str:
-    """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap."""
+def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool) -> str:
+    """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
+
+    `hidden`: checked by hiding each example in turn, not on other pictures.
+    """
     last = {key: trace[-1] for key, trace in shown.items() if trace}
     mine = last.pop("yours")
     text, span = shown_accuracy(mine, words)
-    checked = words["checked_others" if mine.of > len(support) else "checked_hidden"].format(of=f"{mine.of:,}")
+    checked = words["checked_hidden" if hidden else "checked_others"].format(of=f"{mine.of:,}")
     rows = []
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))

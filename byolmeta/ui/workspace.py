@@ -39,6 +39,9 @@ class Session:
     run: str = ""  # the run that the Learn step shows
     learner: str = "anil"
     judged: str = ""  # the run whose verdict has been acted on
+    fingerprint: str = ""  # of the pictures that the boxes are about
+    names: dict = field(default_factory=dict)  # {id as text: path} of the pictures in boxes, should the folder change
+    count: int = 0  # pictures when they were named; ids from here on are extras
 
 
 class Pictures:
@@ -93,12 +96,19 @@ class Workspace:
                 session.name = name
                 if session.source and not Path(session.source).exists():
                     session.source, session.boxes, session.extras = "", empty_boxes(["", ""]), 0
+                    session.fingerprint, session.names = "", {}
                 if session.encoder and not self._encoder_exists(session.encoder):
                     session.encoder = ""
                 self.sessions[name] = session
             return self.sessions[name]
 
     def save(self, session: Session) -> None:
+        """Keeps what was chosen, with the names of the pictures in boxes."""
+        found = [p.store.index.paths for p in self.opened.values() if p.store.fingerprint == session.fingerprint]
+        if found:
+            paths = found[0]
+            items = [i for box in session.boxes["boxes"] for i in box["items"] if i < len(paths)]
+            session.names, session.count = {str(i): paths[i] for i in items}, len(paths)
         text = json.dumps(asdict(session))
         replace_file(self._project(session.name), lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -109,9 +119,8 @@ class Workspace:
 
     def pictures(self, session: Session, progress=None) -> Pictures:
         """The decoded pictures of a session, from memory or disk, or made now."""
-        source, size = self.source(session), self.image_size(session)
-        key = (str(source), size, _stamp(source))
-        with self.alone("pictures", str(source), size):
+        key = source, size, _ = self._key(session)
+        with self.alone("pictures", source, size):
             found = self.opened.get(key)
             if found is None:
                 limits = decode.Limits(images=5_000, total_bytes=1 << 30) if self.public else decode.Limits()
@@ -122,7 +131,27 @@ class Workspace:
                 found = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
                 with self.lock:
                     self.opened = {key: found} | dict(list(self.opened.items())[:8])
+            if session.fingerprint != found.store.fingerprint:
+                self._follow(session, found.store)
             return found
+
+    def _key(self, session: Session) -> tuple:
+        """Of the opened pictures: source, size, and a stamp that changes with a zip or a flat folder."""
+        source = self.source(session)
+        return str(source), self.image_size(session), _stamp(source)
+
+    def _follow(self, session: Session, store: ImageStore) -> None:
+        """Pictures were added or removed since the boxes were filled: their ids become those of the same names."""
+        rows = {path: row for row, path in enumerate(store.index.paths)}
+        now = {int(old): rows[path] for old, path in session.names.items() if path in rows}
+        now |= {session.count + i: len(store) + i for i in range(session.extras)}
+        if session.fingerprint:
+            for box in session.boxes["boxes"]:
+                box["items"] = [now[i] for i in box["items"] if i in now]
+            session.boxes["rev"] += 1
+        session.fingerprint = store.fingerprint
+        if self.sessions.get(session.name) is session:
+            self.save(session)
 
     def source(self, session: Session) -> Path:
         """The folder or zip that a session's pictures are in."""
@@ -136,6 +165,7 @@ class Workspace:
         self._drop_extras(session)
         session.source, session.label = str(source), label
         session.boxes = empty_boxes(["", ""]) | {"rev": session.boxes["rev"] + 1}
+        session.fingerprint, session.names = "", {}
         self.save(session)
 
     def receive(self, session: Session, files: list[tuple[str, str]]) -> Path:

@@ -1,0 +1,113 @@
+"""ui/: what the steps do to a session, called as functions; the page itself is in test_app.py."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from conftest import draw_pictures
+
+from byolmeta import jobs
+from byolmeta.adapt import Accuracy
+from byolmeta.errors import InputError
+from byolmeta.ui import learn, pictures, teach
+from byolmeta.ui.words import table
+from byolmeta.ui.workspace import Workspace
+
+WORDS = table("en")
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Workspace(tmp_path / "home")
+
+
+@pytest.fixture
+def session(work, tmp_path):
+    """Three kinds, untrained network, two examples of two kinds in boxes."""
+    session = work.session("local")
+    session.encoder = "untrained"
+    work.choose(session, draw_pictures(tmp_path / "mine", each=6), "mine")
+    work.pictures(session)
+    session.boxes["boxes"][0]["items"], session.boxes["boxes"][1]["items"] = [0, 3], [6, 8]
+    work.save(session)
+    return session
+
+
+def test_boxes_follow_their_pictures_when_the_folder_changes_between_two_visits(work, session, tmp_path):
+    store = work.pictures(session).store
+    before = [[store.index.paths[i] for i in box["items"]] for box in session.boxes["boxes"]]
+    (tmp_path / "mine" / before[0][1]).unlink()
+    shutil.copy(tmp_path / "mine" / before[0][0], tmp_path / "mine" / "aaa.png")
+    later = Workspace(work.home)
+    session = later.session("local")
+    paths = later.pictures(session).store.index.paths
+    assert [[paths[i] for i in box["items"]] for box in session.boxes["boxes"]] == [before[0][:1], before[1]]
+    assert session.boxes["rev"] > 0 and Workspace(work.home).session("local").boxes == session.boxes
+
+
+def test_extras_keep_their_place_when_the_folder_grows(work, session, tmp_path):
+    some = next((tmp_path / "mine").rglob("*.png"))
+    session.boxes["boxes"][0]["items"].append(work.add_extra(session, str(some)))
+    work.save(session)
+    shutil.copy(some, tmp_path / "mine" / "zzz.png")
+    later = Workspace(work.home)
+    session = later.session("local")
+    count = len(later.pictures(session).store)
+    assert session.boxes["boxes"][0]["items"][-1] == count == 19
+
+
+def test_of_many_presses_at_once_one_starts_a_study(work, session, monkeypatch):
+    started = []
+
+    def start(run, **_):
+        run.set_status("running")
+        started.append(run)
+
+    monkeypatch.setattr(jobs, "start", start)
+    form = [field.value for field in learn.pretrain_fields().values()]
+    refused = []
+
+    def press():
+        try:
+            learn.begin(work, WORDS, session, "quick", "scratch", *form)
+        except InputError as problem:
+            refused.append(str(problem))
+
+    threads = [threading.Thread(target=press) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(started) == 1 and refused == [WORDS["busy"]] * 5
+
+
+@pytest.mark.parametrize("what", ["pause", "resume", "stop"])
+def test_nothing_is_asked_of_a_study_that_is_not_there(work, session, what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(InputError, match="no study"):
+        learn.ask(work, WORDS, session, what)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_board_that_counts_too_far_is_refused_and_the_next_one_is_not(work, session):
+    ahead = session.boxes | {"rev": 2**50}
+    with pytest.raises(InputError, match="Reload"):
+        list(teach.changed(work, WORDS, session, ahead))
+    list(teach.changed(work, WORDS, session, session.boxes | {"rev": session.boxes["rev"] + 1}))
+
+
+def test_the_verdict_says_how_it_was_checked():
+    shown = {key: [Accuracy(6, 10)] for key in ("yours", "pixels", "untrained")}
+    names = dict.fromkeys(shown, "x")
+    others, hidden = (teach.verdict_of(shown, names, WORDS, hidden) for hidden in (False, True))
+    assert WORDS["checked_others"].format(of=10) in others and WORDS["checked_hidden"].format(of=10) in hidden
+    assert "6 of 10" in others and "60" not in others.split("<b>")[1].split("</b>")[0]
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "a\0b", "x" * 5000])
+def test_impossible_paths_get_a_sentence(work, session, path):
+    with pytest.raises(InputError):
+        pictures.choose_path(work, WORDS, session, path, None)
+    assert session.label == "mine" and np.isin(0, session.boxes["boxes"][0]["items"])
