@@ -11,6 +11,7 @@ from byolmeta import jobs
 from byolmeta.adapt import Accuracy
 from byolmeta.errors import InputError
 from byolmeta.ui import learn, pictures, teach
+from byolmeta.ui import map as map_step
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
 
@@ -111,3 +112,52 @@ def test_impossible_paths_get_a_sentence(work, session, path):
     with pytest.raises(InputError):
         pictures.choose_path(work, WORDS, session, path, None)
     assert session.label == "mine" and np.isin(0, session.boxes["boxes"][0]["items"])
+
+
+def test_boxes_come_back_with_their_pictures(work, session, tmp_path):
+    items = [box["items"] for box in session.boxes["boxes"]]
+    work.choose(session, draw_pictures(tmp_path / "others", each=3, seed=5), "others")
+    assert [box["items"] for box in session.boxes["boxes"]] == [[], []]
+    work.choose(session, tmp_path / "mine", "mine")
+    assert [box["items"] for box in session.boxes["boxes"]] == items
+
+
+def test_pictures_that_are_gone_are_said_and_their_boxes_kept(work, session, tmp_path):
+    items = [box["items"] for box in session.boxes["boxes"]]
+    (tmp_path / "mine").rename(tmp_path / "away")
+    work.leave_gone(session)
+    assert session.source == "" and session.gone == str(tmp_path / "mine")
+    (tmp_path / "away").rename(tmp_path / "mine")
+    work.choose(session, tmp_path / "mine", "mine")
+    assert [box["items"] for box in session.boxes["boxes"]] == items
+
+
+def test_pictures_dropped_at_once_get_ids_of_their_own(work, session, tmp_path):
+    some, ids = str(next((tmp_path / "mine").rglob("*.png"))), []
+    threads = [threading.Thread(target=lambda: ids.append(work.add_extra(session, some))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ids) == list(range(18, 26)) and len(work.extras(session)) == 8
+
+
+def test_lost_extras_and_damaged_sheets_and_maps_do_not_break_the_page(work, session, tmp_path):
+    some = str(next((tmp_path / "mine").rglob("*.png")))
+    for _ in range(3):
+        work.add_extra(session, some)
+    next((work.home / "projects").rglob("1.png")).unlink()
+    sheet = next((work.home / "thumbs").rglob("sheet-0.webp"))
+    sheet.unlink()
+    later = Workspace(work.home)
+    assert len(later.extras(later.session("local"))) == 1 and sheet.exists()
+    list(map_step.layouts(later, later.session("local")))
+    banks = work.home / "banks"
+    (banks / "x-map.npy").write_bytes(b"\x93NUMPY")
+    assert map_step._read(banks / "x-map.npy", 18) is None and map_step._read(banks / "none.npy", 18) is None
+
+
+def test_a_window_that_is_behind_is_shown_the_boxes_as_they_are(work, session):
+    session.boxes["rev"] = 9
+    (update,) = teach.changed(work, WORDS, session, {"rev": 5, "boxes": []})
+    assert update[0]["boxes"] == session.boxes and session.boxes["rev"] == 9

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -28,6 +29,10 @@ newest: dict[str, int] = {}  # the last look of each visitor; older ones see it 
 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
     """Yields [status, header, encoder, report, preview, map, moving map, board] when they are read."""
+    work.leave_gone(session)
+    if session.gone:
+        gr.Warning(words["source_gone"].format(source=session.gone), title=words["error_what"], duration=12)
+        session.gone = ""
     try:
         found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
         report = pictures.report_card(found, words)
@@ -92,9 +97,8 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
     cached = (
         work.home / "banks" / f"{features.encoder_bank(where, found.store, work.home / 'banks').fingerprint}-map.npy"
     )
-    places, earlier = None, earlier_places(work, session)
-    if cached.exists():
-        places = np.load(cached)
+    places, earlier = _read(cached, len(vectors)), earlier_places(work, session)
+    if places is not None:
         places = places if earlier is None else image_map.align(places, earlier)
         yield work.points(session, places, "umap", near)
     elif earlier is None:
@@ -118,6 +122,15 @@ def earlier_places(work: Workspace, session: Session) -> np.ndarray | None:
     return places if key == work.pictures(session).sheets["key"] else None
 
 
+def _read(cached: Path, count: int) -> np.ndarray | None:
+    """The places of a map, (count, 2), or None where the file is absent or damaged."""
+    try:
+        places = np.load(cached)
+        return places if places.shape == (count, 2) and np.isfinite(places).all() else None
+    except (OSError, ValueError, TypeError, AttributeError, EOFError):
+        return None
+
+
 def _npy(array: np.ndarray) -> bytes:
     data = io.BytesIO()
     np.save(data, array)
@@ -135,13 +148,13 @@ def header(work: Workspace, words: dict[str, str], session: Session) -> str:
 def encoder_choice(work: Workspace, words: dict[str, str], session: Session):
     """The second noun: the encoder, to be chosen among starters, runs and the untrained network."""
     shipped = starters()
-    choices = [(f"{name} ({words['starter']})" if name in shipped else name, where) for name, where in work.encoders()]
+    choices = [(f"{name} ({words['starter']})" if name in shipped else name, where) for name, where in work.encoders(session)]
     return gr.update(choices=[*choices, (words["untrained_name"], "untrained")], value=work.encoder(session))
 
 
 def choose_encoder(work: Workspace, session: Session, where: str) -> None:
     """Looks at the pictures with another encoder; only those in the list can be chosen."""
-    if where != "untrained" and where not in [place for _, place in work.encoders()]:
+    if where != "untrained" and where not in [place for _, place in work.encoders(session)]:
         raise InputError("That encoder is no longer there. Choose another one from the list.")
     session.encoder = where
     work.save(session)

@@ -58,7 +58,8 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
     except InputError as problem:
         raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
     if newer["rev"] < session.boxes["rev"]:
-        return  # overtaken on the way
+        yield [gr.update(boxes=session.boxes), gr.skip(), gr.skip(), gr.skip()]  # news for a second window; for the
+        return  # same one, overtaken on the way, an echo
     if newer["rev"] > session.boxes["rev"] + LEAP:
         raise InputError("The board counts changes that nobody made. Reload the page.")
     session.boxes = newer

@@ -24,10 +24,11 @@ def sheets(store: ImageStore, thumbs: Path) -> dict:
     folder = thumbs / store.fingerprint[:24]
     about = folder / "about.json"
     count = -(-len(store) // PER_SHEET)
-    if not about.exists():
+    files = [folder / f"sheet-{number}.webp" for number in range(count)]
+    if not all(file.exists() for file in (about, *files)):
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            _sheet(store.pixels[number * PER_SHEET : (number + 1) * PER_SHEET], folder / f"sheet-{number}.webp")
+        for number, file in enumerate(files):
+            _sheet(store.pixels[number * PER_SHEET : (number + 1) * PER_SHEET], file)
         names = [text(path) for path in store.index.paths]
         labels = store.labels.tolist()
         content = json.dumps({"names": names, "labels": labels, "class_names": [text(n) for n in store.class_names]})
@@ -38,7 +39,7 @@ def sheets(store: ImageStore, thumbs: Path) -> dict:
         "tile": TILE,
         "columns": COLUMNS,
         "per_sheet": PER_SHEET,
-        "sheets": [url_of(folder / f"sheet-{number}.webp") for number in range(count)],
+        "sheets": [url_of(file) for file in files],
         "about": url_of(about),
         "mixed": bool(store.class_names),
     }

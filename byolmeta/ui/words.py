@@ -21,6 +21,8 @@ ENGLISH = {
     "samples": "Or a sample:",
     "sample_creatures": "Drawn creatures",
     "sample_digits": "Handwritten digits",
+    "source_gone": "{source} is not there any more, so the sample is shown. Your boxes are kept: they come back when "
+    "you open it again.",
     "reading": "Reading pictures: {done} of {total}",
     "ready": "{n} pictures ready",
     "unreadable": "{n} could not be read",

@@ -24,6 +24,7 @@ from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
 
 KEPT = 256  # side at which pictures dropped from the desktop are kept
+KEPT_SOURCES = 20  # whose boxes are remembered
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Session:
     fingerprint: str = ""  # of the pictures that the boxes are about
     names: dict = field(default_factory=dict)  # {id as text: path} of the pictures in boxes, should the folder change
     count: int = 0  # pictures when they were named; ids from here on are extras
+    kept: dict = field(default_factory=dict)  # {source: boxes and names} of other pictures, should they come back
+    gone: str = ""  # a source that is not there any more, until the page has said so
 
 
 class Pictures:
@@ -94,9 +97,10 @@ class Workspace:
                 except (OSError, ValueError, TypeError):
                     pass
                 session.name = name
-                if session.source and not Path(session.source).exists():
-                    session.source, session.boxes, session.extras = "", empty_boxes(["", ""]), 0
-                    session.fingerprint, session.names = "", {}
+                session.extras = next(i for i in itertools.count() if not (self._extras(session) / f"{i}.png").exists())
+                if session.count:
+                    for box in session.boxes["boxes"]:
+                        box["items"] = [i for i in box["items"] if i < session.count + session.extras]
                 if session.encoder and not self._encoder_exists(session.encoder):
                     session.encoder = ""
                 self.sessions[name] = session
@@ -149,6 +153,7 @@ class Workspace:
             for box in session.boxes["boxes"]:
                 box["items"] = [now[i] for i in box["items"] if i in now]
             session.boxes["rev"] += 1
+            session.names, session.count = {}, len(store)
         session.fingerprint = store.fingerprint
         if self.sessions.get(session.name) is session:
             self.save(session)
@@ -158,15 +163,34 @@ class Workspace:
         return Path(session.source) if session.source else samples.sample_folder("creatures", self.home)
 
     def choose(self, session: Session, source: Path | str, label: str, progress=None) -> None:
-        """Changes the pictures: the boxes start anew."""
+        """Changes the pictures. Boxes filled with them before come back; those of the others are kept."""
         self.pictures(
             Session("check", source=str(source), encoder=session.encoder), progress
         )  # InputError before a change
-        self._drop_extras(session)
-        session.source, session.label = str(source), label
-        session.boxes = empty_boxes(["", ""]) | {"rev": session.boxes["rev"] + 1}
-        session.fingerprint, session.names = "", {}
+        self._change_source(session, str(source), label)
+
+    def _change_source(self, session: Session, source: str, label: str) -> None:
         self.save(session)
+        boxes, rev = session.boxes["boxes"], session.boxes["rev"]
+        for box in boxes:
+            box["items"] = [i for i in box["items"] if i < session.count]  # extras belong to no source
+        session.kept.pop(session.source, None)
+        if any(box["items"] for box in boxes):
+            kept = {"boxes": boxes, "names": session.names, "count": session.count, "fingerprint": session.fingerprint}
+            session.kept = dict([*session.kept.items(), (session.source, kept)][-KEPT_SOURCES:])
+        back = session.kept.get(source) or {"boxes": empty_boxes(["", ""])["boxes"]}
+        shutil.rmtree(self._extras(session), ignore_errors=True)
+        session.source, session.label, session.extras = source, label, 0
+        session.boxes = {"boxes": back["boxes"], "rev": rev + 1}
+        session.names, session.count = back.get("names", {}), back.get("count", 0)
+        session.fingerprint = back.get("fingerprint", "")
+        self.save(session)
+
+    def leave_gone(self, session: Session) -> None:
+        """Goes back to the sample if the session's pictures are not there any more (`session.gone` says which)."""
+        if session.source and not os.path.exists(session.source):
+            session.gone = session.source
+            self._change_source(session, "", "")
 
     def receive(self, session: Session, files: list[tuple[str, str]]) -> Path:
         """Keeps uploaded files as (path, name with folders); returns the folder, or the zip if it is just one."""
@@ -186,11 +210,12 @@ class Workspace:
         """Keeps one picture dropped from the desktop; returns its id."""
         pixels = read_image(path, KEPT)
         folder = self._extras(session)
-        folder.mkdir(parents=True, exist_ok=True)
-        number = session.extras
-        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{number}.png")
-        session.extras += 1
-        self.save(session)
+        with self.alone("extras", session.name):
+            folder.mkdir(parents=True, exist_ok=True)
+            number = session.extras
+            Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{number}.png")
+            session.extras += 1
+            self.save(session)
         return len(self.pictures(session).store) + number
 
     def extras(self, session: Session) -> list[dict]:
@@ -211,15 +236,16 @@ class Workspace:
     def _extras(self, session: Session) -> Path:
         return self.home / "projects" / f"{session.name}-extras"
 
-    def _drop_extras(self, session: Session) -> None:
-        shutil.rmtree(self._extras(session), ignore_errors=True)
-        session.extras = 0
-
     # Encoders and vectors
 
-    def encoders(self) -> list[tuple[str, str]]:
-        """(name on the page, where) of everything that can be chosen: starters first, then runs, newest first."""
-        runs = [] if self.public else [run for run in jobs.list_runs(self.home / "runs") if run.encoder.exists()]
+    def encoders(self, session: Session) -> list[tuple[str, str]]:
+        """(name on the page, where) of what a visitor can choose: starters first, then runs, newest first.
+
+        On a shared machine, of the runs only the visitor's own.
+        """
+        runs = [run for run in jobs.list_runs(self.home / "runs") if run.encoder.exists()]
+        if self.public:
+            runs = [run for run in runs if str(run.folder) == session.run]
         return [(name, name) for name in starters()] + [(run.folder.name, str(run.folder)) for run in runs]
 
     def encoder(self, session: Session) -> str:
