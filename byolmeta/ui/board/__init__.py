@@ -13,18 +13,17 @@ Two fast changes may reach Python in the wrong order: keep the state with the hi
 from __future__ import annotations
 
 import base64
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
+from byolmeta.ui.component import Component
 
 MAX_BOXES = 20
 MAX_NAME = 80  # characters
@@ -102,11 +101,14 @@ WORDS = {
 
 _HERE = Path(__file__).parent
 _CSS = (_HERE / "board.css").read_text(encoding="utf-8")
+_TEMPLATE = '<div class="bm-board"></div>'
 _JS = (_HERE / "board.js").read_text(encoding="utf-8")
 
 
-class Board(gr.HTML):
+class Board(Component):
     """A board of pictures. Every prop that Python may update is an argument here; board.js says its shape."""
+
+    TRIGGERS = EACH = ("dropfiles", "ready")
 
     def __init__(
         self,
@@ -117,60 +119,14 @@ class Board(gr.HTML):
         answers: dict | None = None,
         extras: list | None = None,
         words: dict | None = None,
-        visible: bool | Literal["hidden"] = True,
-        elem_id: str | None = None,
-        elem_classes: list[str] | str | None = None,
-        scale: int | None = None,
-        min_width: int | None = None,
-        render: bool = True,
-        key: int | str | None = None,
-        **rest: Any,
+        **looks: Any,
     ):
-        rest |= {
-            # The template never changes, so Gradio leaves what board.js draws alone. User text goes in by
-            # textContent only: a template would run it as code.
-            "html_template": '<div class="bm-board"></div>',
-            # Styles go in by script, once: a css_template is compiled again with each update of a prop.
-            "css_template": "",
-            # Words are in the script too: an update that arrives before the page has drawn the board replaces
-            # all props at once, and those it does not name are gone.
-            "js_on_load": _script(words or WORDS),
-            "apply_default_css": False,
-        }
-        super().__init__(
-            value,
-            pictures=pictures,
-            boxes=boxes or empty_boxes(["", ""]),
-            answers=answers,
-            extras=extras or [],
-            words=words or WORDS,
-            visible=visible,
-            elem_id=elem_id,
-            elem_classes=elem_classes,
-            scale=scale,
-            min_width=min_width,
-            render=render,
-            key=key,
-            **rest,
-        )
+        constants = {"CSS": _CSS, "DEFAULT_WORDS": words or WORDS}
+        props = {"pictures": pictures, "answers": answers, "extras": extras or [], "words": words or WORDS}
+        # Styles go in by script, once: a css_template is compiled again with each update of a prop.
+        super().__init__(_TEMPLATE, "", _JS, constants, value, **props, boxes=boxes or empty_boxes(["", ""]), **looks)
         # Gradio would hold back or drop an event while another one runs, and a change would be lost.
         self.change = partial(self.change, trigger_mode="multiple")
-
-    def get_block_name(self) -> str:
-        return "html"
-
-    def __getattr__(self, name: str):
-        # gr.HTML takes every word in quotes in the script for an event. A prop such as "boxes" would then
-        # look like an attribute, and an update would try to send it.
-        if name == "dropfiles":
-            return partial(super().__getattr__(name), trigger_mode="multiple")
-        if name == "ready":
-            return super().__getattr__(name)
-        raise AttributeError(f"'Board' object has no attribute '{name}'")
-
-
-def _script(words: dict) -> str:
-    return f"const CSS = {json.dumps(_CSS)};\nconst DEFAULT_WORDS = {json.dumps(words)};\n{_JS}"
 
 
 def empty_boxes(names: Sequence[str]) -> dict:

@@ -1,10 +1,11 @@
 """A Plotly chart as a Gradio component that updates in place: lines grow, nothing is remounted."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
+
+from byolmeta.ui.component import Component
 
 WORDS = {
     "waiting": "The chart appears here in a moment.",
@@ -37,7 +38,7 @@ def plotly_url() -> str:
     return f"/gradio_api/file={Path(paths[0]).as_posix()}" if paths else ""
 
 
-class Chart(gr.HTML):
+class Chart(Component):
     """A chart.
 
     figure: {"data": [...], "layout": {...}} as Plotly has it, below 50 kB, or None (in an update {},
@@ -47,6 +48,8 @@ class Chart(gr.HTML):
     shown as plain text.
     """
 
+    TRIGGERS = ("ready",)
+
     def __init__(
         self,
         figure: dict | None = None,
@@ -54,39 +57,8 @@ class Chart(gr.HTML):
         empty: str = WORDS["waiting"],
         height: int = 300,
         failed: str = WORDS["load_failed"],
-        *,
-        elem_id: str | None = None,
-        elem_classes: list[str] | str | None = None,
-        visible: bool | str = True,
-        scale: int | None = None,
-        min_width: int | None = None,
-        render: bool = True,
-        key: int | str | None = None,
+        **looks,
     ):
-        # In the script too: an update that comes before the page has drawn the chart replaces all props.
         first = {"label": label, "empty": empty, "height": height, "failed": failed, "plotly": plotly_url()}
-        super().__init__(
-            value="",
-            label=label,
-            html_template=TEMPLATE,
-            css_template=STYLE,
-            js_on_load=f"const FIRST = {json.dumps(first)};\n{SCRIPT}",
-            apply_default_css=False,
-            elem_id=elem_id,
-            elem_classes=elem_classes,
-            visible=visible,
-            scale=scale,
-            min_width=min_width,
-            render=render,
-            key=key,
-            figure=figure,
-            empty=empty,
-            height=height,
-            failed=failed,
-        )
-
-    def __getattr__(self, name: str):
-        # Gradio takes any name that stands quoted in the script for an event; these are props.
-        if name in ("figure", "empty", "height", "failed"):
-            raise AttributeError(name)
-        return super().__getattr__(name)
+        props = {"label": label, "figure": figure, "empty": empty, "height": height, "failed": failed}
+        super().__init__(TEMPLATE, STYLE, SCRIPT, {"FIRST": first}, **props, **looks)

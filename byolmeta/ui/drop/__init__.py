@@ -7,12 +7,10 @@ that class folders survive. A browser can send anything: check each `path` with 
     drop.received(read, [...], ...)        # evt.files: [{"path", "name"}], evt.left_out: how many were no pictures
 """
 
-import json
 from pathlib import Path
 
-import gradio as gr
-
 from byolmeta.errors import InputError
+from byolmeta.ui.component import Component
 
 WORDS = {
     "drop": "Drop a folder, a zip or pictures here",
@@ -48,28 +46,13 @@ SCRIPT = (HERE / "drop.js").read_text(encoding="utf-8")
 MOST = 20_000  # files taken at once
 
 
-class Drop(gr.HTML):
+class Drop(Component):
     """The place to drop pictures. Event: received (files, left_out)."""
 
-    def __init__(self, words: dict[str, str] | None = None, *, elem_id: str | None = None, render: bool = True):
-        super().__init__(
-            value="",
-            html_template=TEMPLATE,
-            css_template=STYLE,
-            js_on_load=f"const WORDS = {json.dumps(WORDS | (words or {}))};\nconst MOST = {MOST};\n{SCRIPT}",
-            apply_default_css=False,
-            elem_id=elem_id,
-            render=render,
-        )
+    TRIGGERS = ("received",)
 
-    def get_block_name(self) -> str:
-        return "html"
-
-    def __getattr__(self, name: str):
-        # Gradio takes any name that stands quoted in the script for an event.
-        if name == "received":
-            return super().__getattr__(name)
-        raise AttributeError(f"'Drop' object has no attribute '{name}'")
+    def __init__(self, words: dict[str, str] | None = None, **looks):
+        super().__init__(TEMPLATE, STYLE, SCRIPT, {"WORDS": WORDS | (words or {}), "MOST": MOST}, **looks)
 
 
 def received_file(file: dict) -> tuple[str, str]:

@@ -3,10 +3,9 @@
 Points and pictures travel by URL; only small descriptors go through Gradio (see `Scatter`).
 """
 
-import json
 from pathlib import Path
 
-import gradio as gr
+from byolmeta.ui.component import Component
 
 WORDS = {
     "map_label": "Map of pictures",
@@ -97,17 +96,13 @@ TEMPLATE = """
 </div>
 """
 
-PROPS = ("pictures", "points", "colours", "boxes", "words", "compact")
-
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
 FILES = ("painters", "map", "selection", "panels", "hands", "scatter")
-SCRIPT = f"const DEFAULT_WORDS = {json.dumps(WORDS)};\n" + "\n".join(
-    (HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES
-)
+SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
 
 
-class Scatter(gr.HTML):
+class Scatter(Component):
     """A map of pictures.
 
     pictures: {"key", "n", "tile", "columns", "per_sheet", "sheets": [url], "about": url} or None.
@@ -123,6 +118,8 @@ class Scatter(gr.HTML):
     indices are picture ids, the first 20,000 of them.
     """
 
+    TRIGGERS = ("select", "assign", "ready")
+
     def __init__(
         self,
         pictures: dict | None = None,
@@ -131,40 +128,8 @@ class Scatter(gr.HTML):
         boxes: list[dict] | None = None,
         words: dict[str, str] | None = None,
         compact: bool = False,
-        *,
-        elem_id: str | None = None,
-        elem_classes: list[str] | str | None = None,
-        visible: bool | str = True,
-        scale: int | None = None,
-        min_width: int | None = None,
-        render: bool = True,
-        key: int | str | None = None,
+        **looks,
     ):
-        # In the script too: an update that comes before the page has drawn the map replaces all props.
         first = {"compact": compact, "words": words, "boxes": boxes}
-        super().__init__(
-            value="",
-            html_template=TEMPLATE,
-            css_template=STYLE,
-            js_on_load=f"const FIRST = {json.dumps(first)};\n{SCRIPT}",
-            apply_default_css=False,
-            elem_id=elem_id,
-            elem_classes=elem_classes,
-            visible=visible,
-            scale=scale,
-            min_width=min_width,
-            render=render,
-            key=key,
-            pictures=pictures,
-            points=points,
-            colours=colours,
-            boxes=boxes,
-            words=words,
-            compact=compact,
-        )
-
-    def __getattr__(self, name: str):
-        # Gradio takes any name that stands quoted in the script for an event; these are props.
-        if name in PROPS:
-            raise AttributeError(name)
-        return super().__getattr__(name)
+        props = {"pictures": pictures, "points": points, "colours": colours} | first
+        super().__init__(TEMPLATE, STYLE, SCRIPT, {"DEFAULT_WORDS": WORDS, "FIRST": first}, **props, **looks)
