@@ -5,7 +5,9 @@ output. Progress goes to standard error.
 """
 
 import argparse
+import contextlib
 import csv
+import dataclasses
 import json
 import os
 import sys
@@ -15,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from safetensors import SafetensorError
 from tyro.conf import OmitArgPrefixes, Positional
 
 from byolmeta.errors import InputError
-from byolmeta.files import image_size_of
+from byolmeta.files import UNTRAINED, find_encoder, image_size_of, read_card, replace_file
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import PretrainConfig, check_seed
 
@@ -50,6 +53,10 @@ def pretrain(
     if resume and run.status()["state"] not in ACTIVE:
         run.withdraw("stop")
         run.withdraw("pause")
+    if resume:
+        _same_settings(run, settings)
+    elif settings.init:
+        settings = _settings_of(settings)
     if not resume:
         _store(
             folder, settings.init or settings.image_size, home()
@@ -58,10 +65,30 @@ def pretrain(
     return train(run, resume=resume, folder=folder)
 
 
+def _same_settings(run: Run, settings: PretrainConfig) -> None:
+    """Raises InputError for settings, other than the usual ones, that a run to be resumed does not have."""
+    kept = run.config()
+    for field in dataclasses.fields(settings):
+        asked = getattr(settings, field.name)
+        if asked != field.default and asked != kept.get(field.name, field.default):
+            raise InputError(
+                f"{field.name} is {asked}, but this run has {kept.get(field.name)}; --resume changes no setting. Leave it "
+                "out, or start a new run from this one's encoder with --init."
+            )
+
+
+def _settings_of(settings: PretrainConfig) -> PretrainConfig:
+    """The settings with the network and picture size that an --init encoder brings. Raises InputError for others."""
+    card, usual = read_card(find_encoder(settings.init)), PretrainConfig()
+    for name, found in (("encoder", card["architecture"]), ("image_size", card["image_size"])):
+        asked = getattr(settings, name)
+        if asked not in (found, getattr(usual, name)):
+            raise InputError(f"{name} is {asked}, but the encoder to go on from has {found}. Leave it out.")
+    return dataclasses.replace(settings, encoder=card["architecture"], image_size=card["image_size"])
+
+
 def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict:
     """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
-    import dataclasses
-
     from byolmeta.pretrain import pretrain as loop
 
     values = run.config()
@@ -71,13 +98,18 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
     try:
         store = _store(folder or Path(values.get("folder", "")), size, Path(values.get("home") or home()))
         return loop(store, config, run, resume=resume, progress=_bar("Studying"))
-    except InputError as problem:
+    except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
         status = run.status()
         announced = status["state"] == "starting" and "claimed" not in status
         if announced or status.get("pid") == os.getpid():  # not another process's run, nor one that ended
             reached = {k: status[k] for k in ("step", "steps") if k in status}
-            run.set_status("failed", message=str(problem), **reached)
-        raise
+            with contextlib.suppress(OSError):
+                run.set_status("failed", message=str(problem), **reached)
+        if isinstance(problem, InputError):
+            raise
+        raise InputError(
+            f"The run folder '{run.folder}' could not be written ({problem}). Make room, then go on with --resume."
+        ) from None
 
 
 def evaluate(
@@ -116,8 +148,8 @@ def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: i
     store, vectors = _bank(encoder, folder)
     names = np.array([_text(p) for p in store.index.paths])
     classes = np.array([_text(name) for name in store.class_names], dtype=str)
-    with open(out, "wb") as file:  # by name, savez would add an ending
-        np.savez_compressed(file, vectors=vectors, paths=names, labels=store.labels, class_names=classes)
+    bank = {"vectors": vectors, "paths": names, "labels": store.labels, "class_names": classes}
+    replace_file(out, lambda path: _savez(path, bank))
     seconds = time.perf_counter() - start
     return {
         "images": len(store),
@@ -126,6 +158,11 @@ def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: i
         "images_per_second": round(len(store) / seconds, 1),
         "out": str(out),
     }
+
+
+def _savez(path: Path, arrays: dict) -> None:
+    with open(path, "wb") as file:  # by name, savez would add an ending
+        np.savez_compressed(file, **arrays)
 
 
 def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
@@ -194,7 +231,7 @@ def fewshot(
         "seed": seed,
         "skipped": len(store.index.skipped),
         "seconds": round(time.perf_counter() - start, 3),
-        "transductive": False,
+        "transductive": encoder.split(":")[0] == UNTRAINED,  # its batch norm has seen all pictures, without labels
     }
 
 
@@ -269,13 +306,15 @@ def main() -> None:
         os.environ["BYOLMETA_HOME"] = common.home
     note = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."
     try:
-        if rest[:1] == ["train"]:  # how the app starts a run whose config.json it has written
+        if rest[:1] == ["train"] and len(rest) > 1:  # how the app starts a run whose config.json it has written
             result = train(Run(rest[1]), resume="--resume" in rest)
         else:
             result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
     except InputError as problem:
         print(f"\n{problem}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("\nEnded from the keyboard. A run goes on from its last checkpoint with --resume.")
     if common.json:
         print(json.dumps(result))
     else:

@@ -186,7 +186,7 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
             return
         mean, matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
     width = encoder.pooled(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
-    fits = mean.shape == (width,) and matrix.ndim == 2 and len(matrix) == width
+    fits = mean.shape == (width,) and matrix.ndim == 2 and len(matrix) == width and matrix.shape[1] > 0
     if not (fits and mean.dtype == matrix.dtype == torch.float32 and mean.isfinite().all() and matrix.isfinite().all()):
         raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.readout_mean, encoder.readout_matrix = mean, matrix

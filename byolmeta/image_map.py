@@ -6,6 +6,7 @@ umap and numba take seconds to load, so `MapWorker` keeps them in a process of i
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -120,7 +121,10 @@ class MapWorker:
         with self.lock:
             self._start()
             folder = folder.resolve()  # the worker has another working folder
-            source, out = folder / "map-in.npz", folder / "map-out.npy"
+            source, out = (
+                folder / f"{os.getpid()}-in.npz",
+                folder / f"{os.getpid()}-out.npy",
+            )  # two apps may share a home
             folder.mkdir(parents=True, exist_ok=True)
             arrays = {"vectors": vectors} | ({} if start is None else {"start": start})
             np.savez(source, **arrays)

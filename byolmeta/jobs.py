@@ -1,6 +1,8 @@
 """Starts, watches and stops a training process. The run folder is all that both sides share."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,14 @@ def start(run: Run, *, resume: bool = False) -> None:
     with open(run.log, "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, **_detached())
     run.set_status("starting", pid=process.pid, **{k: v for k, v in status.items() if k in ("step", "steps")})
+
+
+def end(run: Run) -> None:
+    """Ends a run's process at once, if it lives; what it saved last stays."""
+    status = run.status()
+    if status["state"] in ACTIVE and status["pid"] != os.getpid():
+        with contextlib.suppress(OSError):
+            os.kill(status["pid"], signal.SIGTERM)
 
 
 def _detached() -> dict:

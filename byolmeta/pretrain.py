@@ -63,8 +63,13 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     watch = Watch(run, store, held_ids, device, config)
     step, seconds = 0, 0.0
     if state:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        try:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as problem:
+            raise InputError(
+                f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?"
+            ) from None
         step, seconds, watch.best = state["step"], state["seconds"], state["best"]
     run.forget_after(step if state else -1)
     loader = Loader(store.pixels, train_ids, plan, config.seed)

@@ -7,6 +7,7 @@ encoder.safetensors   usable at any time
 vectors.npz           vectors of some pictures as last seen, for the moving map
 resume.pt             what is needed to continue
 log.txt               what the process printed
+.lock                 taken for a moment by who claims the run
 stop, pause           empty files: finish this step, save, and end; or wait until the file is gone
 """
 
@@ -92,7 +93,9 @@ class Run:
 
     def status(self) -> dict:
         """The last status; a run whose process died without a word is 'failed' and can be resumed."""
-        status = self._read_json("status.json") or {"state": "failed", "message": "No status was written.", "step": 0}
+        status = self._read_json("status.json")
+        if not (isinstance(status, dict) and isinstance(status.get("state"), str) and type(status.get("pid")) is int):
+            status = {"state": "failed", "message": "No status was written.", "step": 0}
         if status["state"] in ACTIVE and "pid" in status and not is_alive(status):
             status |= {
                 "state": "failed",
@@ -111,7 +114,8 @@ class Run:
             text = (self.folder / "metrics.jsonl").read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line]
+        lines = (_parsed(line) for line in text[: text.rfind("\n") + 1].splitlines())
+        return [line for line in lines if isinstance(line, dict) and "step" in line]
 
     def forget_after(self, step: int) -> None:
         """Drops the lines of steps that a resumed run will do again."""
@@ -135,9 +139,17 @@ class Run:
 
     def _read_json(self, name: str) -> dict | None:
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            return _parsed((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # absent or damaged
             return None
+
+
+def _parsed(text: str):
+    """The value of a JSON text, or None for a damaged one."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,10 @@ import pytest
 from conftest import draw_pictures
 
 from byolmeta import commands
+from byolmeta.commands import pretrain
+from byolmeta.errors import InputError
 from byolmeta.runs import Run
+from byolmeta.settings import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--encoder conv4 --image-size 16 --hidden 16 --dim 8 --batch-size 16 --device cpu --check-share 0.5".split()
@@ -216,3 +219,49 @@ def test_the_command_line_as_a_process(tiny_encoder, pictures, tmp_path):
     assert (tmp_path / "home" / "banks").is_dir()
     failed = python("-m", "byolmeta", "embed", "nothing", pictures, "--out", tmp_path / "x.npz", env=home)
     assert failed.returncode == 2 and "Traceback" not in failed.stderr and failed.stderr.strip().endswith(".")
+
+
+def test_settings_that_a_run_cannot_have_are_refused(verb, pictures, tiny_encoder, tmp_path):
+    verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 1, *TINY)
+    with pytest.raises(InputError, match="epochs is 30.0"):
+        pretrain(pictures, tmp_path / "run", PretrainConfig(epochs=30.0), resume=True)
+    for wrong in ({"encoder": "resnet18"}, {"image_size": 32}):
+        with pytest.raises(InputError, match="but the encoder to go on from has"):
+            pretrain(pictures, tmp_path / "new", PretrainConfig(init=str(tiny_encoder), **wrong))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_checkpoint_is_said(verb, pictures, tmp_path):
+    verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 1, *TINY)
+    whole = (tmp_path / "run/resume.pt").read_bytes()
+    for damage in (b"", b"nonsense", whole[:1000]):
+        (tmp_path / "run/resume.pt").write_bytes(damage)
+        with pytest.raises(InputError, match="cannot be read"):
+            pretrain(pictures, tmp_path / "run", resume=True)
+    (tmp_path / "run/resume.pt").write_bytes(whole)
+    config = (tmp_path / "run/config.json").read_text()
+    for damage in (
+        "[]",
+        "{",
+        config.replace('"hidden": 16', '"hidden": "a"'),
+        config.replace('"hidden": 16', '"hidden": 8'),
+    ):
+        (tmp_path / "run/config.json").write_text(damage)
+        with pytest.raises(InputError):
+            pretrain(pictures, tmp_path / "run", resume=True)
+    for file in ("status.json", "metrics.jsonl"):
+        (tmp_path / "run/config.json").write_text(config)
+        (tmp_path / "run" / file).write_text('{"state": "running", "pid": "x"}\n{broken\n7\n')
+        pretrain(pictures, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**24])
+def test_seeds_out_of_range_are_refused(seed, pictures, tiny_encoder, tmp_path):
+    for ask in (
+        lambda: commands.map(str(tiny_encoder), pictures, tmp_path / "a.html", seed),
+        lambda: commands.fewshot(str(tiny_encoder), pictures, seed=seed),
+        lambda: commands.evaluate(str(tiny_encoder), pictures, pictures, seed=seed),
+        lambda: PretrainConfig(seed=seed),
+    ):
+        with pytest.raises(InputError, match="seed"):
+            ask()

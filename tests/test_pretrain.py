@@ -64,7 +64,7 @@ def whole(store, tmp_path_factory):
 
 def test_a_run_leaves_everything_that_is_promised(whole, store):
     run, result = whole
-    names = {"config.json", "metrics.jsonl", "status.json", "encoder.safetensors", "vectors.npz", "resume.pt"}
+    names = {"config.json", "metrics.jsonl", "status.json", "encoder.safetensors", "vectors.npz", "resume.pt", ".lock"}
     assert {p.name for p in run.folder.iterdir()} == names
     status = run.status()
     assert status["state"] == "done" and status["step"] == status["steps"] == 30 and status["result"] == result

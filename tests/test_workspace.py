@@ -161,3 +161,23 @@ def test_a_window_that_is_behind_is_shown_the_boxes_as_they_are(work, session):
     session.boxes["rev"] = 9
     (update,) = teach.changed(work, WORDS, session, {"rev": 5, "boxes": []})
     assert update[0]["boxes"] == session.boxes and session.boxes["rev"] == 9
+
+
+def test_a_visitor_who_left_a_shared_machine_leaves_nothing(tmp_path):
+    work = Workspace(tmp_path / "home", public=True)
+    before = {p for p in work.home.rglob("*") if p.is_file()}
+    session = work.session("abc")
+    session.encoder = "untrained"
+    sent = [(str(p), p.name) for p in draw_pictures(tmp_path / "mine", each=3).rglob("0.png")]
+    work.choose(session, work.receive(session, sent), "mine")
+    work.add_extra(session, sent[0][0])
+    map_step.whole_map(work, session), list(map_step.layouts(work, session)), learn.views(work, WORDS, session)
+    run = jobs.new_run(work.home / "runs", "mine")
+    run.folder.mkdir()
+    session.run = str(run.folder)
+    work.save(session)
+    assert len({p for p in work.home.rglob("*") if p.is_file()} - before) > 8
+    work.forget("abc")
+    left = {p.relative_to(work.home).parts[0] for p in work.home.rglob("*") if p.is_file() and p not in before}
+    assert left <= {"banks", "thumbs"} and not list((work.home / "thumbs" / "maps").iterdir())
+    assert not list((work.home / "thumbs").glob("*/sheet-*"))

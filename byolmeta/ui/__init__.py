@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from byolmeta.errors import InputError
+from byolmeta.images import trim_stores
 from byolmeta.ui import learn, pictures, teach
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
@@ -19,6 +20,7 @@ from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
+STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
@@ -75,6 +77,7 @@ def warm(work: Workspace) -> None:
     """Loads torch and umap behind the page, and prepares the pictures that will be asked for first."""
     from byolmeta.image_map import MapWorker
 
+    trim_stores(work.home / "stores", STORES_BYTES)
     work.layouts = work.layouts or MapWorker()
     first = Session("warm") if work.public else work.session("local")
     try:
@@ -88,7 +91,10 @@ def warm(work: Workspace) -> None:
 def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True) as demo:
-        who = gr.State(lambda: secrets.token_hex(16) if work.public else "local")
+        who = gr.State(
+            lambda: secrets.token_hex(16) if work.public else "local",
+            delete_callback=work.forget if work.public else None,  # an hour after the page was closed
+        )
         with gr.Row(elem_id="top"):
             gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
             with gr.Row(elem_id="nouns"):

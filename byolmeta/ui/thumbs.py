@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ TILE, COLUMNS, PER_SHEET = 96, 16, 256
 
 def url_of(path: Path) -> str:
     """Where the page finds a file of thumbs/; its time in the query makes the browser fetch a changed one."""
-    return f"/gradio_api/file={path.resolve()}?t={os.stat(path).st_mtime_ns}"
+    return f"/gradio_api/file={quote(str(path.resolve()))}?t={os.stat(path).st_mtime_ns}"
 
 
 def sheets(store: ImageStore, thumbs: Path) -> dict:

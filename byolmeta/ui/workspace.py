@@ -20,6 +20,7 @@ from byolmeta.copies import copies_group_ids
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, PRETRAINED, UNTRAINED, find_encoder, image_size_of, replace_file, starters
 from byolmeta.images import ImageStore, open_store, read_image
+from byolmeta.runs import Run
 from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
 
@@ -119,6 +120,29 @@ class Workspace:
     def _project(self, name: str) -> Path:
         return self.home / "projects" / f"{name}.json"
 
+    def forget(self, name: str) -> None:
+        """Deletes everything of a visitor who has left a shared machine; a study of theirs is ended."""
+        with self.lock:
+            session = self.sessions.pop(name, None)
+            for kept in (self.places, self.shown):
+                kept.pop(name, None)
+            uploads = self.home / "uploads" / name
+            theirs = {key: found for key, found in self.opened.items() if Path(key[0]).is_relative_to(uploads)}
+            self.opened = {key: found for key, found in self.opened.items() if key not in theirs}
+        places = [uploads, self.home / "projects" / f"{name}-exchange"]
+        for found in theirs.values():
+            places += [Path(store.pixels.filename).parent for store in (found.store, found.thumbnails)]
+            places += [self.home / "thumbs" / found.sheets["key"]]
+        if session:
+            places += [self._extras(session)]
+        if session and session.run:
+            jobs.end(Run(session.run))
+            places += [Path(session.run)]
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
+        for file in [self._project(name), *(self.home / "thumbs" / "maps").glob(f"{name}-*")]:
+            file.unlink(missing_ok=True)
+
     # Pictures
 
     def pictures(self, session: Session, progress=None) -> Pictures:
@@ -195,12 +219,14 @@ class Workspace:
     def receive(self, session: Session, files: list[tuple[str, str]]) -> Path:
         """Keeps uploaded files as (path, name with folders); returns the folder, or the zip if it is just one."""
         base = self.home / "uploads" / session.name
-        folder = base / str(next(n for n in itertools.count(1) if not (base / str(n)).exists()))
-        for path, name in files:
+        with self.alone("uploads", session.name):
+            folder = base / str(next(n for n in itertools.count(1) if not (base / str(n)).exists()))
+            folder.mkdir(parents=True)
+        for number, (path, name) in enumerate(files):
             parts = [clean for part in name.replace("\\", "/").split("/") if (clean := _file_name(part))] or ["picture"]
             target = folder.joinpath(*parts[-4:])
-            while target.exists():
-                target = target.with_name("_" + target.name)
+            if target.exists():
+                target = target.with_name(f"{number}-{target.name[-200:]}")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         single = list(folder.iterdir())
