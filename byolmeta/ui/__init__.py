@@ -106,8 +106,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 words["step_pictures"], id="pictures", render_children=True
             ):  # else props sent before the first visit are lost
                 pick = pictures.layout(work, words)
-            with gr.Tab(words["step_learn"], id="learn", render_children=True):
-                study = learn.layout(work, words)
+            with gr.Tab(words["step_learn"], id="learn", render_children=True) as learn_tab:
+                study = learn.layout(work, words, learn_tab)
             with gr.Tab(words["step_map"], id="map", render_children=True):
                 scatter = Scatter(words=words.get("of_map"), elem_id="map")
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
@@ -127,18 +127,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
         def source(function):
             def choose(value, who: str):
-                session = work.session(who)
-                yield from pictures.watched(
-                    lambda progress: function(work, words, session, value, progress), words["reading"]
-                )
+                yield from pictures.chosen(work, words, work.session(who), function, value)
 
-            return _sentences(choose, words)
+            return choose
 
         def received(event: gr.EventData, who: str):
-            session, files = work.session(who), event.files
-            yield from pictures.watched(
-                lambda p: pictures.choose_upload(work, words, session, files, p), words["reading"]
-            )
+            yield from pictures.chosen(work, words, work.session(who), pictures.choose_upload, event.files)
 
         def adapt(event: gr.EventData, who: str):
             if event._data:  # Gradio's own "change", after an update of props, carries nothing
@@ -170,10 +164,11 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
 
         refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
-        pick.try_these.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
+        for button in (pick.try_these, study.onward):
+            button.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
         for event, value, function in pick.sources:
-            refresh(event(source(function), [value, who], pick.status, **options))
-        refresh(pick.drop.received(_sentences(received, words), who, pick.status, **options))
+            refresh(event(source(function), [value, who], pick.chosen, **options))
+        refresh(pick.drop.received(received, who, pick.chosen, **options))
         refresh(encoder.input(_sentences(choose, words), [encoder, who], None, **options))
 
         maps = [(part, map_step.whole_map) for part in (pick.preview, study.scatter, scatter)]

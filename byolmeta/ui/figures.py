@@ -89,12 +89,17 @@ def quality_figure(metrics: list[dict], steps: int, words: dict[str, str]) -> di
 
 def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]) -> dict:
     """How checked pictures fell: rows are the true boxes, columns the answers."""
-    cells = {"type": "heatmap", "z": matrix.tolist(), "x": names, "y": names, "colorscale": "Blues", "showscale": False,
-             "text": matrix.tolist(), "texttemplate": "%{text}",
+    cells = {"type": "heatmap", "z": matrix.tolist(), "x": names, "y": names, "colorscale": [[0, "#f2f6fb"], [1, "#4a90c4"]], "showscale": False,
+             "text": matrix.tolist(), "texttemplate": "%{text}", "textfont": {"color": "#10243a"},
              "hovertemplate": "%{y} → %{x}: %{z}<extra></extra>"}  # fmt: skip
     axes = {
         "xaxis": {"title": {"text": words["axis_answer"]}, "type": "category"},
-        "yaxis": {"title": {"text": words["axis_truth"]}, "type": "category", "autorange": "reversed"},
+        "yaxis": {
+            "title": {"text": words["axis_truth"], "standoff": 12},
+            "type": "category",
+            "autorange": "reversed",
+            "automargin": True,
+        },
     }
     return {
         "data": [cells],

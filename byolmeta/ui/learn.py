@@ -25,8 +25,8 @@ SCRATCH = "scratch"
 moving: dict[str, dict] = {}  # the moving map of each visitor: the step shown, and points ready to be shown
 
 
-def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
-    """Lays the step out; `live` are the outputs that follow a run."""
+def layout(work: Workspace, words: dict[str, str], tab: gr.Tab) -> SimpleNamespace:
+    """Lays the step out in its tab, whose name says how far a run is; `live` are the outputs that follow it."""
     gr.HTML(f"<p class='line'>{safe(words['study_line'])}</p>", padding=False)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -44,6 +44,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             views_panel = gr.HTML(elem_id="views", padding=False)
         with gr.Column(scale=3, min_width=320):
             progress = gr.HTML(elem_id="progress", visible="hidden", padding=False)
+            onward = gr.Button(words["go_teach"], visible="hidden", elem_id="onward", variant="primary")
             with gr.Row(elem_id="asks"):
                 pause = gr.Button(words["pause"], visible="hidden", elem_id="pause", size="sm", min_width=120, scale=0)
                 resume = gr.Button(
@@ -51,6 +52,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 )
                 stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm", min_width=120, scale=0)
             gr.HTML(f"<h3>{safe(words['chart_quality'])}</h3>", padding=False)
+            gr.HTML(f"<p class='quiet'>{safe(words['quality_line'])}</p>", padding=False)
             quality = Chart(label=words["chart_quality"], empty=words["idle"], height=240, elem_id="quality")
             health = gr.HTML(elem_id="health", visible="hidden", padding=False)
             with gr.Row(elem_id="seen"):
@@ -62,9 +64,9 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
     timer = gr.Timer(1.0, active=False)
     done = gr.Textbox(visible="hidden", elem_id="done")
-    live = [progress, quality, loss, health, near, button, pause, resume, stop, timer]
+    live = [progress, quality, loss, health, near, button, pause, resume, stop, onward, tab, timer]
     return SimpleNamespace(
-        button=button, pause=pause, resume=resume, stop=stop, timer=timer, live=live, views=views_panel, done=done,
+        button=button, onward=onward, pause=pause, resume=resume, stop=stop, timer=timer, live=live, views=views_panel, done=done,
         scatter=scatter, quality=quality, form=[length, begin_at, *settings.values()],
     )  # fmt: skip
 
@@ -98,7 +100,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         found = None if work.public else jobs.active_run(work.home / "runs")
         session.run = str(found.folder) if found else ""
     if not session.run:
-        return [gr.skip()] * 5 + _buttons("idle") + [gr.Timer(active=False)]
+        return [gr.skip()] * 5 + _buttons("idle") + [gr.Tab(label=words["step_learn"]), gr.Timer(active=False)]
     run = Run(session.run)
     status, metrics = run.status(), run.metrics()
     checks = [m["check"] for m in metrics if "check" in m]
@@ -109,6 +111,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         _block(health_line(checks, words) if checks else ""),
         _block(alike(work, words, session, run)),
         *_buttons(status["state"]),
+        gr.Tab(label=_tab_name(status, words)),
         gr.Timer(active=status["state"] in ACTIVE or session.judged != session.run),
     ]
 
@@ -163,14 +166,23 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
     return attach(work, words, session)[:-1] + [gr.Timer(active=True)]
 
 
+def _tab_name(status: dict, words: dict[str, str]) -> str:
+    """The name of the step, with how far a run is, so that it is seen from the other steps too."""
+    if status["state"] not in ACTIVE:
+        return words["step_learn"]
+    share = round(100 * status.get("step", 0) / max(1, status.get("steps", 0)))
+    return words["learn_paused" if status["state"] == "paused" else "learn_active"].format(share=share)
+
+
 def _buttons(state: str) -> list:
-    """[study, pause, resume, stop] for a state of the run."""
+    """[study, pause, resume, stop, onward] for a state of the run."""
     active = state in ACTIVE
     return [
         gr.update(interactive=not active),
         gr.update(visible=True if state == "running" else "hidden"),
         gr.update(visible=True if state in ("paused", "failed") else "hidden"),
         gr.update(visible=True if active else "hidden"),
+        gr.update(visible=True if state in ("done", "stopped") else "hidden"),
     ]
 
 
@@ -190,7 +202,8 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> st
     share = 100 * step / steps if steps else 0
     parts = [f"<p class='state'>{text}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"]
     if state in ACTIVE:
-        parts.append(f"<p class='quiet'>{safe(words['page_note'])}</p>")
+        note = words["page_note_paused" if state == "paused" else "page_note"]
+        parts.append(f"<p class='quiet'>{safe(note)}</p>")
     elif len(checks) > 1 and state != "failed":
         parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words))}</p>")
     if status.get("message"):
@@ -218,7 +231,8 @@ def verdict(checks: list[dict]) -> str:
 def verdict_line(checks: list[dict], words: dict[str, str]) -> str:
     first, last = checks[0], checks[-1]
     n = last["twin_of"]
-    what = words["verdict_twin"].format(a=round(first["twin"] * n), b=round(last["twin"] * n), of=n)
+    found = [f"{round(2 * check['twin'] * n) / 2:g}" for check in (first, last)]  # a tie counts half
+    what = words["verdict_twin"].format(a=found[0], b=found[1], of=n)
     if last["knn"] is not None:
         what += ", " + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
     result = verdict(checks)

@@ -149,7 +149,8 @@ def encoder_choice(work: Workspace, words: dict[str, str], session: Session):
     """The second noun: the encoder, to be chosen among starters, runs and the untrained network."""
     shipped = starters()
     choices = [
-        (f"{name} ({words['starter']})" if name in shipped else name, where) for name, where in work.encoders(session)
+        (f"{name} ({words['starter' if name in shipped else 'studied']})", where)
+        for name, where in work.encoders(session)
     ]
     return gr.update(choices=[*choices, (words["untrained_name"], "untrained")], value=work.encoder(session))
 

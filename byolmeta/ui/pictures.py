@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 
 from byolmeta import samples
 from byolmeta.errors import InputError
@@ -33,6 +34,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, min_width=200,
                                   elem_id="path", max_lines=1)  # fmt: skip
                 go = gr.Button(words["open"], scale=0, min_width=90, elem_id="open")
+            problem = gr.HTML(visible="hidden", elem_id="problem", padding=False)
             with gr.Row(elem_id="samples"):
                 gr.HTML(f"<p class='quiet'>{safe(words['samples'])}</p>", min_width=70, padding=False)
                 creatures = gr.Button(words["sample_creatures"], size="sm", min_width=120, elem_id="sample-creatures")
@@ -47,7 +49,13 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
         (digits.click, none, choose_digits),
     ]
     return SimpleNamespace(
-        report=report, preview=preview, try_these=try_these, status=status, drop=drop, sources=sources
+        report=report,
+        preview=preview,
+        try_these=try_these,
+        status=status,
+        drop=drop,
+        sources=sources,
+        chosen=[status, problem],
     )
 
 
@@ -61,7 +69,7 @@ def choose_upload(work: Workspace, words: dict[str, str], session: Session, file
         raise InputError(words["public_bytes"].format(gb=PUBLIC_BYTES >> 30))
     folder = work.receive(session, arrived)
     tops = {name.replace("\\", "/").strip("/").split("/")[0] for _, name in arrived}
-    label = next(iter(tops)) if len(tops) == 1 else words["uploaded"].format(n=len(arrived))
+    label = next(iter(tops)) if len(tops) == 1 else words["uploaded"]
     work.choose(session, folder, label, progress)
 
 
@@ -84,6 +92,16 @@ def choose_creatures(work: Workspace, words: dict[str, str], session: Session, _
 
 def choose_digits(work: Workspace, words: dict[str, str], session: Session, _, progress) -> None:
     work.choose(session, samples.sample_folder("digits", work.home), words["sample_digits"], progress)
+
+
+def chosen(work: Workspace, words: dict[str, str], session: Session, choose: Callable, value) -> Iterator[list]:
+    """Yields [status, problem] while one of the above works; what is wrong stays beside the place it was asked at."""
+    try:
+        yield [gr.skip(), gr.update(value="", visible="hidden")]
+        for update in watched(lambda progress: choose(work, words, session, value, progress), words["reading"]):
+            yield [update, gr.skip()]
+    except InputError as problem:
+        yield [gr.skip(), gr.update(value=f"<p role='alert'>{safe(str(problem))}</p>", visible=True)]
 
 
 # Slow work that the page watches
@@ -140,7 +158,15 @@ def report_card(pictures: Pictures, words: dict[str, str]) -> str:
         rows = "".join(f"<li>{safe(s.name)}: {safe(s.reason)}</li>" for s in index.skipped[:LISTED])
         title = safe(words["unreadable"].format(n=f"{len(index.skipped):,}"))
         facts.append(f"<details><summary>{title} ({safe(words['show'])})</summary><ul>{rows}</ul></details>")
-    facts.append(safe(words["copies"].format(n=copies) if copies else words["no_copies"]))
+    if copies:
+        rows = "".join(
+            f"<li>{''.join(tile(pictures.sheets, int(i), 48) for i in np.flatnonzero(groups == group)[:6])}</li>"
+            for group in np.flatnonzero(np.bincount(groups) > 1)[:LISTED]
+        )
+        title = safe(words["copies"].format(n=copies))
+        facts.append(f"<details><summary>{title} ({safe(words['show'])})</summary><ul>{rows}</ul></details>")
+    else:
+        facts.append(safe(words["no_copies"]))
     names = ", ".join(index.class_names[:12]) + (" …" if len(index.class_names) > 12 else "")
     classes = safe(words["classes"].format(names=names) if names else words["no_classes"])
     return f'<div class="tiles">{tiles}</div><div class="facts">{" · ".join(facts)}</div><p class="quiet">{classes}</p>'

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.files import starters
+from byolmeta.files import UNTRAINED, starters
 from byolmeta.ui import figures
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.chart import Chart
@@ -62,9 +62,19 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
         return  # same one, overtaken on the way, an echo
     if newer["rev"] > session.boxes["rev"] + LEAP:
         raise InputError("The board counts changes that nobody made. Reload the page.")
+    renamed_only = _contents(newer) == _contents(session.boxes)
     session.boxes = newer
     work.save(session)
-    yield from begin(work, words, session)
+    seen = work.shown.get(session.name, {})
+    if renamed_only and seen.get("answers"):  # nothing new to learn from
+        seen["answers"] = seen["answers"] | {"rev": newer["rev"]}
+        yield [gr.update(answers=seen["answers"]), gr.skip(), gr.skip(), gr.skip()]
+    else:
+        yield from begin(work, words, session)
+
+
+def _contents(boxes: dict) -> list:
+    return [(box["id"], sorted(box["items"])) for box in boxes["boxes"]]
 
 
 def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
@@ -79,13 +89,13 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
     seen = work.shown.setdefault(session.name, {})
 
-    def show(verdict: str, curve: dict, confusion: dict) -> list:
-        seen["curve"] = curve, verdict, confusion
-        return [gr.skip(), verdict, gr.update(figure=curve), gr.update(figure=confusion)]
+    def show(verdict: str, curve: dict, confusion: dict, empty: str = words["curve_more"]) -> list:
+        seen["curve"] = curve, verdict, confusion, empty
+        return [gr.skip(), *_shown(*seen["curve"])]
 
     if len(np.unique(labels)) < 2:
         seen["answers"] = None
-        yield [gr.update(answers={}), *show(said(words["teach_line"]), {}, {})[1:]]
+        yield [gr.update(answers={}), *show(said(words["teach_line"]), {}, {}, words["curve_empty"])[1:]]
         return
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
     method, way = make(session.learner), len(boxes)
@@ -94,8 +104,10 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     yield [gr.update(answers=answers), gr.skip(), gr.skip(), gr.skip()]
     traces = traces_of(work, session, method, support, labels, way)
     names = line_names(work, words, session, traces)
-    hidden = checks_of(work, session, support, labels) is None
-    chance, shown, figure = 1 / len(np.unique(labels)), {key: [] for key in traces}, {}
+    checks = checks_of(work, session, support, labels)
+    hidden, asked = checks is None, labels if checks is None else checks[1]
+    chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
+    shown, figure = {key: [] for key in traces}, {}
     if not traces:
         yield show(said(words["curve_more"]), {}, {})
         return
@@ -121,8 +133,13 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
 
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
     """The last outputs of `begin`, for a page whose parts came up after they were sent."""
-    curve, verdict, confusion = work.shown.get(session.name, {}).get("curve") or ({}, said(words["teach_line"]), {})
-    return [gr.skip(), verdict, gr.update(figure=curve), gr.update(figure=confusion)]
+    first = {}, said(words["teach_line"]), {}, words["curve_empty"]
+    return [gr.skip(), *_shown(*work.shown.get(session.name, {}).get("curve") or first)]
+
+
+def _shown(curve: dict, verdict: str, confusion: dict, empty: str) -> list:
+    """[verdict, curve, confusion] as outputs; `empty` stands where the curve is not drawn yet."""
+    return [verdict, gr.update(figure=curve, empty=empty), gr.update(figure=confusion)]
 
 
 def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], session: Session) -> dict:
@@ -158,9 +175,11 @@ def traces_of(work: Workspace, session: Session, method, support: np.ndarray, la
     from byolmeta.adapt import check_trace, hide_trace
 
     wheres = {"pixels": "pixels", "untrained": "untrained"}
-    if starters() and work.encoder(session) not in (*starters(), "untrained"):
+    if starters() and work.encoder(session) not in (*starters(), UNTRAINED):
         wheres["starter"] = starters()[0]
     wheres["yours"] = work.encoder(session)
+    if wheres["yours"] == UNTRAINED:
+        del wheres["untrained"]  # it would be compared with itself
     checks = checks_of(work, session, support, labels)
     if checks is None and np.bincount(labels).max() < 2:
         return {}
@@ -206,7 +225,7 @@ def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool) ->
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
         rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
-    best = max((last[key] for key in ("pixels", "untrained")), key=lambda a: a.value)
+    best = max((last[key] for key in ("pixels", "untrained") if key in last), key=lambda a: a.value)
     if mine.range[0] > best.range[1]:
         worth = "worth_yes"
     elif mine.range[1] < best.range[0]:

@@ -54,7 +54,7 @@ WORDS = {
     "picture_many": "{count} pictures",
     "undo": "Undo",
     "redo": "Redo",
-    "search": "Search by name",
+    "search": "Find by name",
     "size": "Picture size",
     "filters": "Show",
     "filter_all": "Not yet sorted",

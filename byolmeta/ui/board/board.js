@@ -398,12 +398,12 @@ function computeView() {
     const guess = guessOf(id);
     const sure = guess ? guess.sure : 0;
     counts.all += 1;
-    if (sure) counts.box[guess.box] += 1;
+    if (sure > 1) counts.box[guess.box] += 1; // so that boxes, unsure and none add up to all
     if (sure === 1) counts.unsure += 1;
     if (guess && !sure) counts.none += 1;
     const shown =
       filter === "all" || (filter === "unsure" && sure === 1) || (filter === "none" && guess && !sure) ||
-      (wanted >= 0 && sure && guess.box === wanted);
+      (wanted >= 0 && sure > 1 && guess.box === wanted);
     if (!shown || (needle && !matches(id, needle))) continue;
     found[wanted >= 0 ? 3 - sure : 0].push(id);
   }
@@ -1127,6 +1127,7 @@ function openMenu(x, y, opener) {
     menu.append(item);
   };
   boxes.forEach((box, index) => {
+    if (ids.every((id) => where[id] === index)) return; // they are in there
     add(make("i", "bm-badge", {}, String(index + 1)), box.name, index, () => move(ids, box.id));
   });
   if (boxes.length < MAX_BOXES) {
