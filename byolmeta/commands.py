@@ -137,8 +137,12 @@ def evaluate(
     )
     named = train_store.labels >= 0
     data = (train_vectors[named], train_store.labels[named], test_vectors[rows], truth[rows])
+    seen = {picture.tobytes() for picture in train_store.pixels}
+    again = sum(picture.tobytes() in seen for picture in test_store.pixels[rows])
+    if again:
+        print(f"{again:,} of the test pictures are also training pictures: the figures are too good.", file=sys.stderr)
     figures = {name: known[name](*data) if name in asked else None for name in known}
-    return figures | {"test_images": int(rows.sum()), "left_out": int((~rows).sum())}
+    return figures | {"test_images": int(rows.sum()), "left_out": int((~rows).sum()), "also_in_training": again}
 
 
 def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
@@ -319,7 +323,8 @@ def main() -> None:
         print(json.dumps(result))
     else:
         for key, value in result.items():
-            print(f"{key}: {len(value)} rows" if isinstance(value, list) else f"{key}: {value}")
+            if value not in ("", None):
+                print(f"{key}: {_plain(value)}")
 
 
 def _bank(encoder: str, folder: Path, beside=None):
@@ -368,10 +373,20 @@ def _writable(path: Path) -> None:
     """Makes the folder of a file to be written. Raises InputError, before any work, where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
         with open(path, "ab"):
             pass
+        if not there:
+            path.unlink()
     except OSError as problem:
         raise InputError(f"'{path}' cannot be written ({problem.strerror}). Choose another place for --out.") from None
+
+
+def _plain(value) -> str:
+    """A value of a result as people read it."""
+    if isinstance(value, list):
+        return f"{len(value):,} rows"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _text(name: str) -> str:

@@ -88,6 +88,9 @@ def test_evaluate(verb, pictures, tiny_encoder, tmp_path):
     assert some["test_images"] == 8 and some["left_out"] == 4
     assert verb("evaluate", tiny_encoder, pictures, test, "--protocol", "knn", "--seed", 1)["linear"] is None
     assert verb("evaluate", tiny_encoder, pictures, pictures, "--protocol", "linear")["linear"] > 0.9
+    assert (
+        verb("evaluate", tiny_encoder, pictures, pictures)["also_in_training"] == 36 and found["also_in_training"] == 0
+    )
 
 
 def test_embed(verb, pictures, tiny_encoder, tmp_path):

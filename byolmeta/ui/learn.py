@@ -105,7 +105,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     status, metrics = run.status(), run.metrics()
     checks = [m["check"] for m in metrics if "check" in m]
     return [
-        gr.update(visible=True, value=progress_line(status, checks, words)),
+        gr.update(visible=True, value=progress_line(status, checks, words, session.encoder == session.run)),
         gr.update(figure=figures.quality_figure(metrics, status.get("steps", 0), words) if checks else {}),
         gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}),
         _block(health_line(checks, words) if checks else ""),
@@ -186,8 +186,8 @@ def _buttons(state: str) -> list:
     ]
 
 
-def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> str:
-    """State, bar, speed, time left; at the end the verdict."""
+def progress_line(status: dict, checks: list[dict], words: dict[str, str], used: bool = False) -> str:
+    """State, bar, speed, time left; at the end the verdict, and whether the page is `used` with the encoder."""
     state, step, steps = status["state"], status.get("step", 0), status.get("steps", 0)
     values = {
         "step": f"{step:,}",
@@ -205,7 +205,7 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str]) -> st
         note = words["page_note_paused" if state == "paused" else "page_note"]
         parts.append(f"<p class='quiet'>{safe(note)}</p>")
     elif len(checks) > 1 and state != "failed":
-        parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words))}</p>")
+        parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, used))}</p>")
     if status.get("message"):
         parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")
     return "".join(parts)
@@ -228,15 +228,14 @@ def verdict(checks: list[dict]) -> str:
     return "better" if max(changes) > 1 else "same"
 
 
-def verdict_line(checks: list[dict], words: dict[str, str]) -> str:
+def verdict_line(checks: list[dict], words: dict[str, str], used: bool) -> str:
     first, last = checks[0], checks[-1]
     n = last["twin_of"]
     found = [f"{round(2 * check['twin'] * n) / 2:g}" for check in (first, last)]  # a tie counts half
     what = words["verdict_twin"].format(a=found[0], b=found[1], of=n)
     if last["knn"] is not None:
         what += ", " + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
-    result = verdict(checks)
-    return words[f"verdict_{result}"].format(what=what) + ("" if result == "worse" else f" {words['now_using']}")
+    return words[f"verdict_{verdict(checks)}"].format(what=what) + (f" {words['now_using']}" if used else "")
 
 
 def health_line(checks: list[dict], words: dict[str, str]) -> str:

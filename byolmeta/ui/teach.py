@@ -84,7 +84,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     from byolmeta.learners import learner as make
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
-    boxes = session.boxes["boxes"]
+    boxes, rev = session.boxes["boxes"], session.boxes["rev"]
     support = np.array([i for box in boxes for i in box["items"]], np.int64)
     labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
     seen = work.shown.setdefault(session.name, {})
@@ -100,7 +100,9 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
     method, way = make(session.learner), len(boxes)
     vectors = torch.from_numpy(work.bank(session))
-    seen["answers"] = answers = answer(method, vectors, support, labels, boxes, session)
+    seen["answers"] = answers = answer(method, vectors, support, labels, boxes, rev)
+    if latest[session.name] != number:
+        return
     yield [gr.update(answers=answers), gr.skip(), gr.skip(), gr.skip()]
     traces = traces_of(work, session, method, support, labels, way)
     names = line_names(work, words, session, traces)
@@ -128,7 +130,8 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
         return
     matrix = confusion_of(work, session, method, vectors, support, labels, way)
     picture = {} if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
-    yield show(verdict_of(shown, names, words, hidden), figure, picture)
+    last = show(verdict_of(shown, names, words, hidden), figure, picture)
+    yield [gr.update(answers=answers), *last[1:]]  # once more: of two updates at once the page may see the older one
 
 
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
@@ -142,12 +145,12 @@ def _shown(curve: dict, verdict: str, confusion: dict, empty: str) -> list:
     return [verdict, gr.update(figure=curve, empty=empty), gr.update(figure=confusion)]
 
 
-def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], session: Session) -> dict:
-    """Where every other picture goes, as the board shows it."""
+def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], rev: int) -> dict:
+    """Where every other picture goes, as the board shows it; `rev` is that of the boxes."""
     from byolmeta.adapt import sort_pictures
 
     found = sort_pictures(method, vectors, support, labels, len(boxes))
-    return encode_answers(found.label, found.sure, rev=session.boxes["rev"], box_ids=[box["id"] for box in boxes])
+    return encode_answers(found.label, found.sure, rev=rev, box_ids=[box["id"] for box in boxes])
 
 
 def checks_of(
@@ -225,16 +228,14 @@ def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool) ->
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
         rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
-    best = max((last[key] for key in ("pixels", "untrained") if key in last), key=lambda a: a.value)
-    if mine.range[0] > best.range[1]:
-        worth = "worth_yes"
-    elif mine.range[1] < best.range[0]:
-        worth = "worth_no"
-    else:
-        worth = "worth_unclear"
+    compared = {"worth_yes": [], "worth_unclear": [], "worth_no": []}
+    for key, accuracy in last.items():
+        above, below = mine.range[0] > accuracy.range[1], mine.range[1] < accuracy.range[0]
+        compared["worth_yes" if above else "worth_no" if below else "worth_unclear"].append(words[f"than_{key}"])
+    worth = " ".join(words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
     score = f"<b>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
     line = f"<p class='score'>{score}<span class='quiet'>{safe(checked)}</span></p>"
-    return f"{line}<p class='worth'>{safe(words[worth])}</p><ul class='quiet'>{''.join(rows)}</ul>"
+    return f"{line}<p class='worth'>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"
 
 
 def confusion_of(work: Workspace, session: Session, method, vectors, support, labels, way: int) -> np.ndarray | None:
