@@ -102,7 +102,7 @@ def test_a_board_that_counts_too_far_is_refused_and_the_next_one_is_not(work, se
 def test_the_verdict_says_how_it_was_checked():
     shown = {key: [Accuracy(6, 10)] for key in ("yours", "pixels", "untrained")}
     names = dict.fromkeys(shown, "x")
-    others, hidden = (teach.verdict_of(shown, names, WORDS, hidden) for hidden in (False, True))
+    others, hidden = (teach.verdict_of(shown, names, WORDS, hidden, 0.2) for hidden in (False, True))
     assert WORDS["checked_others"].format(of=10) in others and WORDS["checked_hidden"].format(of=10) in hidden
     assert "6 of 10" in others and "60" not in others.split("<b>")[1].split("</b>")[0]
 

@@ -5,6 +5,8 @@ import inspect
 import os
 import secrets
 import threading
+import time
+import traceback
 from pathlib import Path
 
 import gradio as gr
@@ -20,6 +22,15 @@ from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
+# Gradio opens a list again when Tab has left it.
+HEAD = """<script>document.addEventListener("keydown", (event) => {
+  if (event.key === "Tab" && event.target.closest?.("#encoder")) event.stopImmediatePropagation();
+}, true)</script>"""
+# On a phone the progress is far below the button.
+SHOW_PROGRESS = """(...values) => {
+  setTimeout(() => document.querySelector("#progress")?.scrollIntoView({ behavior: "smooth", block: "nearest" }), 600);
+  return values;
+}"""
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
@@ -62,6 +73,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
         "show_error": True,
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
         "footer_links": [],
+        "head": HEAD,
         "max_file_size": "200mb" if work.public else None,
     }
     if not work.public:
@@ -109,10 +121,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             with gr.Tab(words["step_learn"], id="learn", render_children=True) as learn_tab:
                 study = learn.layout(work, words, learn_tab)
             with gr.Tab(words["step_map"], id="map", render_children=True):
+                map_status = gr.HTML(visible="hidden", elem_id="map-status", padding=False)
                 scatter = Scatter(words=words.get("of_map"), elem_id="map")
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
-        on_arrival = [pick.status, header, encoder, pick.report, pick.preview, scatter, study.scatter, task.board]
+        on_arrival = [pick.status, header, encoder, pick.report, pick.try_these]
+        on_arrival += [pick.preview, scatter, study.scatter, task.board]
 
         # Handlers. `who` names the visitor; each turns what the page sent into calls of a step.
 
@@ -148,7 +162,11 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return learn.begin(work, words, work.session(who), *form)
 
         def choose(value: str, who: str):
-            map_step.choose_encoder(work, work.session(who), value)
+            session = work.session(who)
+            if value == work.encoder(session):
+                return gr.skip()  # Gradio sends this also when the list is only left
+            map_step.choose_encoder(work, session, value)
+            return f"{value} {time.time()}"
 
         def method(value: str, who: str):
             teach.choose_method(work, work.session(who), value)
@@ -158,9 +176,11 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
         def refresh(event):
             """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
-            shown = event.then(arrive, who, on_arrival, **often)
-            shown.then(sort, who, task.outputs, **often)
-            shown.then(look, who, [pick.status, pick.preview, scatter, study.scatter], **often)
+            shown = event.then(_sentences(arrive, words), who, on_arrival, **often)
+            shown.then(_sentences(sort, words), who, task.outputs, **often)
+            shown.then(
+                _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
+            )
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
 
         refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
@@ -169,23 +189,25 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         for event, value, function in pick.sources:
             refresh(event(source(function), [value, who], pick.chosen, **options))
         refresh(pick.drop.received(received, who, pick.chosen, **options))
-        refresh(encoder.input(_sentences(choose, words), [encoder, who], None, **options))
+        encoder.input(_sentences(choose, words), [encoder, who], study.done, **options)
 
         maps = [(part, map_step.whole_map) for part in (pick.preview, study.scatter, scatter)]
         for part, whole in [(task.board, map_step.whole_board), *maps]:
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
         study.quality.ready(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options)
-        task.board.change(adapt, who, task.outputs, **often)
+        task.board.change(_sentences(adapt, words), who, task.outputs, **often)
         task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(
-            sort, who, task.outputs, **often
+            _sentences(sort, words), who, task.outputs, **often
         )
         scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(
-            sort, who, task.outputs, **often
+            _sentences(sort, words), who, task.outputs, **often
         )
-        task.method.input(method, [task.method, who], None, **options).then(sort, who, task.outputs, **often)
+        task.method.input(method, [task.method, who], None, **options).then(
+            _sentences(sort, words), who, task.outputs, **often
+        )
 
-        study.button.click(_sentences(begin, words), [who, *study.form], study.live, **options)
+        study.button.click(_sentences(begin, words), [who, *study.form], study.live, **options, js=SHOW_PROGRESS)
         for button, what in ((study.pause, "pause"), (study.resume, "resume"), (study.stop, "stop")):
             ask = _sentences(lambda who, w=what: learn.ask(work, words, work.session(who), w), words)
             button.click(ask, who, study.live, **options)
@@ -196,7 +218,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
 
 def _sentences(function, words: dict[str, str]):
-    """The function, or generator, with InputError shown on the page as what it says."""
+    """The function, or generator, with InputError shown on the page as what it says, and a bug as one."""
 
     @functools.wraps(function)  # Gradio finds EventData in the signature
     def shown(*values):
@@ -208,6 +230,9 @@ def _sentences(function, words: dict[str, str]):
                 yield result
         except InputError as problem:
             raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
+        except Exception:
+            traceback.print_exc()
+            raise gr.Error(words["bug"], title=words["error_what"], duration=12, print_exception=False) from None
 
     return shown
 

@@ -15,12 +15,18 @@ CHOICES = {
     "device": ["auto", "cpu", "cuda", "mps"],
     "precision": ["auto", "bf16", "fp32"],
 }
+NOTES = {  # what differs from the command line
+    "epochs": "passes over the pictures; 0: by the length chosen above",
+    "minutes": "0: the length chosen above",
+    "encoder": "the network, when it starts from nothing",
+    "image_size": "side of the pictures it sees in pixels, when it starts from nothing",
+}
 ELSEWHERE = ("init",)  # chosen by 'Start from'
 
 
 def pretrain_fields() -> dict[str, gr.components.Component]:
     """{field: input} in the record's order."""
-    notes = comments(PretrainConfig)
+    notes = comments(PretrainConfig) | NOTES
     made = {}
     for field in _asked():
         common = {"label": field.name.replace("_", " "), "info": notes.get(field.name)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from byolmeta import jobs
 from byolmeta.errors import InputError
+from byolmeta.files import UNTRAINED
 from byolmeta.runs import ACTIVE, Run, alone, collapse_floor
 from byolmeta.settings import PretrainConfig
 from byolmeta.ui import figures, thumbs
@@ -104,8 +105,9 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     run = Run(session.run)
     status, metrics = run.status(), run.metrics()
     checks = [m["check"] for m in metrics if "check" in m]
+    other = "" if session.encoder == session.run else work.encoder_name(session)
     return [
-        gr.update(visible=True, value=progress_line(status, checks, words, session.encoder == session.run)),
+        gr.update(visible=True, value=progress_line(status, checks, words, other)),
         gr.update(figure=figures.quality_figure(metrics, status.get("steps", 0), words) if checks else {}),
         gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}),
         _block(health_line(checks, words) if checks else ""),
@@ -132,12 +134,17 @@ def poll(work: Workspace, words: dict[str, str], session: Session) -> list:
 
 
 def judge(work: Workspace, session: Session) -> None:
-    """Once after a run has ended: the page looks with its encoder, unless that got worse."""
+    """Once after a run has ended: the page looks with its encoder if that got better than the one it began with.
+
+    One that began from nothing is better than nothing; it replaces no other encoder by itself.
+    """
     if session.judged == session.run:
         return
     run = Run(session.run)
     checks = [m["check"] for m in run.metrics() if "check" in m]
-    if run.status()["state"] != "failed" and run.encoder.exists() and checks and verdict(checks) != "worse":
+    ended = run.status()["state"] != "failed" and run.encoder.exists() and checks
+    went_on = run.config().get("init") or work.encoder(session) == UNTRAINED
+    if ended and went_on and verdict(checks) == "better":
         session.encoder = session.run
     session.judged = session.run
     work.save(session)
@@ -186,12 +193,11 @@ def _buttons(state: str) -> list:
     ]
 
 
-def progress_line(status: dict, checks: list[dict], words: dict[str, str], used: bool = False) -> str:
-    """State, bar, speed, time left; at the end the verdict, and whether the page is `used` with the encoder."""
+def progress_line(status: dict, checks: list[dict], words: dict[str, str], looks_with: str = "") -> str:
+    """State, bar, speed, time left; at the end the verdict, and what the page `looks_with` ("": this encoder)."""
     state, step, steps = status["state"], status.get("step", 0), status.get("steps", 0)
     values = {
-        "step": f"{step:,}",
-        "steps": f"{steps:,}",
+        "share": round(100 * step / steps) if steps else 0,
         "speed": round(status.get("images_per_second", 0)),
         "left": "",
     }
@@ -205,7 +211,7 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str], used:
         note = words["page_note_paused" if state == "paused" else "page_note"]
         parts.append(f"<p class='quiet'>{safe(note)}</p>")
     elif len(checks) > 1 and state != "failed":
-        parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, used))}</p>")
+        parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, looks_with))}</p>")
     if status.get("message"):
         parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")
     return "".join(parts)
@@ -228,14 +234,17 @@ def verdict(checks: list[dict]) -> str:
     return "better" if max(changes) > 1 else "same"
 
 
-def verdict_line(checks: list[dict], words: dict[str, str], used: bool) -> str:
+def verdict_line(checks: list[dict], words: dict[str, str], looks_with: str) -> str:
     first, last = checks[0], checks[-1]
     n = last["twin_of"]
     found = [f"{round(2 * check['twin'] * n) / 2:g}" for check in (first, last)]  # a tie counts half
     what = words["verdict_twin"].format(a=found[0], b=found[1], of=n)
     if last["knn"] is not None:
         what += ", " + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
-    return words[f"verdict_{verdict(checks)}"].format(what=what) + (f" {words['now_using']}" if used else "")
+    return (
+        words[f"verdict_{verdict(checks)}"].format(what=what)
+        + f" {words['not_using' if looks_with else 'now_using'].format(name=looks_with)}"
+    )
 
 
 def health_line(checks: list[dict], words: dict[str, str]) -> str:

@@ -28,47 +28,41 @@ newest: dict[str, int] = {}  # the last look of each visitor; older ones see it 
 
 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [status, header, encoder, report, preview, map, moving map, board] when they are read."""
+    """Yields [status, header, encoder, report, button, preview, map, moving map, board] when they are read."""
     work.leave_gone(session)
     if session.gone:
         gr.Warning(words["source_gone"].format(source=session.gone), title=words["error_what"], duration=12)
         session.gone = ""
-    try:
-        found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
-        report = pictures.report_card(found, words)
-        work.shown[session.name] = {}
-        board, scatter = whole_board(work, session), whole_map(work, session)
-        choice = encoder_choice(work, words, session)
-        yield [gr.skip(), header(work, words, session), choice, report, scatter, scatter, scatter, board]
-    except InputError as problem:
-        raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
+    found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
+    report = pictures.report_card(found, words)
+    work.shown[session.name] = {}
+    board, scatter = whole_board(work, session), whole_map(work, session)
+    choice = encoder_choice(work, words, session)
+    button = gr.update(value=words["sort_these" if session.source else "try_these"])
+    yield [gr.skip(), header(work, words, session), choice, report, button, scatter, scatter, scatter, board]
 
 
 def lines(updates: Iterator[dict]):
     """The updates of the status line as outputs of `arrive`."""
     while True:
         try:
-            yield [next(updates), *[gr.skip()] * 7]
+            yield [next(updates), *[gr.skip()] * 8]
         except StopIteration as end:
             return end.value
 
 
 def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Yields [status, preview, map, moving map]: vectors, PCA, then UMAP. A newer call for the visitor ends it."""
+    """Yields [status, status of the map, preview, map, moving map]: vectors, PCA, then UMAP.
+
+    A newer call for the visitor ends it.
+    """
     number = newest[session.name] = newest.get(session.name, 0) + 1
-    try:
-        updates = pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"])
-        try:
-            while True:
-                yield [next(updates), *[gr.skip()] * 3]
-        except StopIteration:
-            pass
-        for points in layouts(work, session):
-            if newest[session.name] != number:
-                return
-            yield [gr.skip(), *[gr.update(points=points)] * 3]
-    except InputError as problem:
-        raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
+    for update in pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"]):
+        yield [update, update, *[gr.skip()] * 3]
+    for points in layouts(work, session):
+        if newest[session.name] != number:
+            return
+        yield [gr.skip(), gr.skip(), *[gr.update(points=points)] * 3]
 
 
 def whole_board(work: Workspace, session: Session) -> dict:

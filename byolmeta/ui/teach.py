@@ -2,21 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.files import UNTRAINED, starters
+from byolmeta.files import PIXELS, UNTRAINED, starters
 from byolmeta.ui import figures
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.html import safe
 from byolmeta.ui.map import box_chips
-from byolmeta.ui.workspace import Session, Workspace
+from byolmeta.ui.workspace import Pictures, Session, Workspace
 
 FEW = 30  # below this many checks an accuracy is a count, never a percentage
 LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more would lock the saved one for good
@@ -52,70 +51,78 @@ def said(*sentences: str) -> str:
 
 def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
     """The board sent a new state: it is checked, saved, and adapted to. Yields [board, verdict, curve, confusion]."""
-    try:
-        total = len(work.pictures(session).store) + session.extras
-        newer = check_boxes(state, total)
-    except InputError as problem:
-        raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
+    newer = check_boxes(state, len(work.pictures(session).store) + session.extras)
     if newer["rev"] < session.boxes["rev"]:
         yield [gr.update(boxes=session.boxes), gr.skip(), gr.skip(), gr.skip()]  # news for a second window; for the
         return  # same one, overtaken on the way, an echo
     if newer["rev"] > session.boxes["rev"] + LEAP:
         raise InputError("The board counts changes that nobody made. Reload the page.")
-    renamed_only = _contents(newer) == _contents(session.boxes)
+    same = _filled(newer) == _filled(session.boxes)
     session.boxes = newer
     work.save(session)
     seen = work.shown.get(session.name, {})
-    if renamed_only and seen.get("answers"):  # nothing new to learn from
+    if same and seen.get("answers"):  # a name, or an empty box: nothing new to learn from
         seen["answers"] = seen["answers"] | {"rev": newer["rev"]}
         yield [gr.update(answers=seen["answers"]), gr.skip(), gr.skip(), gr.skip()]
     else:
         yield from begin(work, words, session)
 
 
-def _contents(boxes: dict) -> list:
-    return [(box["id"], sorted(box["items"])) for box in boxes["boxes"]]
+def _filled(boxes: dict) -> list:
+    return [(box["id"], sorted(box["items"])) for box in boxes["boxes"] if box["items"]]
 
 
 def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Adapts to the boxes as they are; a newer call for the same visitor ends this one."""
+    """Adapts to the boxes as they are; a newer call for the same visitor, or a change of pictures, ends this one."""
     import torch
 
     from byolmeta.learners import learner as make
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
-    boxes, rev = session.boxes["boxes"], session.boxes["rev"]
-    support = np.array([i for box in boxes for i in box["items"]], np.int64)
-    labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
+    filled, rev = [box for box in session.boxes["boxes"] if box["items"]], session.boxes["rev"]
+    support = np.array([i for box in filled for i in box["items"]], np.int64)
+    labels = np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
+    found, extras, method, way = work.pictures(session), session.extras, make(session.learner), len(filled)
     seen = work.shown.setdefault(session.name, {})
 
     def show(verdict: str, curve: dict, confusion: dict, empty: str = words["curve_more"]) -> list:
         seen["curve"] = curve, verdict, confusion, empty
         return [gr.skip(), *_shown(*seen["curve"])]
 
-    if len(np.unique(labels)) < 2:
+    def outdated(*vectors) -> bool:
+        """Whether the boxes or the pictures changed meanwhile."""
+        other = session.fingerprint != found.store.fingerprint or session.extras != extras
+        return other or latest[session.name] != number or any(len(v) != len(found.store) + extras for v in vectors)
+
+    if way < 2:
         seen["answers"] = None
         yield [gr.update(answers={}), *show(said(words["teach_line"]), {}, {}, words["curve_empty"])[1:]]
         return
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
-    method, way = make(session.learner), len(boxes)
-    vectors = torch.from_numpy(work.bank(session))
-    seen["answers"] = answers = answer(method, vectors, support, labels, boxes, rev)
-    if latest[session.name] != number:
+    vectors = work.bank(session)
+    if outdated(vectors):
         return
-    yield [gr.update(answers=answers), gr.skip(), gr.skip(), gr.skip()]
-    traces = traces_of(work, session, method, support, labels, way)
-    names = line_names(work, words, session, traces)
-    checks = checks_of(work, session, support, labels)
-    hidden, asked = checks is None, labels if checks is None else checks[1]
-    chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
-    shown, figure = {key: [] for key in traces}, {}
-    if not traces:
+    vectors = torch.from_numpy(vectors)
+    answers = answer(method, vectors, support, labels, filled, rev)
+    if outdated():
+        return
+    seen["answers"] = answers
+    yield [gr.update(answers=answers), said(words["checking"]), gr.skip(), gr.skip()]
+    checks = checks_of(found, support, labels)
+    if checks is None and np.bincount(labels).max() < 2:
         yield show(said(words["curve_more"]), {}, {})
         return
+    banks = {key: work.bank(session, where) for key, where in compared_with(work, session).items()}
+    if outdated(*banks.values()):
+        return
+    traces = traces_of(method, banks, support, labels, way, checks, _copies(found, extras))
+    names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
+    asked = labels if checks is None else checks[1]
+    chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
+    shown, figure = {key: [] for key in traces}, {}
     while True:
         step = {key: next(trace, None) for key, trace in traces.items()}
-        if latest[session.name] != number:
+        if outdated():
             return
         if not any(step.values()):
             break
@@ -123,14 +130,16 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             if accuracy:
                 shown[key].append(accuracy)
         figure = figures.accuracy_figure(shown, names, chance, words)
-        yield [*show(verdict_of(shown, names, words, hidden), figure, {})[:3], gr.skip()]
+        yield [*show(verdict_of(shown, names, words, checks is None, chance), figure, {})[:3], gr.skip()]
         time.sleep(FRAME)
     if not figure:  # not one example could be hidden
         yield show(said(words["curve_more"]), {}, {})
         return
-    matrix = confusion_of(work, session, method, vectors, support, labels, way)
-    picture = {} if matrix is None else figures.confusion_figure(matrix, [box["name"] for box in boxes], words)
-    last = show(verdict_of(shown, names, words, hidden), figure, picture)
+    picture = {}
+    if checks is not None:
+        matrix = confusion_of(method, vectors, support, labels, way, *checks)
+        picture = figures.confusion_figure(matrix, [box["name"] for box in filled], words)
+    last = show(verdict_of(shown, names, words, checks is None, chance), figure, picture)
     yield [gr.update(answers=answers), *last[1:]]  # once more: of two updates at once the page may see the older one
 
 
@@ -153,14 +162,12 @@ def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list
     return encode_answers(found.label, found.sure, rev=rev, box_ids=[box["id"] for box in boxes])
 
 
-def checks_of(
-    work: Workspace, session: Session, support: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
+def checks_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Ids and boxes of the other pictures whose class folder is known, if each box stands for one class of its own.
 
     Copies of examples are no checks. None where folders do not tell, or where boxes mix classes.
     """
-    store, copies = work.pictures(session).store, work.pictures(session).copies
+    store, copies = found.store, found.copies
     inside = support < len(store)
     known, box = store.labels[support[inside]], labels[inside]
     pairs = set(zip(box.tolist(), known.tolist(), strict=True))
@@ -171,40 +178,35 @@ def checks_of(
     return (ids, np.array([classes[c] for c in store.labels[ids].tolist()])) if len(ids) else None
 
 
-def traces_of(work: Workspace, session: Session, method, support: np.ndarray, labels: np.ndarray, way: int) -> dict:
-    """A trace of accuracies for the session's encoder ("yours") and each baseline; {} when nothing can be checked."""
+def compared_with(work: Workspace, session: Session) -> dict[str, str]:
+    """{line of the curve: where its vectors come from}: the baselines, and the session's encoder as "yours"."""
+    yours = work.encoder(session)
+    wheres = {"pixels": PIXELS}
+    if yours != UNTRAINED:
+        wheres["untrained"] = UNTRAINED
+    if starters() and yours not in (*starters(), UNTRAINED):
+        wheres["starter"] = starters()[0]
+    return wheres | {"yours": yours}
+
+
+def traces_of(
+    method, banks: dict, support: np.ndarray, labels: np.ndarray, way: int, checks: tuple | None, copies: np.ndarray
+) -> dict[str, Iterator]:
+    """For each bank a trace of accuracies: on `checks` (ids, boxes), or by hiding each example in turn."""
     import torch
 
     from byolmeta.adapt import check_trace, hide_trace
 
-    wheres = {"pixels": "pixels", "untrained": "untrained"}
-    if starters() and work.encoder(session) not in (*starters(), UNTRAINED):
-        wheres["starter"] = starters()[0]
-    wheres["yours"] = work.encoder(session)
-    if wheres["yours"] == UNTRAINED:
-        del wheres["untrained"]  # it would be compared with itself
-    checks = checks_of(work, session, support, labels)
-    if checks is None and np.bincount(labels).max() < 2:
-        return {}
-    copies = _copies(work, session)
-    traces = {}
-    for key, where in wheres.items():
-        vectors = torch.from_numpy(work.bank(session, where))
-        if checks is not None:
-            traces[key] = check_trace(method, vectors, support, labels, way, *checks)
-        else:
-            traces[key] = hide_trace(method, vectors, support, labels, way, copies)
-    return traces
+    how = (
+        (lambda v: hide_trace(method, v, support, labels, way, copies))
+        if checks is None
+        else (lambda v: check_trace(method, v, support, labels, way, *checks))
+    )
+    return {key: how(torch.from_numpy(bank)) for key, bank in banks.items()}
 
 
-def _copies(work: Workspace, session: Session) -> np.ndarray:
-    copies = work.pictures(session).copies
-    return np.concatenate([copies, copies.max(initial=0) + 1 + np.arange(session.extras)])
-
-
-def line_names(work: Workspace, words: dict[str, str], session: Session, traces: dict) -> dict[str, str]:
-    """The legend of the curve."""
-    return {key: words.get(f"line_{key}", "").format(name=Path(work.encoder(session)).name) for key in traces}
+def _copies(found: Pictures, extras: int) -> np.ndarray:
+    return np.concatenate([found.copies, found.copies.max(initial=0) + 1 + np.arange(extras)])
 
 
 def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
@@ -215,10 +217,10 @@ def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
     return text, words["range"].format(low=low, high=high)
 
 
-def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool) -> str:
+def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool, chance: float) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
 
-    `hidden`: checked by hiding each example in turn, not on other pictures.
+    `hidden`: checked by hiding each example in turn, not on other pictures. `chance`: accuracy of guessing.
     """
     last = {key: trace[-1] for key, trace in shown.items() if trace}
     mine = last.pop("yours")
@@ -228,6 +230,8 @@ def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool) ->
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
         rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
+    if mine.range[0] <= chance:
+        checked += f". {words['like_guessing']}"
     compared = {"worth_yes": [], "worth_unclear": [], "worth_no": []}
     for key, accuracy in last.items():
         above, below = mine.range[0] > accuracy.range[1], mine.range[1] < accuracy.range[0]
@@ -238,16 +242,12 @@ def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool) ->
     return f"{line}<p class='worth'>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"
 
 
-def confusion_of(work: Workspace, session: Session, method, vectors, support, labels, way: int) -> np.ndarray | None:
-    """Counts (way, way) of checked pictures: true box by answer; None where no class folders tell."""
+def confusion_of(method, vectors, support, labels, way: int, ids: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Counts (way, way) of checked pictures: true box by answer."""
     from byolmeta.adapt import sort_pictures
 
-    checks = checks_of(work, session, support, labels)
-    if checks is None:
-        return None
-    found = sort_pictures(method, vectors, support, labels, way).label[checks[0]]
     matrix = np.zeros((way, way), int)
-    np.add.at(matrix, (checks[1], found), 1)
+    np.add.at(matrix, (truth, sort_pictures(method, vectors, support, labels, way).label[ids]), 1)
     return matrix
 
 

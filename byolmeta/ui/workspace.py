@@ -199,15 +199,20 @@ class Workspace:
         for box in boxes:
             box["items"] = [i for i in box["items"] if i < session.count]  # extras belong to no source
         session.kept.pop(session.source, None)
-        if any(box["items"] for box in boxes):
-            kept = {"boxes": boxes, "names": session.names, "count": session.count, "fingerprint": session.fingerprint}
-            session.kept = dict([*session.kept.items(), (session.source, kept)][-KEPT_SOURCES:])
+        kept = {"boxes": boxes, "names": session.names, "count": session.count, "fingerprint": session.fingerprint}
+        studied = session.encoder if session.encoder and session.encoder not in (*starters(), UNTRAINED) else ""
+        if studied or any(box["items"] for box in boxes):
+            session.kept = dict([*session.kept.items(), (session.source, kept | {"studied": studied})][-KEPT_SOURCES:])
         back = session.kept.get(source) or {"boxes": empty_boxes(["", ""])["boxes"]}
         shutil.rmtree(self._extras(session), ignore_errors=True)
         session.source, session.label, session.extras = source, label, 0
         session.boxes = {"boxes": back["boxes"], "rev": rev + 1}
         session.names, session.count = back.get("names", {}), back.get("count", 0)
         session.fingerprint = back.get("fingerprint", "")
+        if studied:  # what was learned from some pictures is not taken to others unasked
+            session.encoder = ""
+        if back.get("studied") and self._encoder_exists(back["studied"]):
+            session.encoder = back["studied"]
         self.save(session)
 
     def leave_gone(self, session: Session) -> None:

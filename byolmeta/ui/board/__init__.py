@@ -33,6 +33,7 @@ WORDS = {
     "boxes_title": "Boxes",
     "tray_title": "Pictures",
     "hint_start": "Drag a picture or two into each box. The computer then sorts the others.",
+    "hint_start_touch": "Tap a picture, then tap a box. The computer then sorts the others.",
     "hint_second": "Good. Now put a different picture in another box.",
     "hint_waiting": "The computer is looking at your examples…",
     "hint_answers": "The coloured corners are guesses. Is one wrong? Drag that picture to the right box.",

@@ -675,7 +675,8 @@ function drawHint() {
   if (performance.now() < noticeUntil) return;
   const filled = boxes.filter((box) => box.items.length).length;
   const ready = guesses && filled >= 2 && counts.all > 0;
-  const key = ready ? "hint_answers" : filled >= 2 ? "hint_waiting" : filled ? "hint_second" : "hint_start";
+  const start = matchMedia("(pointer: coarse)").matches ? "hint_start_touch" : "hint_start";
+  const key = ready ? "hint_answers" : filled >= 2 ? "hint_waiting" : filled ? "hint_second" : start;
   hint.classList.remove("bm-notice");
   hint.lastChild.textContent = say(key);
   hint.hidden = !total() || (filled >= 2 && !counts.all);

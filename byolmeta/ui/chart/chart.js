@@ -28,6 +28,9 @@ function tell(text) {
   plot.style.visibility = text ? "hidden" : "";
 }
 
+// Okabe and Ito's blue is too dark for a dark page.
+const LIGHTER = { "#0072B2": "#4BA3E3", "rgba(0,114,178,.14)": "rgba(75,163,227,.26)" };
+
 // The figure in the colours of the page; what the figure says itself wins.
 function dressed(figure) {
   const style = getComputedStyle(root);
@@ -35,7 +38,9 @@ function dressed(figure) {
   const text = read("--body-text-color", "#333"), line = read("--border-color-primary", "#ddd");
   const paper = read("--background-fill-primary", "#fff");
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true };
-  const { data = [], layout: own = {} } = structuredClone(figure);
+  const dark = document.body.classList.contains("dark");
+  const shade = (key, value) => (dark && typeof value === "string" ? (LIGHTER[value] ?? value) : value);
+  const { data = [], layout: own = {} } = JSON.parse(JSON.stringify(figure, shade));
   const layout = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: COLOURS, hovermode: "x unified",
     margin: { l: 44, r: 12, t: own.title ? 40 : 12, b: 36 }, showlegend: data.length > 1,
