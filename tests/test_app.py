@@ -190,7 +190,7 @@ def test_two_boxes_are_enough_to_see_it_learn(app, page):
         lambda: "probably between" in verdict(page) and "checked on 48 other pictures" in verdict(page),
         "the verdict has its range",
     )
-    assert "raw pixels" in verdict(page)
+    assert "Raw pixels only" in verdict(page)
 
 
 def test_a_reload_finds_everything_again(app, page):

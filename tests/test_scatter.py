@@ -321,7 +321,7 @@ def test_new_positions_are_moved_to(visit, motion):
     assert map.spot(0) == pytest.approx(end, abs=2)
     assert map.ask("selected()") == [7]  # it stays selected, wherever it is
     assert map.hover(5) == 5
-    assert "map (UMAP)" in map.page.locator("#map .badge").inner_text()
+    assert "map ready" in map.page.locator("#map .badge").inner_text()
     map.press("rush")  # three layouts at once: the newest wins
     map.page.wait_for_function(f"{map.at}.__scatter.stage() == 'pca' && !{map.at}.__scatter.moving()")
     assert map.spot(0) == pytest.approx(start, abs=2)

@@ -17,7 +17,7 @@ WORDS = {
     "load_failed": "The map could not be loaded.",
     "retry": "Try again",
     "stage_pca": "a first sketch",
-    "stage_umap": "map",
+    "stage_umap": "map ready",
     "stage_learning": "as the study sees it",
     "pan": "Move the map",
     "lasso": "Select with a lasso (or drag with shift)",
