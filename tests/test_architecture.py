@@ -14,6 +14,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"commands"},
     {"jobs"},
     {"pretrain", "evaluate"},
+    {"watch"},
     {"features", "image_map", "adapt", "copies"},
     {"byol", "augment", "episodes", "learners", "images", "runs", "samples"},
     {"scan"},

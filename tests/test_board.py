@@ -2,8 +2,7 @@
 
 import json
 import os
-import shutil
-import time
+from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -14,17 +13,15 @@ from byolmeta.errors import InputError
 
 pytest.importorskip("gradio")
 import gradio as gr
+from browser import centre, chromium, drag, open_page, until
 from PIL import Image, ImageDraw
 
+from byolmeta.ui import board as package
 from byolmeta.ui.board import WORDS, Board, check_boxes, empty_boxes, encode_answers
 
 N = 5000
 TILE, COLUMNS, PER_SHEET = 48, 16, 256
 HOSTILE = "<img src=x onerror=window.hacked=1>${1+1}{{x}}"
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 # ---- what a browser sends
@@ -191,38 +188,20 @@ def app(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    program = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-    if not program:
-        pytest.skip("no Chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=program, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
-def open_page(browser, app, **options):
-    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "locale": "en-US"} | options))
-    page = context.new_page()
-    page.set_default_timeout(8000)
-    page.problems = []
-    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("request", lambda request: _check_address(page, request.url))
-    page.goto(app.address)
+def open_board(browser, app, **options):
+    page = open_page(browser, app.address, **({"viewport": {"width": 1280, "height": 900}} | options))
     page.wait_for_selector("#board .bm-card")
     return page
-
-
-def _check_address(page, url):
-    if not url.startswith(("http://127.0.0.1", "data:", "blob:", "ws://127.0.0.1")):
-        page.problems.append(f"a request left this machine: {url}")
 
 
 @pytest.fixture
 def page(browser, app):
     app.reset()
-    page = open_page(browser, app)
+    page = open_board(browser, app)
     yield page
     page.context.close()
     assert page.problems == []
@@ -231,7 +210,7 @@ def page(browser, app):
 @pytest.fixture
 def phone(browser, app):
     app.reset()
-    page = open_page(browser, app, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = open_board(browser, app, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
     yield page
     page.context.close()
     assert page.problems == []
@@ -247,27 +226,6 @@ def thumb(page, i):
 
 def box(page, at):
     return page.locator("#board .bm-box").nth(at)
-
-
-def centre(locator):
-    area = locator.bounding_box()
-    return area["x"] + area["width"] / 2, area["y"] + area["height"] / 2
-
-
-def drag(page, start, end):
-    (x0, y0), (x1, y1) = centre(start), centre(end)
-    page.mouse.move(x0, y0)
-    page.mouse.down()
-    page.mouse.move(x0 + 8, y0 + 8)
-    page.mouse.move(x1, y1, steps=4)
-    page.mouse.up()
-
-
-def until(condition, what="the server agrees", timeout=5.0):
-    end = time.time() + timeout
-    while not condition():
-        assert time.time() < end, what
-        time.sleep(0.02)
 
 
 def items_are(app, page, *wanted):
@@ -373,7 +331,7 @@ def test_a_box_is_added_renamed_and_deleted(app, page):
     page.locator("#board .bm-add").click()
     page.keyboard.type(HOSTILE)
     page.keyboard.press("Enter")
-    until(lambda: (page.evaluate("0"), app.boxes["boxes"][-1]["name"] == HOSTILE)[1])
+    until(lambda: (page.evaluate("0"), app.boxes["boxes"][-1]["name"] == HOSTILE)[1], "the name has come")
     drag(page, card(page, 7), box(page, 3))
     drag(page, card(page, 8), box(page, 2))
     items_are(app, page, [], [], [8], [7])
@@ -492,7 +450,7 @@ def test_files_from_the_desktop(app, page, tmp_path):
     page.wait_for_selector(f'#board .bm-box:nth-child(2) .bm-thumb[data-id="{N}"]')
     assert thumb(page, N).get_attribute("title") == hostile
     page.evaluate(DROP, [None, [["q.png", "image/png", picture]]])
-    until(lambda: (page.evaluate("0"), len(app.files) == 2)[1])
+    until(lambda: (page.evaluate("0"), len(app.files) == 2)[1], "the second file has come")
     assert app.files[1]["box"] is None
     page.evaluate(DROP, [0, [["note.txt", "text/plain", [1, 2]]]])
     assert "Only pictures" in page.locator("#board .bm-hint").text_content()
@@ -570,6 +528,5 @@ def test_a_finger_that_rests_drags_and_one_that_moves_scrolls(app, phone):
 
 
 def test_every_word_is_used():
-    script = (os.path.dirname(__file__), "..", "byolmeta", "ui", "board", "board.js")
-    text = open(os.path.join(*script), encoding="utf-8").read()
+    text = "".join(file.read_text(encoding="utf-8") for file in Path(package.__file__).parent.glob("*.js"))
     assert [key for key in WORDS if f'"{key}"' not in text] == []

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -193,11 +194,12 @@ def test_failed_write_leaves_the_old_file_and_no_other(saved, monkeypatch):
     net, path = saved
     before = path.read_bytes()
 
-    def broken(tensors, target, metadata):
-        target.write_bytes(b"half")
+    def broken(target, data):
+        with open(target, "wb") as file:
+            file.write(data[:100])
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, "save_file", broken)
+    monkeypatch.setattr(Path, "write_bytes", broken)
     with pytest.raises(OSError, match="disk full"):
         save_encoder(net, path)
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]

@@ -22,7 +22,7 @@ BOX_COLOURS = (
     "#D55E00",
     "#F0E442",
     "#999999",
-)  # as board.js has them
+)  # as state.js of the board has them
 NEAREST = 3  # true neighbours shown under the pointer
 newest: dict[str, int] = {}  # the last look of each visitor; older ones see it and end
 

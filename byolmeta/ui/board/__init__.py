@@ -1,6 +1,6 @@
 """The board: a tray of pictures and 2 to 20 class boxes, sorted by drag, tap, keys or a menu.
 
-`board.js` draws it and owns its state while the page is open; this file is its Python face. What a browser
+The script draws it and owns its state while the page is open; this file is its Python face. What a browser
 sends goes through `check_boxes` before anything else reads it.
 
     board = Board(pictures=..., boxes=empty_boxes(["Cats", "Dogs"]), elem_id="board")
@@ -103,11 +103,12 @@ WORDS = {
 _HERE = Path(__file__).parent
 _CSS = (_HERE / "board.css").read_text(encoding="utf-8")
 _TEMPLATE = '<div class="bm-board"></div>'
-_JS = (_HERE / "board.js").read_text(encoding="utf-8")
+_FILES = ("state", "changes", "drawing", "pointer", "keys", "board")  # one script, in this order
+_JS = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _FILES)
 
 
 class Board(Component):
-    """A board of pictures. Every prop that Python may update is an argument here; board.js says its shape."""
+    """A board of pictures. Every prop that Python may update is an argument here; state.js says its shape."""
 
     TRIGGERS = EACH = ("dropfiles", "ready")
 

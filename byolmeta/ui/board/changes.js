@@ -1,0 +1,146 @@
+// ---------------------------------------------------------------- changes
+
+function remember() {
+  Object.assign(memory, { rev, boxes, filter, key: pictures?.key });
+  root.dataset.rev = rev;
+}
+
+let emitting = 0;
+
+function emit() {
+  clearTimeout(emitting);
+  emitting = setTimeout(() => trigger("change", { rev, boxes }), 0);
+}
+
+function show(next) {
+  boxes = next;
+  indexBoxes();
+  remember();
+  drawAll();
+}
+
+function change(next, sentence) {
+  memory.past.push(boxes);
+  if (memory.past.length > MAX_STEPS) memory.past.shift();
+  memory.future = [];
+  rev += 1;
+  show(next);
+  announce(sentence);
+  emit();
+}
+
+function step(from, to, sentence, nothing) {
+  if (!from.length) return announce(say(nothing));
+  to.push(boxes);
+  rev += 1;
+  landed.clear();
+  show(from.pop());
+  announce(say(sentence));
+  emit();
+}
+
+const undo = () => step(memory.past, memory.future, "say_undone", "say_nothing_to_undo");
+const redo = () => step(memory.future, memory.past, "say_redone", "say_nothing_to_redo");
+
+function announce(text) {
+  live.textContent = live.textContent === text ? `${text}\u00a0` : text; // the same words twice are read twice
+}
+
+function indexBoxes() {
+  where = new Int8Array(total()).fill(-1);
+  boxes.forEach((box, index) => box.items.forEach((id) => (where[id] = index)));
+  if (guesses) guesses.order = guesses.boxIds.map(boxIndex);
+  if (!["all", "unsure", "none"].includes(filter) && boxIndex(filter) < 0) filter = "all";
+}
+
+// Puts pictures into a box, or back into the tray where target is null. Says so, and keeps the focus near.
+function move(ids, target, extraBoxes = boxes) {
+  const goes = new Set(ids.filter((id) => (where[id] < 0 ? null : boxes[where[id]].id) !== target));
+  if (!goes.size) {
+    if (target === null) announce(say("say_not_in_box"));
+    return false;
+  }
+  const next = extraBoxes.map((box) => {
+    const stay = box.items.some((id) => goes.has(id)) ? box.items.filter((id) => !goes.has(id)) : box.items;
+    const items = box.id === target ? [...stay, ...goes] : stay;
+    return items === box.items ? box : { ...box, items };
+  });
+  const focus = focusPlan(goes);
+  landed = goes.size <= 60 ? goes : new Set();
+  selected.clear();
+  anchor = null;
+  const what = goes.size === 1 ? nameOf([...goes][0]) : counted("picture_one", "picture_many", goes.size);
+  const box = next.find((candidate) => candidate.id === target);
+  let sentence = say("say_out", { what });
+  if (box) {
+    const count = counted("example_one", "example_many", box.items.length);
+    sentence = say("say_moved", { what, name: box.name, count });
+  }
+  change(next, sentence);
+  if (focus === "tray" && view.length) sentence += ` ${say("say_next", { name: nameOf(view[current]) })}`;
+  announce(sentence);
+  if (focus) restoreFocus(focus);
+  return true;
+}
+
+// Where the focus goes when these pictures leave: the next card of the tray, or the neighbour in the box.
+function focusPlan(goes) {
+  const active = document.activeElement;
+  if (scroll.contains(active)) {
+    const at = view.findIndex((id) => goes.has(id));
+    if (at >= 0) current = at; // the cards behind move up into this place
+    return "tray";
+  }
+  const thumb = active?.closest?.(".bm-thumb");
+  if (!thumb || !root.contains(thumb)) return null;
+  const items = thumb.parentElement;
+  const neighbours = [...items.querySelectorAll(".bm-thumb")];
+  const from = neighbours.indexOf(thumb);
+  const order = [...neighbours.slice(from), ...neighbours.slice(0, from).reverse()];
+  const next = order.find((node) => !goes.has(idOf(node)));
+  return { box: items.closest(".bm-box").dataset.box, id: next ? idOf(next) : null };
+}
+
+function restoreFocus(plan) {
+  if (plan === "tray") return view.length ? focusCard(current) : undoButton.focus();
+  const node = boxNodes.get(plan.box);
+  const thumb = plan.id === null ? null : node?.thumbs.get(plan.id);
+  (thumb ?? node?.name)?.focus({ preventScroll: true });
+}
+
+function newBox() {
+  if (boxes.length >= MAX_BOXES) {
+    notice(say("box_full", { count: MAX_BOXES }));
+    return null;
+  }
+  const taken = new Set(boxes.map((box) => box.name));
+  let at = boxes.length + 1;
+  while (taken.has(say("box_new_name", { number: at }))) at += 1;
+  const id = `b${Date.now().toString(36)}${Math.floor(Math.random() * 1e6).toString(36)}`;
+  return { id, name: say("box_new_name", { number: at }), items: [] };
+}
+
+function addBox() {
+  const box = newBox();
+  if (!box) return;
+  change([...boxes, box], say("say_added", { name: box.name }));
+  const name = boxNodes.get(box.id).name;
+  name.focus();
+  name.select();
+}
+
+function deleteBox(id) {
+  const at = boxIndex(id);
+  if (at < 0) return;
+  change(boxes.filter((box) => box.id !== id), say("say_deleted", { name: boxes[at].name }));
+  const next = boxes[Math.min(at, boxes.length - 1)];
+  (next ? boxNodes.get(next.id).name : addButton).focus({ preventScroll: true });
+}
+
+function renameBox(id, text) {
+  const at = boxIndex(id);
+  const name = text.replace(/\p{Cc}/gu, " ").trim().slice(0, 80);
+  if (at < 0 || !name || name === boxes[at].name) return drawBoxes(); // puts the old name back
+  const next = boxes.map((box) => (box.id === id ? { ...box, name } : box));
+  change(next, say("say_renamed", { number: at + 1, name }));
+}
