@@ -7,6 +7,7 @@ needed to rebuild the network and what it was trained on. Nothing in it can run 
 import copy
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -20,6 +21,21 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all 
 SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
 VECTOR = 512  # directions that the readout keeps
 HEADS = ("projector", "predictor")  # travel beside the encoder so that BYOL can go on where it stopped
+
+
+class Readout(NamedTuple):
+    """The matrix (K, V) of a fitted readout, and the number of pictures it was fitted on."""
+
+    matrix: Tensor
+    count: int
+
+    def covariance(self) -> Tensor:
+        """The (damped) covariance (K, K) that the matrix whitens; directions it leaves out get its least variance."""
+        matrix = self.matrix.double()
+        scale = matrix.norm(dim=0)
+        axes, variance = matrix / scale, scale.pow(-2)
+        rest = torch.eye(len(matrix), dtype=matrix.dtype) - axes @ axes.T
+        return axes * variance @ axes.T + variance.min() * rest
 
 
 class Encoder(nn.Module):
@@ -39,6 +55,7 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
         self.register_buffer("readout_matrix", None, persistent=False)  # (K, V)
+        self.readout_count = 0  # pictures that it was fitted on
 
     def dense(self, images: Tensor) -> Tensor:
         """Feature maps of the last stage, (B, dim, h, w), one vector per patch of `stride` pixels."""
@@ -61,21 +78,31 @@ class Encoder(nn.Module):
         return (pooled - self.readout_mean) @ self.readout_matrix
 
     @torch.no_grad()
-    def fit_readout(self, pooled: Tensor) -> None:
+    def fit_readout(self, pooled: Tensor, earlier: "Readout | None" = None) -> None:
         """Whitens the pooled maps by the covariance of some unlabelled pictures' ones, (N, K).
 
         A short pretraining leaves most of the variance in a few directions (colour, brightness), which then decide
         every distance. Whitening gives the others their say (Su et al. 2021, arXiv 2103.15316); small directions
-        are damped, more so when there are few pictures to tell them from noise.
+        are damped, more so when there are few pictures to tell them from noise. The covariance behind an `earlier`
+        readout, of many other pictures, is pooled with theirs by the number of pictures.
         """
         x = (pooled.cpu() if pooled.device.type == "mps" else pooled).double()  # mps has no float64
-        mean = x.mean(0)
-        values, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
+        mean, count = x.mean(0), len(x)
+        covariance = (x - mean).T @ (x - mean) / max(1, count - 1)
+        if earlier:
+            count += earlier.count
+            covariance += (earlier.covariance().to(x.device) - covariance) * earlier.count / count
+        values, axes = torch.linalg.eigh(covariance)
         values, axes = values.flip(0)[:VECTOR].clamp_min(0), axes.flip(1)[:, :VECTOR]
-        damping = 1e-3 * max(1.0, 3 * x.shape[1] / len(x))
+        damping = 1e-3 * max(1.0, 3 * x.shape[1] / count)
         scale = (values + damping * values[0].clamp_min(1e-12)).rsqrt()
         found = mean, axes * scale
         self.readout_mean, self.readout_matrix = (value.float().to(pooled.device) for value in found)
+        self.readout_count = count
+
+    def readout(self) -> "Readout | None":
+        """What the whitening stands for, for a later fit."""
+        return None if self.readout_mean is None else Readout(self.readout_matrix.cpu(), self.readout_count)
 
     def initial(self, seed: int = 0) -> "Encoder":
         """An untrained network of the same shape: the baseline that shows what training bought."""
@@ -163,6 +190,7 @@ def save_encoder(
         "width": encoder.trunk[0].out_channels,
         "dim": encoder.dim,
         "stride": encoder.stride,
+        "readout_images": encoder.readout_count,
     }
     data = save(tensors, metadata={"card": json.dumps(card)})  # save_file would make a file that only its owner reads
     replace_file(Path(path), lambda p: p.write_bytes(data))
@@ -190,6 +218,7 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
     if not (fits and mean.dtype == matrix.dtype == torch.float32 and mean.isfinite().all() and matrix.isfinite().all()):
         raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.readout_mean, encoder.readout_matrix = mean, matrix
+    encoder.readout_count = encoder.card.get("readout_images", 0)
 
 
 def load_heads(where: str | Path, heads: dict[str, nn.Module]) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from byolmeta.augment import make_view, two_views
 from byolmeta.byol import BYOL, learning_rate, parameter_groups, start_momentum, target_momentum
-from byolmeta.encoder import Encoder, load_encoder, load_heads
+from byolmeta.encoder import Encoder, Readout, load_encoder, load_heads
 from byolmeta.errors import InputError
 from byolmeta.files import find_encoder, replace_file
 from byolmeta.images import ImageStore
@@ -61,6 +61,7 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     plan = Plan(**state["plan"]) if state else make_plan(model, store, train_ids, config, device, cast)
     optimizer = _optimizer(model, config, plan)
     watch = Watch(run, store, held_ids, device, config)
+    watch.earlier = model.encoder.readout()
     step, seconds = 0, 0.0
     if state:
         try:
@@ -71,6 +72,7 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
                 f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?"
             ) from None
         step, seconds, watch.best = state["step"], state["seconds"], state["best"]
+        watch.earlier = Readout(*state["earlier"]) if state["earlier"] else None
     run.forget_after(step if state else -1)
     loader = Loader(store.pixels, train_ids, plan, config.seed)
     views = two_views(model.encoder.image_size)
@@ -106,6 +108,7 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
         finite()
         values = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "plan": asdict(plan)}
         values |= {"step": step, "seconds": time.monotonic() - began, "best": watch.best, "store": store.fingerprint}
+        values["earlier"] = tuple(watch.earlier) if watch.earlier else None
         replace_file(run.resume, lambda path: torch.save(values, path))
 
     if not state:

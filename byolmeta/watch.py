@@ -7,7 +7,7 @@ import torch
 
 from byolmeta import features
 from byolmeta.byol import BYOL
-from byolmeta.encoder import save_encoder
+from byolmeta.encoder import Readout, save_encoder
 from byolmeta.images import ImageStore
 from byolmeta.runs import Run, collapse_floor
 from byolmeta.settings import PretrainConfig
@@ -23,6 +23,7 @@ class Watch:
         self.ids = np.unique(rows)
         self.next, self.best, self.last = 0.0, 0.0, {}
         self.step = self.kept = -1
+        self.earlier: Readout | None = None  # of the encoder that the run goes on from
         before = [line["check"]["spread"] for line in run.metrics() if "check" in line][:1]
         self.floor = collapse_floor(*before) if before else 0.0
 
@@ -42,7 +43,7 @@ class Watch:
         pooled = features.embed(model.encoder, self.store.pixels[self.ids], device=self.device, pooled=True)
         if not np.abs(pooled).max() < 1e15:  # also nan; squares have to fit into float32
             raise FloatingPointError
-        model.encoder.fit_readout(torch.from_numpy(pooled).to(self.device))
+        model.encoder.fit_readout(torch.from_numpy(pooled).to(self.device), self.earlier)
         vectors = model.encoder.read(torch.from_numpy(pooled).to(self.device)).cpu().numpy()
         representation = pooled[:, -model.encoder.dim :]  # what BYOL trains: whitened vectors cannot look collapsed
         self.last = {

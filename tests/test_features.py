@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from byolmeta import features
-from byolmeta.encoder import Encoder
+from byolmeta.encoder import Encoder, Readout
 from byolmeta.features import (
     calibrate,
     effective_rank,
@@ -205,6 +205,28 @@ def test_readout_whitens_and_is_kept_in_the_file(store, tmp_path):
     assert (np.diag(covariance) < 1.001).all() and np.diag(covariance)[0] == pytest.approx(1, abs=0.02)  # ... at most 1
     save_encoder(net, tmp_path / "a.safetensors")
     np.testing.assert_allclose(embed(load_encoder(tmp_path / "a.safetensors"), store.pixels), vectors, atol=1e-5)
+
+
+def test_a_readout_is_pooled_with_an_earlier_one_by_the_number_of_pictures():
+    net = Encoder("conv4", 16)
+    torch.manual_seed(0)
+    many, few = torch.randn(4000, 128) * torch.linspace(1, 2, 128), torch.randn(1000, 128) * torch.linspace(3, 1, 128)
+    net.fit_readout(many)
+    earlier = net.readout()
+    assert earlier.count == 4000
+    torch.testing.assert_close(earlier.covariance(), torch.cov(many.T.double()), atol=0.02, rtol=0)  # but for damping
+    net.fit_readout(few, earlier)
+    pooled = 0.8 * torch.cov(many.T.double()) + 0.2 * torch.cov(few.T.double())
+    torch.testing.assert_close(net.readout().covariance(), pooled, atol=0.04, rtol=0)
+    assert net.readout_count == 5000 and torch.allclose(net.readout_mean, few.mean(0), atol=1e-5)
+
+
+def test_directions_that_a_readout_leaves_out_get_its_least_variance():
+    axes = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))[0]
+    variance = torch.tensor([9.0, 4.0, 1.0])
+    found = Readout(axes[:, :3] * variance.rsqrt(), 10).covariance()
+    expected = axes * torch.tensor([9.0, 4.0, 1.0, 1.0, 1.0, 1.0]) @ axes.T
+    torch.testing.assert_close(found, expected.double(), atol=1e-5, rtol=1e-5)
 
 
 def test_readout_of_equal_pictures_stays_finite():
