@@ -67,7 +67,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[l
 
 def whole_board(work: Workspace, session: Session) -> dict:
     """All that the board shows, in one update."""
-    answers = work.shown.get(session.name, {}).get("answers")
+    answers = work.shown.get(session.name, {}).get("answers") or {}  # None would not be delivered
     boxes = session.boxes | {"force": True}
     return gr.update(pictures=work.pictures(session).sheets, boxes=boxes, extras=work.extras(session), answers=answers)
 

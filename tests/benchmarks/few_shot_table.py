@@ -9,10 +9,12 @@ import argparse
 import importlib.metadata
 import json
 import platform
+import sys
 import time
 from pathlib import Path
 
-from byolmeta.commands import fewshot
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from byolmeta.commands import fewshot  # noqa: E402, the project is no installed package
 
 RESULT = Path(__file__).parent / "results" / "few_shot.json"
 
@@ -42,13 +44,8 @@ def main() -> None:
     RESULT.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
     for title in sets:
         print(f"\n**{title}**, 5-way 1-shot / 5-shot, per cent ± 95 % interval, 600 episodes\n")
-        print(
-            "| | "
-            + " | ".join(flags.learners.split(","))
-            + " |\n|---" * 1
-            + "|---" * len(flags.learners.split(","))
-            + "|"
-        )
+        learners = flags.learners.split(",")
+        print("| | " + " | ".join(learners) + " |\n|---" + "|---" * len(learners) + "|")
         for name in encoders:
             cells = []
             for learner in flags.learners.split(","):

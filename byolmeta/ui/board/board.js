@@ -262,6 +262,7 @@ const waiting = new Set();
 
 // What came from Python is taken in this order, in one go, and never while a picture is held.
 function apply() {
+  if (waiting.has("pictures")) waiting.add("answers"); // new pictures take the guesses away; these may be theirs
   for (const name of Object.keys(TAKE)) if (waiting.has(name)) TAKE[name]();
   waiting.clear();
   if (emptied) { // and no boxes came with the new pictures
