@@ -10,6 +10,7 @@ from conftest import draw_pictures
 from byolmeta import jobs
 from byolmeta.adapt import Accuracy
 from byolmeta.errors import InputError
+from byolmeta.settings import PretrainConfig
 from byolmeta.ui import learn, pictures, teach
 from byolmeta.ui import map as map_step
 from byolmeta.ui.words import table
@@ -181,3 +182,30 @@ def test_a_visitor_who_left_a_shared_machine_leaves_nothing(tmp_path):
     left = {p.relative_to(work.home).parts[0] for p in work.home.rglob("*") if p.is_file() and p not in before}
     assert left <= {"banks", "thumbs"} and not list((work.home / "thumbs" / "maps").iterdir())
     assert not list((work.home / "thumbs").glob("*/sheet-*"))
+
+
+@pytest.mark.parametrize(
+    "init, page, twins, taken",
+    [
+        ("some", "photos-small", (0.2, 0.6), True),
+        ("some", "photos-small", (0.5, 0.5), False),
+        ("some", "photos-small", (0.6, 0.2), False),
+        ("", "photos-small", (0.2, 0.6), False),  # better than nothing, perhaps not than the starter
+        ("", "untrained", (0.2, 0.6), True),
+    ],
+)
+def test_a_study_is_taken_over_only_when_it_helped(work, session, tiny_encoder, init, page, twins, taken):
+    run = jobs.new_run(work.home / "runs", "mine")
+    run.create(PretrainConfig(init=init))
+    shutil.copy(tiny_encoder, run.encoder)
+    for step, twin in enumerate(twins):
+        check = {"twin": twin, "twin_of": 100, "spread": 0.5, "effective_rank": 9.0, "knn": None}
+        run.append({"step": step, "check": check})
+    run.set_status("done", step=1, steps=1)
+    session.run, session.encoder = str(run.folder), page
+    learn.judge(work, session)
+    assert (session.encoder == session.run) == taken and session.judged == session.run
+    checks = [line["check"] for line in run.metrics()]
+    other = "" if taken else work.encoder_name(session)
+    line = learn.verdict_line(checks, WORDS, other)
+    assert (WORDS["now_using"] in line) == taken and f"{100 * twins[0]:g} → {100 * twins[1]:g} of 100" in line

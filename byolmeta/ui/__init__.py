@@ -230,7 +230,7 @@ def _sentences(function, words: dict[str, str]):
                 yield result
         except InputError as problem:
             raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
-        except Exception:
+        except Exception:  # a bug: its trace goes to the terminal, and no page shows its text
             traceback.print_exc()
             raise gr.Error(words["bug"], title=words["error_what"], duration=12, print_exception=False) from None
 

@@ -197,12 +197,12 @@ def traces_of(
 
     from byolmeta.adapt import check_trace, hide_trace
 
-    how = (
-        (lambda v: hide_trace(method, v, support, labels, way, copies))
-        if checks is None
-        else (lambda v: check_trace(method, v, support, labels, way, *checks))
-    )
-    return {key: how(torch.from_numpy(bank)) for key, bank in banks.items()}
+    def trace(vectors) -> Iterator:
+        if checks is None:
+            return hide_trace(method, vectors, support, labels, way, copies)
+        return check_trace(method, vectors, support, labels, way, *checks)
+
+    return {key: trace(torch.from_numpy(bank)) for key, bank in banks.items()}
 
 
 def _copies(found: Pictures, extras: int) -> np.ndarray:
