@@ -3,16 +3,18 @@
 import shutil
 import threading
 
+import gradio as gr
 import numpy as np
 import pytest
 from conftest import draw_pictures
 
-from byolmeta import jobs
+from byolmeta import jobs, ui
 from byolmeta.adapt import Accuracy
 from byolmeta.errors import InputError
 from byolmeta.settings import PretrainConfig
 from byolmeta.ui import learn, pictures, teach
 from byolmeta.ui import map as map_step
+from byolmeta.ui.html import safe
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
 
@@ -209,3 +211,17 @@ def test_a_study_is_taken_over_only_when_it_helped(work, session, tiny_encoder, 
     other = "" if taken else work.encoder_name(session)
     line = learn.verdict_line(checks, WORDS, other)
     assert (WORDS["now_using"] in line) == taken and f"{100 * twins[0]:g} → {100 * twins[1]:g} of 100" in line
+
+
+def test_messages_are_text_and_a_bug_folds_out_its_details(capsys):
+    def wrong(problem):
+        raise problem
+
+    ask = ui._sentences(wrong, WORDS)
+    with pytest.raises(gr.Error) as said:
+        list(ask(InputError("<img src=x> is no picture")))
+    assert said.value.message == "&lt;img src=x&gt; is no picture"
+    with pytest.raises(gr.Error) as said:
+        list(ask(IndexError("<b>7</b>")))
+    assert said.value.message.startswith(safe(WORDS["bug"]) + "<details>") and "&lt;b&gt;7" in said.value.message
+    assert "Traceback" in capsys.readouterr().err

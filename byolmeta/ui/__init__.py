@@ -218,7 +218,10 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
 
 def _sentences(function, words: dict[str, str]):
-    """The function, or generator, with InputError shown on the page as what it says, and a bug as one."""
+    """The function, or generator, with InputError shown on the page as what it says, and a bug as one, with details.
+
+    Gradio shows messages as HTML, and theirs may hold names of files.
+    """
 
     @functools.wraps(function)  # Gradio finds EventData in the signature
     def shown(*values):
@@ -229,10 +232,13 @@ def _sentences(function, words: dict[str, str]):
             else:
                 yield result
         except InputError as problem:
-            raise gr.Error(str(problem), title=words["error_what"], duration=12, print_exception=False) from None
-        except Exception:  # a bug: its trace goes to the terminal, and no page shows its text
+            raise gr.Error(safe(str(problem)), title=words["error_what"], duration=12, print_exception=False) from None
+        except Exception as bug:  # its trace goes to the terminal
             traceback.print_exc()
-            raise gr.Error(words["bug"], title=words["error_what"], duration=12, print_exception=False) from None
+            details = f"<details><summary>{safe(words['details'])}</summary>{safe(repr(bug))}</details>"
+            raise gr.Error(
+                safe(words["bug"]) + details, title=words["error_what"], duration=12, print_exception=False
+            ) from None
 
     return shown
 

@@ -31,7 +31,7 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
     """Yields [status, header, encoder, report, button, preview, map, moving map, board] when they are read."""
     work.leave_gone(session)
     if session.gone:
-        gr.Warning(words["source_gone"].format(source=session.gone), title=words["error_what"], duration=12)
+        gr.Warning(safe(words["source_gone"].format(source=session.gone)), title=words["error_what"], duration=12)
         session.gone = ""
     found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
     report = pictures.report_card(found, words)

@@ -270,7 +270,7 @@ def dropped(work: Workspace, words: dict[str, str], session: Session, box: str |
     if wrong and not new:
         raise InputError(wrong[0])
     if wrong:
-        gr.Warning(wrong[0], title=words["some_unread"].format(n=len(wrong)))
+        gr.Warning(safe(wrong[0]), title=words["some_unread"].format(n=len(wrong)))
     _put(session, new, box, words)
     work.save(session)
     return gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
