@@ -36,16 +36,47 @@ def two_views(size: int) -> tuple[ViewConfig, ViewConfig]:
     return ViewConfig(blur=first), ViewConfig(blur=second, solarise=0.2)
 
 
+COLUMNS = (
+    *("left", "top", "width", "height", "flip"),
+    *("brightness", "contrast", "saturation", "hue"),
+    *("first", "second", "third", "fourth"),  # which jitter operator comes when: 0..3, or -1 for none
+    *("grey", "sigma", "solarise"),
+)
+
+
 def make_view(images: Tensor, size: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
     """One view per image: uint8 (B, 3, H, W) -> float (B, 3, size, size) in 0..1. Draws come from `generator` (CPU)."""
-    n = len(images)
-    view = crop_and_flip(images, size, *draw_crops(n, config, generator))
-    view = _jitter(view, config, generator)
-    view = _some(view, torch.rand(n, generator=generator) < config.grey, lambda x: grey(x).expand_as(x))
+    return render(images, size, draw_view(len(images), size, config, generator))
+
+
+def draw_view(n: int, size: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+    """All draws of one view, a row per picture: float32 (n, len(COLUMNS)) on the CPU."""
+    boxes, flipped = draw_crops(n, config, generator)
+    jittered = torch.rand(n, 1, generator=generator) < config.jitter
+    order = torch.rand(n, 4, generator=generator).argsort(1)
+    strength = torch.tensor([config.brightness, config.contrast, config.saturation, config.hue])
+    changes = (torch.rand(n, 4, generator=generator) * 2 - 1) * strength
+    greyed = torch.rand(n, generator=generator) < config.grey
     blurred = torch.rand(n, generator=generator) < config.blur
     sigma = torch.empty(n).uniform_(0.1, 2.0, generator=generator) * size / 224  # the paper's range, at this size
-    view = _some(view, blurred, lambda x, s: gaussian_blur(x, s, taps=max(3, size // 10 | 1)), sigma)
-    return _some(view, torch.rand(n, generator=generator) < config.solarise, solarise)
+    solarised = torch.rand(n, generator=generator) < config.solarise
+    rest = torch.stack([greyed, sigma * blurred, solarised], 1)
+    return torch.cat([boxes, flipped[:, None], changes, torch.where(jittered, order, -1), rest], 1)
+
+
+def render(images: Tensor, size: int, draw: Tensor) -> Tensor:
+    """The views that `draw` (B, len(COLUMNS)) describes: uint8 (B, 3, H, W) -> float (B, 3, size, size) in 0..1."""
+    column = dict(zip(COLUMNS, draw.unbind(1), strict=True))
+    view = crop_and_flip(images, size, draw[:, :4], column["flip"] > 0)
+    for place in ("first", "second", "third", "fourth"):
+        for number, (name, operator) in enumerate(
+            (("brightness", brightness), ("contrast", contrast), ("saturation", saturation), ("hue", hue))
+        ):
+            view = _some(view, column[place] == number, operator, column[name])
+    view = _some(view, column["grey"] > 0, lambda x: grey(x).expand_as(x))
+    taps = max(3, size // 10 | 1)
+    view = _some(view, column["sigma"] > 0, lambda x, s: gaussian_blur(x, s, taps), column["sigma"])
+    return _some(view, column["solarise"] > 0, solarise)
 
 
 def draw_crops(n: int, config: ViewConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -77,19 +108,6 @@ def crop_and_flip(images: Tensor, size: int, boxes: Tensor, flipped: Tensor) -> 
     y = (2 * top + height - 1)[:, None] + centre * height[:, None]
     grid = torch.stack([x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-
-
-def _jitter(view: Tensor, config: ViewConfig, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast, saturation and hue, in an order drawn per picture."""
-    n = len(view)
-    drawn = torch.rand(n, generator=generator) < config.jitter
-    order = torch.rand(n, 4, generator=generator).argsort(1)
-    strength = torch.tensor([config.brightness, config.contrast, config.saturation, config.hue])
-    draws = (torch.rand(n, 4, generator=generator) * 2 - 1) * strength
-    for place in range(4):
-        for number, operator in enumerate((brightness, contrast, saturation, hue)):
-            view = _some(view, drawn & (order[:, place] == number), operator, draws[:, number])
-    return view
 
 
 def _some(view: Tensor, chosen: Tensor, operator, *parameters: Tensor) -> Tensor:

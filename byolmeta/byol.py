@@ -66,13 +66,6 @@ class BYOL(nn.Module):
         torch._foreach_lerp_(list(self.target.parameters()), online, 1 - momentum)
 
 
-def parameter_groups(named: list[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict]:
-    """Weights are decayed; biases and norms (everything with one axis) are not."""
-    matrices = [p for _, p in named if p.ndim > 1]
-    vectors = [p for _, p in named if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
     """Linear warm-up from peak / warmup to peak, then a cosine to 0 at the last step."""
     if step < warmup:

@@ -50,19 +50,23 @@ def pretrain(
 ) -> dict:
     """Learn from the pictures of FOLDER by BYOL; OUT becomes the run folder. With --resume, goes on where it stopped."""
     run = Run(out)
-    if resume and run.status()["state"] not in ACTIVE:
-        run.withdraw("stop")
-        run.withdraw("pause")
-    if resume:
-        _same_settings(run, settings)
-    elif settings.init:
-        settings = _settings_of(settings)
-    if not resume:
-        _store(
-            folder, settings.init or settings.image_size, home()
-        )  # what is wrong is said before a run folder is made
-        run.create(settings, folder=str(folder.resolve()), home=str(home()))
+    if _rank() == 0:
+        if resume and run.status()["state"] not in ACTIVE:
+            run.withdraw("stop")
+            run.withdraw("pause")
+        if resume:
+            _same_settings(run, settings)
+        elif settings.init:
+            settings = _settings_of(settings)
+        if not resume:  # what is wrong is said before a run folder is made
+            _store(folder, settings.init or settings.image_size, home())
+            run.create(settings, folder=str(folder.resolve()), home=str(home()))
     return train(run, resume=resume, folder=folder)
+
+
+def _rank() -> int:
+    """Number of this process among those that torchrun started for one run; 0 without it."""
+    return int(os.environ.get("RANK", 0))
 
 
 def _same_settings(run: Run, settings: PretrainConfig) -> None:
@@ -90,18 +94,26 @@ def _settings_of(settings: PretrainConfig) -> PretrainConfig:
 def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict:
     """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
     from byolmeta.pretrain import pretrain as loop
+    from byolmeta.ranks import join, leave, local_rank
 
-    values = run.config()
+    ranks = join()
+    values = ranks.share(run.config() if ranks.first else None)
     names = {field.name for field in dataclasses.fields(PretrainConfig)}
     config = PretrainConfig(**{k: v for k, v in values.items() if k in names})
-    size = str(run.encoder) if config.init and resume and run.encoder.exists() else config.init or config.image_size
     try:
-        store = _store(folder or Path(values.get("folder", "")), size, Path(values.get("home") or home()))
-        return loop(store, config, run, resume=resume, progress=_bar("Studying"))
+        size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
+        for turn in (True, False):  # one process of each machine decodes, the others find the store made
+            if turn == (local_rank() == 0):
+                store = _store(folder or Path(values.get("folder", "")), size, Path(values.get("home") or home()))
+            ranks.most(0)
+        result = loop(store, config, run, resume=resume, progress=_bar("Studying"), ranks=ranks)
+        leave()
+        return result
     except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
         status = run.status()
         announced = status["state"] == "starting" and "claimed" not in status
-        if announced or status.get("pid") == os.getpid():  # not another process's run, nor one that ended
+        mine = announced or status.get("pid") == os.getpid()  # not another process's run, nor one that ended
+        if ranks.first and mine:
             reached = {k: status[k] for k in ("step", "steps") if k in status}
             with contextlib.suppress(OSError):
                 run.set_status("failed", message=str(problem), **reached)
@@ -110,6 +122,13 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
         raise InputError(
             f"The run folder '{run.folder}' could not be written ({problem}). Make room, then go on with --resume."
         ) from None
+
+
+def _picture_size(run: Run, config: PretrainConfig, resume: bool) -> int:
+    """The side of a run's pictures: its first encoder's, which may be gone when the run is resumed, or its own."""
+    if not config.init:
+        return config.image_size
+    return image_size_of(run.encoder if resume and run.encoder.exists() else config.init)
 
 
 def evaluate(
@@ -319,6 +338,8 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("\nEnded from the keyboard. A run goes on from its last checkpoint with --resume.")
+    if _rank():
+        return
     if common.json:
         print(json.dumps(result))
     else:
@@ -354,6 +375,8 @@ def _bar(what: str):
 
     def show(done: int, total: int, line: dict | None = None) -> None:
         now = time.monotonic()
+        if _rank():
+            return
         if now - last[0] < (0.1 if terminal else 10) and done < total:
             return
         last[0] = now

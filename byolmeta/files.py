@@ -15,11 +15,16 @@ PRETRAINED = Path(__file__).parent.parent / "pretrained"
 PIXELS, UNTRAINED = "pixels", "untrained"  # names that stand for the two baselines wherever an encoder is asked for
 
 
-def replace_file(path: Path, write) -> None:
-    """Calls write(temporary path) and renames, so that readers see the old file or the new one, whole."""
+def replace_file(path: Path, write, keep: Path | None = None) -> None:
+    """Calls write(temporary path) and renames, so that readers see the old file or the new one, whole.
+
+    The old file stays as `keep`, where that is given.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         write(temporary)
+        if keep and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

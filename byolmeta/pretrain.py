@@ -1,29 +1,34 @@
 """The BYOL loop: pictures in, an encoder out, and everything worth watching on the way.
 
 Nothing random is kept between steps: the order of an epoch and the draws of a step come from the seed and their
-number. So a run that was killed goes on from its last checkpoint exactly as if it had never stopped.
+number. So a run that was killed goes on from its last checkpoint exactly as if it had never stopped, on any number of
+processes.
 """
 
-import contextlib
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from byolmeta.augment import make_view, two_views
-from byolmeta.byol import BYOL, learning_rate, parameter_groups, start_momentum, target_momentum
+from byolmeta.byol import BYOL, learning_rate, start_momentum, target_momentum
+from byolmeta.checkpoint import read_checkpoint, save_checkpoint
+from byolmeta.devices import autocast, choose_device, free_memory
 from byolmeta.encoder import Encoder, Readout, load_encoder, load_heads
 from byolmeta.errors import InputError
-from byolmeta.files import find_encoder, replace_file
+from byolmeta.files import find_encoder
 from byolmeta.images import ImageStore
+from byolmeta.loader import Loader
+from byolmeta.optimizers import make_optimizer
+from byolmeta.ranks import Ranks, local_rank, synchronise
 from byolmeta.runs import Run
 from byolmeta.settings import OPTIMIZERS, PretrainConfig
+from byolmeta.step import Step, activation_bytes
 from byolmeta.watch import Watch
 
 PLAN_SECONDS = 5.0  # between two looks at whether a run with --minutes keeps its time
+ROOM = 0.4  # of the free memory that a step's activations may take
 
 
 @dataclass(frozen=True)
@@ -38,31 +43,46 @@ class Plan:
     momentum: float
 
 
-def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: bool = False, progress=None) -> dict:
+def pretrain(
+    store: ImageStore, config: PretrainConfig, run: Run, *, resume: bool = False, progress=None, ranks: Ranks = Ranks()
+) -> dict:
     """Trains until the plan is done or the run is asked to stop; returns what the command prints as JSON.
 
-    `store` must be the one the run began with when it is resumed. Calls progress(step, steps, metrics) if given.
+    `store` must be the one the run began with when it is resumed. Calls progress(step, steps, metrics) if given. On
+    several ranks, each gets its share of every batch, and rank 0 alone touches the run folder.
     """
     if len(store) < 4:
         raise InputError(
             f"There are {len(store)} readable pictures. Studying needs at least 4, and gets useful from about 100."
         )
     device = choose_device(config.device)
+    if device == "cuda" and ranks.world > 1:
+        device = f"cuda:{local_rank()}"
+        torch.cuda.set_device(device)
+    ranks.same(store.fingerprint, "pictures")
     torch.manual_seed(config.seed)
-    run.claim()
-    state = _read_checkpoint(run, store) if resume else None
-    model = BYOL(_first_encoder(config, run, resumed=bool(state)), config.hidden, config.dim)
-    if config.init and not state:
+    if ranks.first:
+        run.claim()
+    state = ranks.share(read_checkpoint(run, store.fingerprint) if resume and ranks.first else None)
+    model = BYOL(_first_encoder(config, run, bool(state), ranks), config.hidden, config.dim)
+    if config.init and not state and ranks.first:
         load_heads(config.init, {"projector": model.projector, "predictor": model.predictor})
         model.start_target()
     model.to(device, memory_format=torch.channels_last)
-    cast = _autocast(device, config.precision)
+    cast = autocast(device, config.precision)
     train_ids, held_ids = split(len(store), config.seed)
-    plan = Plan(**state["plan"]) if state else make_plan(model, store, train_ids, config, device, cast)
-    optimizer = _optimizer(model, config, plan)
+    parts = (
+        state["parts"] if state else ranks.most(config.parts or choose_parts(model, cast, device, config, train_ids))
+    )
+    if ranks.world > 1:
+        synchronise(model, device)
+    if config.compile:
+        model.compile()
+    plan = _plan_of(state, ranks) if state else make_plan(model, store, train_ids, config, device, cast, ranks, parts)
+    optimizer = make_optimizer(model.online_parameters(), config.optimizer, plan.peak_lr, config.weight_decay, device)
+    step, seconds = 0, 0.0
     watch = Watch(run, store, held_ids, device, config)
     watch.earlier = model.encoder.readout()
-    step, seconds = 0, 0.0
     if state:
         try:
             model.load_state_dict(state["model"])
@@ -73,11 +93,18 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
             ) from None
         step, seconds, watch.best = state["step"], state["seconds"], state["best"]
         watch.earlier = Readout(*state["earlier"]) if state["earlier"] else None
-    run.forget_after(step if state else -1)
-    loader = Loader(store.pixels, train_ids, plan, config.seed)
-    views = two_views(model.encoder.image_size)
+    learn = Step(model, optimizer, cast, device, ranks)
+    learn.parts = parts
+    if ranks.first:
+        run.forget_after(step if state else -1)
+    share = ranks.rows(plan.batch_size)
+    loader = Loader(store.pixels, train_ids, plan.batch_size, config.seed, device, share)
     saved = logged = planned = time.monotonic()
     began, message, since, loss = time.monotonic() - seconds, "", step, None
+
+    def elapsed() -> float:
+        """Seconds of learning so far, without pauses."""
+        return time.monotonic() - began - run.waited
 
     def fail(value: float | None) -> None:
         """Ends a run whose numbers grew without bound."""
@@ -90,8 +117,9 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
     def finite() -> float | None:
         """The loss. Fails, before anything is saved, when it or a weight is no finite number."""
         value = loss.item() if loss is not None else None
+        weights = [v for v in model.state_dict().values() if v.is_floating_point()]
         if value is not None and not (
-            math.isfinite(value) and all(v.isfinite().all() for v in model.state_dict().values())
+            math.isfinite(value) and torch.stack(torch._foreach_norm(weights)).isfinite().all()
         ):
             fail(value)
         return value
@@ -102,65 +130,76 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
             watch.check(model, step)
         except FloatingPointError:
             fail(value)
-        watch.keep(model, card(store, config, plan, step, time.monotonic() - began))
+        watch.keep(model, card(store, config, plan, step, elapsed()))
 
     def save() -> None:
         finite()
         values = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "plan": asdict(plan)}
-        values |= {"step": step, "seconds": time.monotonic() - began, "best": watch.best, "store": store.fingerprint}
-        values["earlier"] = tuple(watch.earlier) if watch.earlier else None
-        replace_file(run.resume, lambda path: torch.save(values, path))
+        values |= {"step": step, "seconds": elapsed(), "best": watch.best, "store": store.fingerprint}
+        values |= {"earlier": tuple(watch.earlier) if watch.earlier else None, "parts": learn.parts}
+        save_checkpoint(run, values)
 
-    if not state:
+    def log(speed: float) -> None:
+        seconds, message = elapsed(), _parts_message(plan, learn.parts, config)
+        line = {"step": step, "epoch": step / plan.steps_per_epoch, "loss": finite(), "seconds": seconds}
+        run.write(run.append, line | {"images_per_second": speed})
+        now = {"step": step, "steps": plan.steps, "seconds": seconds, "images_per_second": speed, "message": message}
+        run.write(lambda: run.set_status("running", **now))
+        if progress:
+            progress(step, plan.steps, line)
+
+    if not state and ranks.first:
         check()
     model.train()
     while step < plan.steps:
-        generator = torch.Generator().manual_seed(_seed_of(config.seed, step))
-        images = loader.batch(step).to(device, non_blocking=True)
-        first, second = (make_view(images, model.encoder.image_size, view, generator) for view in views)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, plan.steps, plan.warmup, plan.peak_lr)
-        with cast():
-            loss = model(
-                first.contiguous(memory_format=torch.channels_last),
-                second.contiguous(memory_format=torch.channels_last),
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        rate = learning_rate(step, plan.steps, plan.warmup, plan.peak_lr)
+        momentum = target_momentum(step + 1, plan.steps, plan.momentum)
+        loss = learn(loader.batch(step), seed_of(config.seed, step), rate, momentum)
         step += 1
-        model.update_target(target_momentum(step, plan.steps, plan.momentum))
-
-        now = time.monotonic()
-        due = step % config.log_every == 0 if config.log_every else now - logged >= config.log_seconds
-        if due or step == plan.steps:
-            rate = (step - since) * plan.batch_size / max(now - logged, 1e-9)
-            line = {"step": step, "epoch": step / plan.steps_per_epoch, "loss": finite(), "seconds": now - began}
-            run.append(line | {"images_per_second": rate})
-            run.set_status("running", step=step, steps=plan.steps, seconds=now - began, images_per_second=rate)
-            if progress:
-                progress(step, plan.steps, line)
-            logged, since = now, step
-        if step < plan.steps and watch.due():
-            check()
-            if watch.collapsed:
-                message = (
-                    "The pictures' vectors became almost equal (collapse), so studying stopped; the best encoder "
-                    "before that is kept. A lower learning rate or a larger batch helps."
-                )
-                break
-        if step < plan.steps and now - planned >= PLAN_SECONDS:
-            plan, planned = keep_time(plan, config, step, now - began), now
-        if now - saved >= config.checkpoint_seconds:
-            save()
-            saved = time.monotonic()
-        if run.asked("pause"):
-            save()
-            began += _wait(run, step, plan.steps)
+        order = "go"
+        if ranks.first:
+            now = time.monotonic()
+            due = step % config.log_every == 0 if config.log_every else now - logged >= config.log_seconds
+            if due or step == plan.steps:
+                speed = (step - since) * plan.batch_size / max(now - logged, 1e-9)
+                log(speed)
+                logged, since = now, step
+            if step < plan.steps and watch.due():
+                check()
+                if watch.collapsed:
+                    order, message = (
+                        "end",
+                        (
+                            "The pictures' vectors became almost equal (collapse), so studying stopped; the best encoder "
+                            "before that is kept. A lower learning rate or a larger batch helps."
+                        ),
+                    )
+            if step < plan.steps and now - planned >= PLAN_SECONDS:
+                plan, planned = keep_time(plan, config, step, elapsed()), now
+            if order == "go" and now - saved >= config.checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+            if order == "go":
+                order = "pause" if run.asked("pause") else "end" if run.asked("stop") else "go"
+        order, plan = ranks.share((order, plan))
+        if order == "pause":
+            if ranks.first:
+                save()
+            loader.close()
+            learn.forget()
+            _move(model, optimizer, "cpu")  # others may have the GPU meanwhile
+            if ranks.first:
+                began += _wait(run, step, plan.steps)
+            order = ranks.share("end" if run.asked("stop") else "go")
+            _move(model, optimizer, device)
+            loader = Loader(store.pixels, train_ids, plan.batch_size, config.seed, device, share)
             logged, since = time.monotonic(), step
-        if run.asked("stop"):
-            message = "Stopped when asked; what was learned is kept."
+        if order == "end":
+            message = message or "Stopped when asked; what was learned is kept."
             break
+    loader.close()
+    if not ranks.first:
+        return ranks.share(None)
     if watch.step != step:
         check()
     if not watch.collapsed:
@@ -169,26 +208,10 @@ def pretrain(store: ImageStore, config: PretrainConfig, run: Run, *, resume: boo
             message += " The encoder of an earlier step is kept: since then, fewer pictures find their twin."
     run.withdraw("stop")
     state_name = "done" if step == plan.steps else "stopped"
-    result = _result(run, store, plan, step, time.monotonic() - began, loss, watch) | {"message": message.strip()}
-    run.set_status(state_name, step=step, steps=plan.steps, message=result["message"], result=result)
-    return result
-
-
-class Loader:
-    """The pictures of each step: a new order every epoch, and none left over (the last batch wraps around)."""
-
-    def __init__(self, pixels: np.ndarray, ids: np.ndarray, plan: Plan, seed: int):
-        self.pixels, self.ids, self.plan, self.seed, self.epoch = pixels, ids, plan, seed, -1
-
-    def batch(self, step: int) -> torch.Tensor:
-        """uint8 (B, 3, S, S)."""
-        epoch, place = divmod(step, self.plan.steps_per_epoch)
-        if epoch != self.epoch:
-            self.order = self.ids[np.random.default_rng((self.seed, epoch)).permutation(len(self.ids))]
-            self.epoch = epoch
-        start = place * self.plan.batch_size
-        rows = np.take(self.order, range(start, start + self.plan.batch_size), mode="wrap")
-        return torch.from_numpy(self.pixels[np.sort(rows)])
+    result = _result(run, store, plan, step, elapsed(), loss, watch) | {"message": message.strip()}
+    last = {"step": step, "steps": plan.steps, "message": result["message"], "result": result}
+    run.write(lambda: run.set_status(state_name, **last))
+    return ranks.share(result)
 
 
 def split(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,22 +221,63 @@ def split(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def make_plan(model: BYOL, store: ImageStore, ids: np.ndarray, config: PretrainConfig, device: str, cast) -> Plan:
+def make_plan(
+    model: BYOL,
+    store: ImageStore,
+    ids: np.ndarray,
+    config: PretrainConfig,
+    device: str,
+    cast,
+    ranks: Ranks = Ranks(),
+    parts: int = 1,
+) -> Plan:
     """Settles batch size, number of steps and rates. With --minutes, from the speed of a few steps that are thrown away."""
     batch = min(config.batch_size or choose_batch(len(ids)), len(ids))
+    batch = max(2, batch // ranks.world) * ranks.world
+    if batch > len(ids):
+        raise InputError(f"{len(ids)} pictures to train on are too few for {ranks.world} processes. Start fewer.")
     per_epoch = math.ceil(len(ids) / batch)
     steps = math.ceil((config.epochs or 100) * per_epoch)
     if config.minutes:
-        plan = Plan(10**9, batch, per_epoch, 0.0, 1, 0.99)
-        steps = max(
-            1,
-            int(config.minutes * 60 * (1 - config.check_share) / trial(model, store, ids, plan, config, device, cast)),
-        )
+        seconds = ranks.share(trial(model, store, ids, batch, config, device, cast, ranks, parts))
+        steps = max(1, int(config.minutes * 60 * (1 - config.check_share) / seconds))
         if config.epochs:
             steps = min(steps, math.ceil(config.epochs * per_epoch))
     peak = (config.base_lr or OPTIMIZERS[config.optimizer][0]) * batch / 256 * (config.init_lr if config.init else 1)
     return Plan(
         steps, batch, per_epoch, peak, math.ceil(config.warmup * steps), config.momentum or start_momentum(steps)
+    )
+
+
+def _plan_of(state: dict, ranks: Ranks) -> Plan:
+    """The plan of a checkpoint. Raises InputError when its batch cannot be shared among these ranks."""
+    try:
+        plan = Plan(**state["plan"])
+    except TypeError:
+        raise InputError("The checkpoint was written by another version of byolmeta. Start anew with --init.") from None
+    if plan.batch_size % ranks.world or plan.batch_size < 2 * ranks.world:
+        raise InputError(
+            f"The run's batch of {plan.batch_size} cannot be shared evenly among {ranks.world} processes. "
+            "Resume with a number that divides it."
+        )
+    return plan
+
+
+def choose_parts(model: BYOL, cast, device: str, config: PretrainConfig, ids: np.ndarray) -> int:
+    """1, 2, 4 ...: in how many parts a batch must be computed so that its activations fit into the free memory."""
+    batch = min(config.batch_size or choose_batch(len(ids)), len(ids))
+    needed, parts = batch * activation_bytes(model, cast, device), 1
+    while needed / parts > ROOM * free_memory(device) and batch // (2 * parts) >= 2:
+        parts *= 2
+    return parts
+
+
+def _parts_message(plan: Plan, parts: int, config: PretrainConfig) -> str:
+    if parts == 1 or parts == config.parts:
+        return ""
+    return (
+        f"{plan.batch_size} pictures at once do not fit in memory: each step computes them in {parts} parts of "
+        f"{plan.batch_size // parts}."
     )
 
 
@@ -233,32 +297,32 @@ def keep_time(plan: Plan, config: PretrainConfig, step: int, seconds: float) -> 
 
 
 def trial(
-    model: BYOL, store: ImageStore, ids: np.ndarray, plan: Plan, config: PretrainConfig, device: str, cast, count=8
+    model: BYOL,
+    store: ImageStore,
+    ids: np.ndarray,
+    batch: int,
+    config: PretrainConfig,
+    device: str,
+    cast,
+    ranks: Ranks = Ranks(),
+    parts: int = 1,
+    count: int = 8,
 ) -> float:
     """Seconds a step on this machine: the median of a few steps at rate 0, after which the model is as before."""
     before = {k: v.clone() for k, v in model.train().state_dict().items()}
-    optimizer, loader, views = (
-        _optimizer(model, config, plan),
-        Loader(store.pixels, ids, plan, 0),
-        two_views(model.encoder.image_size),
+    optimizer = make_optimizer(model.online_parameters(), config.optimizer, 0.0, config.weight_decay, device)
+    learn, loader = (
+        Step(model, optimizer, cast, device, ranks),
+        Loader(store.pixels, ids, batch, 0, device, ranks.rows(batch)),
     )
+    learn.parts = parts
     times = []
     for step in range(count + 2):
         start = time.monotonic()
-        generator = torch.Generator().manual_seed(step)
-        images = loader.batch(step).to(device)
-        first, second = (
-            make_view(images, model.encoder.image_size, v, generator).contiguous(memory_format=torch.channels_last)
-            for v in views
-        )
-        with cast():
-            loss = model(first, second)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        model.update_target(1.0)
-        loss.item()
+        learn(loader.batch(step), step, 0.0, 1.0).item()
         times.append(time.monotonic() - start)
+    loader.close()
+    learn.forget()
     model.load_state_dict(before)
     return float(np.median(times[2:]))
 
@@ -268,85 +332,38 @@ def choose_batch(n: int) -> int:
     return int(min(256, max(32, 2 ** round(math.log2(max(1, n) / 10)))))
 
 
-def choose_device(name: str) -> str:
-    """cuda, mps or cpu for 'auto'; otherwise the one asked for, if it is there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(d for d in ("cuda", "mps", "cpu") if there[d])
-    if not there.get(name.partition(":")[0], False) or (":" in name and not name.startswith("cuda:")):
-        raise InputError(
-            f"The device '{name}' is not there. Use one of: auto, {', '.join(d for d in there if there[d])}."
-        )
-    return name
+def _first_encoder(config: PretrainConfig, run: Run, resumed: bool, ranks: Ranks) -> Encoder:
+    """The network before training; when resumed, only its shape and parent matter, and the first file may be gone.
 
-
-def _autocast(device: str, precision: str):
-    """A context for the forward pass: bf16 where the processor is quick at it. Loss, EMA and optimiser stay float32."""
-    kind = device.partition(":")[0]
-    if precision not in ("auto", "bf16", "fp32"):
-        raise InputError(f"The precision is '{precision}'. Choose auto, bf16 or fp32.")
-    fast = {"cpu": _cpu_has_bf16, "cuda": torch.cuda.is_bf16_supported, "mps": lambda: False}[kind]
-    if precision == "bf16" or (precision == "auto" and fast()):
-        return lambda: torch.autocast(kind, torch.bfloat16)
-    return contextlib.nullcontext
-
-
-def _cpu_has_bf16() -> bool:
-    check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    capability = torch.backends.cpu.get_cpu_capability()
-    return bool(check and check()) and capability in ("AVX512", "AMX") and _flag("avx512_bf16")
-
-
-def _flag(name: str) -> bool:
-    """Whether /proc/cpuinfo names a feature: emulated bf16 would be slower than float32."""
-    try:
-        return name in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-
-
-def _first_encoder(config: PretrainConfig, run: Run, resumed: bool) -> Encoder:
-    """The network before training; when resumed, only its shape and parent matter, and the first file may be gone."""
+    Only rank 0 needs the file: the others get its weights over the network.
+    """
     if not config.init:
         return Encoder(config.encoder, config.image_size)
-    if resumed and run.encoder.exists():
+    encoder = None
+    if ranks.first and resumed and run.encoder.exists():
         encoder = load_encoder(run.encoder)
         encoder.card = {"parent": encoder.card.get("parent")}
-        return encoder
-    encoder = load_encoder(config.init)
-    encoder.card = {"parent": encoder.card | {"file": find_encoder(config.init).name}}
-    return encoder
+    elif ranks.first:
+        encoder = load_encoder(config.init)
+        encoder.card = {"parent": encoder.card | {"file": find_encoder(config.init).name}}
+    shape = ranks.share((encoder.architecture, encoder.image_size) if encoder else None)
+    return encoder or Encoder(*shape)
 
 
-def _optimizer(model: BYOL, config: PretrainConfig, plan: Plan) -> torch.optim.Optimizer:
-    decay = OPTIMIZERS[config.optimizer][1] if config.weight_decay < 0 else config.weight_decay
-    groups = parameter_groups(model.online_parameters(), decay)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=plan.peak_lr, momentum=0.9, foreach=True)
-    return torch.optim.AdamW(groups, lr=plan.peak_lr, foreach=True)
+def _move(model: BYOL, optimizer: torch.optim.Optimizer, device: str) -> None:
+    """Takes a model and its optimiser's state to another device."""
+    model.to(device)
+    for state in optimizer.state.values():
+        for key, value in state.items():
+            if torch.is_tensor(value) and value.ndim:  # a step count may stay where it is
+                state[key] = value.to(device)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
-def _seed_of(seed: int, step: int) -> int:
+def seed_of(seed: int, step: int) -> int:
+    """The seed of a step's draws."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _read_checkpoint(run: Run, store: ImageStore) -> dict | None:
-    if not run.resume.exists():
-        return None  # stopped before its first checkpoint: begins again, with the same seed
-    try:
-        state = torch.load(run.resume, weights_only=True, map_location="cpu")
-        Plan(**state["plan"])
-    except Exception as problem:  # torch and pickle raise nearly anything on a damaged file
-        raise InputError(
-            f"The checkpoint '{run.resume}' cannot be read ({type(problem).__name__}). The encoder beside it is whole: "
-            "start a new run from it with --init."
-        ) from None
-    if state["store"] != store.fingerprint:
-        raise InputError(
-            "The pictures are not the ones this run began with (some were added, removed or changed). "
-            "Start a new run from this encoder with --init instead of --resume."
-        )
-    return state
 
 
 def _wait(run: Run, step: int, steps: int) -> float:

@@ -6,13 +6,16 @@ status.json           starting, running, paused, done, stopped or failed; step, 
 encoder.safetensors   usable at any time
 vectors.npz           vectors of some pictures as last seen, for the moving map
 resume.pt             what is needed to continue
+resume-before.pt      the one before, should that be damaged
 log.txt               what the process printed
 .lock                 taken for a moment by who claims the run
+.spare                room for a word when the disk is full
 stop, pause           empty files: finish this step, save, and end; or wait until the file is gone
 """
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import time
@@ -21,6 +24,8 @@ from pathlib import Path
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
 
+SPARE = 16_384  # bytes
+SPACE_SECONDS = 2.0  # between two tries while the disk is full
 ACTIVE = ("starting", "running", "paused")
 COLLAPSED = 0.05, 0.2  # spread of the unit vectors below which nothing is told apart: at most, and as a share of
 # the untrained one's, which alone can lie at 0.02 to 0.2 (plain pictures look alike to a random network)
@@ -31,6 +36,7 @@ class Run:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
+        self.waited = 0.0  # seconds spent waiting for room on the disk
 
     @property
     def encoder(self) -> Path:
@@ -39,6 +45,10 @@ class Run:
     @property
     def resume(self) -> Path:
         return self.folder / "resume.pt"
+
+    @property
+    def resume_before(self) -> Path:
+        return self.folder / "resume-before.pt"
 
     @property
     def vectors(self) -> Path:
@@ -60,6 +70,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write_json("config.json", dataclasses.asdict(config) | more)
             self.set_status("starting", step=0)
+            self._spare.write_bytes(bytes(SPARE))
         except OSError as problem:
             raise InputError(
                 f"The run folder '{self.folder}' cannot be written ({problem.strerror}). Choose another place."
@@ -103,10 +114,52 @@ class Run:
             }
         return status
 
+    def write(self, action, *arguments) -> None:
+        """Calls action(*arguments), again and again while the disk is full: the run is then paused and says why.
+
+        Raises the OSError when it is another one, or when the run is asked to stop meanwhile.
+        """
+        start = None
+        while True:
+            try:
+                action(*arguments)
+                break
+            except OSError as problem:
+                if problem.errno not in (errno.ENOSPC, errno.EDQUOT) or self.asked("stop"):
+                    raise
+                start = start or time.monotonic()
+                self._say_full(problem)
+            time.sleep(SPACE_SECONDS)
+        if start:
+            self.waited += time.monotonic() - start
+            with contextlib.suppress(OSError):
+                self._spare.write_bytes(bytes(SPARE))
+
+    def _say_full(self, problem: OSError) -> None:
+        status = self.status()
+        message = f"The disk is full ({problem.strerror}). Make room: the run goes on by itself. Nothing is lost."
+        if status.get("message") != message:
+            self._spare.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.set_status(
+                    "paused", **{k: status[k] for k in ("step", "steps") if k in status} | {"message": message}
+                )
+
+    @property
+    def _spare(self) -> Path:
+        return self.folder / ".spare"
+
     def append(self, line: dict) -> None:
-        """Adds one line to metrics.jsonl, in one write."""
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Adds one line to metrics.jsonl, whole or not at all."""
+        data = (json.dumps(line) + "\n").encode()
+        with open(self.folder / "metrics.jsonl", "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(end)
+                raise
 
     def metrics(self) -> list[dict]:
         """All complete lines so far; a half-written last line (a crash) is left out."""

@@ -7,7 +7,8 @@ from byolmeta.errors import InputError
 
 # Rate per 256 pictures and weight decay that suit each optimiser. A rate meant for one collapses another
 # (lucidrains/byol-pytorch #44), so there is no default that all share.
-OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05)}
+OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05), "lars": (2.0, 1e-6)}
+KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 WIDEST = 65_536  # of a head
 
 
@@ -20,7 +21,8 @@ class PretrainConfig:
     epochs: float = 0  # passes over the pictures; 0 with no minutes: 100
     minutes: float = 0  # or the time to spend, measured in a short trial at the start
     batch_size: int = 0  # pictures a step; 0: by the number of pictures, 32 to 256
-    optimizer: str = "sgd"  # sgd or adamw
+    parts: int = 0  # a step's pictures are computed in so many parts, whose gradients add up; 0: by memory
+    optimizer: str = "sgd"  # sgd, adamw or lars
     base_lr: float = 0  # learning rate per 256 pictures; 0: by the optimiser
     weight_decay: float = -1  # on weights only, never on biases and norms; -1: by the optimiser
     warmup: float = 0.05  # share of the steps in which the rate rises
@@ -32,6 +34,7 @@ class PretrainConfig:
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: str = "auto"  # auto, bf16 or fp32
+    compile: bool = False  # torch.compile the networks: minutes at the start, for long runs on a GPU
     checkpoint_seconds: float = 30.0
     check_share: float = 0.04  # of the time, at most, for the figures that are watched
     log_seconds: float = 0.5  # a line of metrics at most this often, except where log_every is set
@@ -40,12 +43,15 @@ class PretrainConfig:
     def __post_init__(self):
         for field in fields(self):
             value, kind = getattr(self, field.name), field.type
-            if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
-                raise InputError(f"{field.name} is {value!r}; it must be {'text' if kind is str else 'a number'}.")
+            fits = isinstance(value, (int, float) if kind is float else kind)
+            if not fits or isinstance(value, bool) != (kind is bool):
+                raise InputError(f"{field.name} is {value!r}; it must be {KINDS[kind]}.")
         if self.batch_size == 1 or self.batch_size < 0:
             raise InputError(f"The batch size is {self.batch_size}; batch norm needs 2 or more.")
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"There is no optimiser '{self.optimizer}'. Choose one of: {', '.join(OPTIMIZERS)}.")
+        if self.parts < 0:
+            raise InputError(f"parts is {self.parts}; it must be 1 or more, or 0 to go by memory.")
         for name in (
             "epochs",
             "minutes",

@@ -56,9 +56,9 @@ class Watch:
         if self.step < 0 and step == 0:
             self.floor = collapse_floor(self.last["spread"])
         self.step = step
-        features.save_vectors(self.run.vectors, self.ids, vectors, step)
+        self.run.write(features.save_vectors, self.run.vectors, self.ids, vectors, step)
         cost = time.monotonic() - start
-        self.run.append({"step": step, "check": self.last | {"seconds": cost}})
+        self.run.write(self.run.append, {"step": step, "check": self.last | {"seconds": cost}})
         self.next = time.monotonic() + cost / self.share
 
     def keep(self, model: BYOL, details: dict) -> None:
@@ -71,4 +71,5 @@ class Watch:
             return
         self.best, self.kept = max(self.best, self.last["twin"]), self.step
         heads = {"projector": model.projector, "predictor": model.predictor}
-        save_encoder(model.encoder, self.run.encoder, details | {"figures": self.last}, heads)
+        card = details | {"figures": self.last}
+        self.run.write(save_encoder, model.encoder, self.run.encoder, card, heads)

@@ -151,7 +151,7 @@ def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_pa
         (["pretrain", "EMPTY", "--out", "RUN"], "has no pictures"),
         (["pretrain", "PICTURES", "--out", "RUN", "--encoder", "vit"], "no encoder called 'vit'"),
         (["pretrain", "PICTURES", "--out", "RUN", "--batch-size", "1"], "batch norm needs 2"),
-        (["pretrain", "PICTURES", "--out", "RUN", "--optimizer", "lars"], "no optimiser 'lars'"),
+        (["pretrain", "PICTURES", "--out", "RUN", "--optimizer", "rmsprop"], "no optimiser 'rmsprop'"),
         (["pretrain", "PICTURES", "--out", "RUN", "--device", "tpu"], "device 'tpu' is not there"),
         (["pretrain", "PICTURES", "--out", "RUN", "--image-size", "2000"], "2000"),
         (["pretrain", "PICTURES", "--out", "RUN", "--seed", "-1"], "seed is -1"),

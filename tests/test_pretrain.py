@@ -19,14 +19,17 @@ from conftest import draw_pictures
 
 from byolmeta import features, jobs
 from byolmeta import pretrain as module
+from byolmeta import step as step_module
 from byolmeta.byol import BYOL
+from byolmeta.devices import choose_device
 from byolmeta.encoder import Encoder, load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import read_card
 from byolmeta.images import open_store
-from byolmeta.pretrain import Loader, choose_batch, choose_device, make_plan, pretrain, split, trial
+from byolmeta.loader import Loader
+from byolmeta.pretrain import choose_batch, make_plan, pretrain, split, trial
 from byolmeta.runs import Run
-from byolmeta.settings import PretrainConfig
+from byolmeta.settings import OPTIMIZERS, PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, base_lr=1.0, log_every=1, precision="fp32",
@@ -64,7 +67,16 @@ def whole(store, tmp_path_factory):
 
 def test_a_run_leaves_everything_that_is_promised(whole, store):
     run, result = whole
-    names = {"config.json", "metrics.jsonl", "status.json", "encoder.safetensors", "vectors.npz", "resume.pt", ".lock"}
+    names = {
+        "config.json",
+        "metrics.jsonl",
+        "status.json",
+        "encoder.safetensors",
+        "vectors.npz",
+        "resume.pt",
+        ".lock",
+        ".spare",
+    }
     assert {p.name for p in run.folder.iterdir()} == names
     status = run.status()
     assert status["state"] == "done" and status["step"] == status["steps"] == 30 and status["result"] == result
@@ -135,8 +147,9 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(whole, store, tmp_path):
     assert same(a, b)  # the target and the heads too
 
 
-def test_adamw_resumes_as_well(store, tmp_path):
-    settings = config(epochs=4, optimizer="adamw", base_lr=0.01, warmup=0.3)
+@pytest.mark.parametrize("optimizer, rate", [("adamw", 0.01), ("lars", 1.0)])
+def test_other_optimisers_resume_as_well(store, tmp_path, optimizer, rate):
+    settings = config(epochs=4, optimizer=optimizer, base_lr=rate, warmup=0.3)
     runs = [new(tmp_path, settings, name) for name in "ab"]
     pretrain(store, settings, runs[0])
     pretrain(store, settings, runs[1], progress=StopAt(runs[1], 5))
@@ -233,6 +246,120 @@ def test_a_killed_process_resumes_with_the_same_losses(pictures, store, tmp_path
     assert same(weights(run), weights(other))
 
 
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path[:0] = ["tests"]
+from test_pretrain import config
+import torch
+torch.set_num_threads(1)
+from byolmeta.images import open_store
+from byolmeta.pretrain import pretrain
+from byolmeta.runs import Run
+
+folder, stores, seed = sys.argv[1:]
+settings, run, chance = config(epochs=20, checkpoint_seconds=0.02), Run(folder), random.Random(int(seed))
+store = open_store(Path(folder).parent / "pictures", Path(stores), 16, workers=1)
+run.create(settings)
+kills = 0
+while run.status()["state"] != "done":
+    child = os.fork()
+    if not child:
+        try:
+            pretrain(store, settings, run, resume=True)
+        finally:
+            os._exit(0)
+    if kills < 20:
+        time.sleep(chance.uniform(0.0, 0.25))
+        os.kill(child, signal.SIGKILL)
+        kills += os.waitpid(child, 0)[1] == signal.SIGKILL
+    else:
+        os.waitpid(child, 0)
+print(kills, "killed")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill -9")
+def test_a_run_killed_twenty_times_has_the_losses_of_one_never_killed(store, tmp_path):
+    """kill -9 at random moments, also while it starts or saves, as often as it takes; the steps are those of one run."""
+    import shutil
+
+    shutil.copytree(store.index.source, tmp_path / "pictures")
+    script = [sys.executable, "-c", KILLER, str(tmp_path / "run"), str(tmp_path / "stores"), "7"]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) >= 10  # the run may end before the twentieth
+    run, settings = Run(tmp_path / "run"), config(epochs=20)
+    assert run.status()["state"] == "done" and run.status()["step"] == 60
+    whole = new(tmp_path, settings, "whole")
+    pretrain(open_store(tmp_path / "pictures", tmp_path / "stores", 16), settings, whole)
+    assert losses(run) == losses(whole)
+    assert same(weights(run), weights(whole))
+
+
+def test_a_clock_set_back_does_no_harm(whole, store, tmp_path, monkeypatch):
+    """The time of day jumps back an hour at each look; steps, pauses, saves and the status go by another clock."""
+    day = [time.time()]
+
+    def jump():
+        day[0] -= 3600
+        return day[0]
+
+    monkeypatch.setattr(time, "time", jump)
+    settings = config(epochs=10, checkpoint_seconds=0.01)
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 12))
+    assert run.status()["state"] == "stopped"
+    pretrain(store, settings, run, resume=True)
+    assert run.status()["state"] == "done" and losses(run) == losses(whole[0])
+
+
+def test_a_damaged_checkpoint_goes_on_from_the_one_before(whole, store, tmp_path):
+    settings = config(epochs=10, checkpoint_seconds=0)
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 9))
+    run.resume.write_bytes(run.resume.read_bytes()[:-200])
+    pretrain(store, settings, run, resume=True)
+    assert losses(run) == losses(whole[0]) and same(weights(run), weights(whole[0]))
+
+
+def test_memory_that_runs_out_is_said_and_the_run_goes_on(store, tmp_path, monkeypatch):
+    real, messages = BYOL.forward, set()
+
+    def scarce(self, first, second):
+        if len(first) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, first, second)
+
+    monkeypatch.setattr(BYOL, "forward", scarce)
+    monkeypatch.setattr(module, "choose_parts", lambda *_: 1)
+    settings = config(epochs=2)
+    run = new(tmp_path, settings)
+    result = pretrain(store, settings, run, progress=lambda *_: messages.add(run.status()["message"]))
+    assert result["steps"] == 6 and len(losses(run)) == 6
+    assert messages == {"11 pictures at once do not fit in memory: each step computes them in 2 parts of 5."}
+    assert torch.load(run.resume, weights_only=True)["parts"] == 2
+
+
+def test_parts_are_chosen_by_memory(store, monkeypatch):
+    torch.manual_seed(0)
+    model, train = BYOL(Encoder("conv4", 16), 16, 8).train(), split(36, 0)[0]
+    need = step_module.activation_bytes(model, nullcontext, "cpu") * 11
+    for room, parts in ((10, 1), (1.01, 1), (0.99, 2), (0.4, 4), (1e-6, 4)):
+        monkeypatch.setattr(module, "free_memory", lambda device, room=room: need * room / module.ROOM)
+        assert module.choose_parts(model, nullcontext, "cpu", config(), train) == parts
+
+
+def test_an_optimiser_never_runs_at_another_ones_rate(store):
+    train = split(36, 0)[0]
+    rates = {
+        o: make_plan(None, store, train, config(base_lr=0, optimizer=o), "cpu", nullcontext).peak_lr for o in OPTIMIZERS
+    }
+    assert (
+        rates == {o: pytest.approx(OPTIMIZERS[o][0] * 11 / 256) for o in OPTIMIZERS} and len(set(rates.values())) == 3
+    )
+
+
 def test_a_second_process_on_the_same_folder_is_refused(pictures, store, tmp_path):
     run = Run(tmp_path / "run")
     process = command(pictures, run.folder, tmp_path / "home")
@@ -294,16 +421,16 @@ def test_held_pictures_are_never_trained_on(store):
     marked = np.zeros((36, 3, 16, 16), np.uint8)
     marked[held] = 255
     plan = make_plan(None, store, train, config(epochs=5), "cpu", nullcontext)
-    loader = Loader(marked, train, plan, 0)
+    loader = Loader(marked, train, plan.batch_size, 0)
     assert sum(int(loader.batch(step).sum()) for step in range(plan.steps)) == 0
 
 
 def test_the_loop_trains_on_the_split_and_checks_on_the_rest(store, tmp_path, monkeypatch):
     seen, real = [], Loader.__init__
 
-    def record(self, pixels, ids, plan, seed):
+    def record(self, pixels, ids, *more):
         seen.append(ids)
-        real(self, pixels, ids, plan, seed)
+        real(self, pixels, ids, *more)
 
     monkeypatch.setattr(Loader, "__init__", record)
     pretrain(store, config(epochs=1), new(tmp_path, config()))
@@ -311,31 +438,16 @@ def test_the_loop_trains_on_the_split_and_checks_on_the_rest(store, tmp_path, mo
 
 
 def test_every_step_draws_its_own_views(store, tmp_path, monkeypatch):
-    seen, real = [], module.make_view
+    seen, real = [], step_module.draw_view
 
-    def record(images, size, view, generator):
-        seen.append((generator.initial_seed(), view.solarise))
-        return real(images, size, view, generator)
+    def record(n, size, view, generator):
+        seen.append((n, size, generator.initial_seed(), view.solarise))
+        return real(n, size, view, generator)
 
-    monkeypatch.setattr(module, "make_view", record)
+    monkeypatch.setattr(step_module, "draw_view", record)
     pretrain(store, config(epochs=2), new(tmp_path, config()))
-    assert len(seen) == 12 and [share for _, share in seen] == [0, 0.2] * 6
-    assert len({seed for seed, _ in seen}) == 6
-
-
-def test_every_picture_comes_once_an_epoch_and_the_last_batch_wraps():
-    pixels = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(3, 1)
-    ids = np.arange(1, 10)
-    plan = module.Plan(100, 4, 3, 0.1, 1, 0.99)
-    loader = Loader(pixels, ids, plan, 0)
-    orders = []
-    for epoch in range(3):
-        batches = [loader.batch(3 * epoch + i)[:, 0, 0, 0].tolist() for i in range(3)]
-        assert all(len(set(batch)) == 4 for batch in batches)
-        assert set(sum(batches, [])) == set(range(1, 10))
-        orders.append(batches)
-    assert orders[0] != orders[1] != orders[2]
-    assert Loader(pixels, ids, plan, 0).batch(7).tolist() == loader.batch(7).tolist()  # by number alone
+    assert len(seen) == 12 and [share for *_, share in seen] == [0, 0.2] * 6
+    assert len({seed for _, _, seed, _ in seen}) == 6 and {(n, size) for n, size, *_ in seen} == {(11, 16)}
 
 
 def test_batch_size_follows_the_number_of_pictures():
@@ -387,15 +499,14 @@ def test_a_slowed_run_ends_in_time(store, tmp_path, monkeypatch):
     assert run.status()["state"] == "done" and 3 < result["steps"] < 100_000
 
 
-@pytest.mark.parametrize("optimizer", ("sgd", "adamw"))
+@pytest.mark.parametrize("optimizer", ("sgd", "adamw", "lars"))
 def test_the_trial_leaves_the_weights_as_they_were(store, optimizer):
     torch.manual_seed(0)
     model, train = BYOL(Encoder("conv4", 16), 16, 8), split(36, 0)[0]
     model.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    plan = module.Plan(10**9, 11, 3, 0.0, 1, 0.99)
-    seconds = trial(model, store, train, plan, config(optimizer=optimizer), "cpu", nullcontext)
+    seconds = trial(model, store, train, 11, config(optimizer=optimizer), "cpu", nullcontext)
     assert 0 < seconds < 5 and same(before, model.state_dict()) and model.training
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -473,7 +584,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights(store, tmp_pa
         return real(self, *views) * (math.nan if len(calls) > 3 else 1)
 
     monkeypatch.setattr(BYOL, "forward", broken)
-    settings = config(epochs=10, log_every=log_every, checkpoint_seconds=0)
+    settings = config(epochs=10, log_every=log_every, checkpoint_seconds=0, parts=1)
     run = new(tmp_path, settings)
     with pytest.raises(InputError, match="nan.*learning rate"):
         pretrain(store, settings, run)
@@ -558,7 +669,7 @@ def test_four_pictures_are_enough(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(batch_size=1), dict(batch_size=-4), dict(optimizer="lars"), dict(epochs=-1), dict(minutes=math.nan)]
+    [dict(batch_size=1), dict(batch_size=-4), dict(optimizer="rmsprop"), dict(epochs=-1), dict(minutes=math.nan)]
     + [dict(epochs=math.inf), dict(warmup=1), dict(momentum=1), dict(seed=-1), dict(check_share=0), dict(dim=1)]
     + [dict(hidden=0), dict(weight_decay=-2), dict(log_every=-1), dict(checkpoint_seconds=math.nan)],
 )

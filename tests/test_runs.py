@@ -44,7 +44,7 @@ def write_status(run, pid, state="running", **more):
 def test_create_writes_the_settings_and_says_starting(run):
     assert run.config() == {"epochs": 3, "folder": "pictures"}
     assert run.status()["state"] == "starting" and run.status()["step"] == 0
-    assert sorted(p.name for p in run.folder.iterdir()) == ["config.json", "status.json"]
+    assert sorted(p.name for p in run.folder.iterdir()) == [".spare", "config.json", "status.json"]
 
 
 def test_a_folder_that_holds_a_run_is_refused(run):
@@ -120,7 +120,7 @@ def test_readers_always_see_a_whole_status(run):
     stop.set()
     reader.join()
     assert len(seen) > 10 and set(seen) <= {"starting", "running"}
-    assert sorted(p.name for p in run.folder.iterdir()) == ["config.json", "status.json"]
+    assert sorted(p.name for p in run.folder.iterdir()) == [".spare", "config.json", "status.json"]
 
 
 def test_notes_are_left_seen_and_withdrawn(run):

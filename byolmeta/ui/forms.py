@@ -32,6 +32,8 @@ def pretrain_fields() -> dict[str, gr.components.Component]:
         common = {"label": field.name.replace("_", " "), "info": notes.get(field.name)}
         if field.name in CHOICES:
             made[field.name] = gr.Dropdown(CHOICES[field.name], value=field.default, **common)
+        elif field.type is bool:
+            made[field.name] = gr.Checkbox(value=field.default, **common)
         else:
             made[field.name] = gr.Number(value=field.default, precision=0 if field.type is int else None, **common)
     return made
