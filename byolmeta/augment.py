@@ -42,6 +42,9 @@ COLUMNS = (
     *("first", "second", "third", "fourth"),  # which jitter operator comes when: 0..3, or -1 for none
     *("grey", "sigma", "solarise"),
 )
+CHANGES, FIRST, GREY_ROW, SIGMA, SOLARISE = map(COLUMNS.index, ("brightness", "first", "grey", "sigma", "solarise"))
+STEEP = 1e30
+CHUNK = 2_000_000  # bytes of a view that are worked on at once: what a core's cache holds
 
 
 def make_view(images: Tensor, size: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
@@ -64,19 +67,60 @@ def draw_view(n: int, size: int, config: ViewConfig, generator: torch.Generator)
     return torch.cat([boxes, flipped[:, None], changes, torch.where(jittered, order, -1), rest], 1)
 
 
-def render(images: Tensor, size: int, draw: Tensor) -> Tensor:
-    """The views that `draw` (B, len(COLUMNS)) describes: uint8 (B, 3, H, W) -> float (B, 3, size, size) in 0..1."""
-    column = dict(zip(COLUMNS, draw.unbind(1), strict=True))
-    view = crop_and_flip(images, size, draw[:, :4], column["flip"] > 0)
-    for place in ("first", "second", "third", "fourth"):
-        for number, (name, operator) in enumerate(
-            (("brightness", brightness), ("contrast", contrast), ("saturation", saturation), ("hue", hue))
-        ):
-            view = _some(view, column[place] == number, operator, column[name])
-    view = _some(view, column["grey"] > 0, lambda x: grey(x).expand_as(x))
+def render(images: Tensor, size: int, draw: Tensor, *, blur: bool = True) -> Tensor:
+    """The views that `draw` (B, len(COLUMNS)) describes: uint8 (B, 3, H, W) -> float (B, 3, size, size) in 0..1.
+
+    On a GPU every operator runs on every picture and `where` chooses, so that nothing waits for the draws and a CUDA
+    graph can hold it; `blur` says whether the view can blur at all. A CPU does what was drawn and no more.
+    """
+    if images.device.type != "cpu":
+        return _render_masked(images, size, draw, blur)
+    view = torch.empty(len(images), 3, size, size)
+    parts = -(-12 * size * size * len(images) // CHUNK)
+    parts = min(max(1, parts), max(1, len(images) // 8))
+    spare = [torch.empty(-(-len(images) // parts), 3, size, size) for _ in range(2)]
+    for part in torch.arange(len(images)).tensor_split(parts):
+        if len(part):
+            rows = slice(int(part[0]), int(part[-1]) + 1)
+            _render_chosen(images[rows], size, draw[rows], view[rows], [each[: len(part)] for each in spare])
+    return view
+
+
+def _render_chosen(images: Tensor, size: int, draw: Tensor, out: Tensor, spare: list[Tensor]) -> None:
+    """Pictures lie sorted by what is done to them next, so that each operator works in place on one slice."""
+    at = draw[:, FIRST].argsort(stable=True)  # at[i]: which picture lies in row i
+    view = crop_and_flip(images[at], size, draw[at, :4], draw[at, 4] > 0)
+    for place in range(4):
+        if place:
+            order = draw[at, FIRST + place].argsort(stable=True)
+            at = at[order]
+            view = torch.index_select(view, 0, order, out=spare[place % 2])
+        values = draw[at]
+        ends = torch.searchsorted(values[:, FIRST + place].contiguous(), torch.arange(5.0)).tolist()
+        for number, operator in enumerate((brightness, contrast, saturation, hue)):
+            rows = slice(ends[number], ends[number + 1])
+            if rows.start < rows.stop:
+                operator(view[rows], values[rows, CHANGES + number].view(-1, 1, 1, 1))
+    torch.index_select(view, 0, at.argsort(), out=out)
     taps = max(3, size // 10 | 1)
-    view = _some(view, column["sigma"] > 0, lambda x, s: gaussian_blur(x, s, taps), column["sigma"])
-    return _some(view, column["solarise"] > 0, solarise)
+    _some(out, draw[:, GREY_ROW] > 0, lambda x: grey(x).expand_as(x))
+    _some(out, draw[:, SIGMA] > 0, lambda x, s: gaussian_blur(x, s, taps), draw[:, SIGMA])
+    _some(out, draw[:, SOLARISE] > 0, solarise)
+
+
+def _render_masked(images: Tensor, size: int, draw: Tensor, blur: bool) -> Tensor:
+    column = dict(zip(COLUMNS, draw.view(len(draw), -1, 1, 1, 1).unbind(1), strict=True))
+    view = crop_and_flip(images, size, draw[:, :4], draw[:, 4] > 0)
+    for place in ("first", "second", "third", "fourth"):
+        for number, operator in enumerate((brightness, contrast, saturation, hue)):
+            change = column[COLUMNS[CHANGES + number]]
+            view = torch.where(column[place] == number, operator(view.clone(), change), view)
+    view = torch.where(column["grey"] > 0, grey(view), view)
+    if blur:
+        sharp = column["sigma"] <= 0
+        blurred = gaussian_blur(view, torch.where(sharp, 1.0, column["sigma"]), taps=max(3, size // 10 | 1))
+        view = torch.where(sharp, view, blurred)
+    return torch.where(column["solarise"] > 0, solarise(view), view)
 
 
 def draw_crops(n: int, config: ViewConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -110,46 +154,60 @@ def crop_and_flip(images: Tensor, size: int, boxes: Tensor, flipped: Tensor) -> 
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _some(view: Tensor, chosen: Tensor, operator, *parameters: Tensor) -> Tensor:
-    """Applies `operator` in place to the chosen pictures only, each with its own parameters."""
+def _some(view: Tensor, chosen: Tensor, operator, *parameters: Tensor) -> None:
+    """Replaces the chosen pictures by what `operator` makes of them, each with its own parameters."""
     rows = chosen.nonzero()[:, 0]
     if len(rows):
-        values = (p[rows].to(view.device).view(-1, 1, 1, 1) for p in parameters)
-        rows = rows.to(view.device)
-        view[rows] = operator(view[rows], *values)
-    return view
+        values = (p[rows].view(-1, 1, 1, 1) for p in parameters)
+        view.index_copy_(0, rows, operator(view.index_select(0, rows), *values))
 
 
 def grey(x: Tensor) -> Tensor:
     """Luma, (B, 1, H, W)."""
-    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = x.split(1, dim=1)
+    return torch.mul(red, GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
+
+
+# The four operators of the jitter change `x` in place and return it; `change` is (B, 1, 1, 1).
 
 
 def brightness(x: Tensor, change: Tensor) -> Tensor:
-    return (x * (1 + change)).clamp_(0, 1)
+    return x.mul_(1 + change).clamp_(0, 1)
 
 
 def contrast(x: Tensor, change: Tensor) -> Tensor:
-    middle = grey(x).mean(dim=(2, 3), keepdim=True)
-    return torch.lerp(middle, x, 1 + change).clamp_(0, 1)
+    red, green, blue = x.mean(dim=(2, 3), keepdim=True).split(1, dim=1)
+    middle = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    return x.mul_(1 + change).sub_(middle * change).clamp_(0, 1)
 
 
 def saturation(x: Tensor, change: Tensor) -> Tensor:
-    return torch.lerp(grey(x), x, 1 + change).clamp_(0, 1)
+    middle = grey(x).mul_(-change)
+    return x.mul_(1 + change).add_(middle).clamp_(0, 1)
 
 
 def hue(x: Tensor, turn: Tensor) -> Tensor:
-    """Turns the hue by `turn` of a full circle, through HSV: 0 changes nothing, 1/3 makes red green."""
-    value, low = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
-    chroma = value - low
-    r, g, b = x.unbind(1)
-    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))[:, 0]
-    v = value[:, 0]
-    sector = torch.where(v == r, (g - b) / safe, torch.where(v == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
-    sector = sector[:, None] + 6 * turn
-    shift = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1)
-    k = (sector + shift) % 6  # Smith 1978, in the form f(n) = V - C max(0, min(k, 4 - k, 1))
-    return value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1)
+    """Turns the hue by `turn` of a full circle, through HSV: 0 changes nothing, 1/3 makes red green.
+
+    In Smith's (1978) form, channel n is V - C max(0, min(k, 4 - k, 1)) with k = (n + hue) mod 6 and n = 5, 3, 1. Here
+    k - 2 is written d, and 2 - |d| for min(k, 4 - k): for d in -3..9 its distance to the next multiple of 6 is ||d - 3| - 3|.
+    """
+    red, green, blue = x.unbind(1)
+    other = torch.maximum(green, blue)
+    value, chroma = torch.maximum(red, other), torch.minimum(green, blue).minimum(red)
+    chroma = torch.sub(value, chroma, out=chroma)
+    is_red = torch.sub(red, other, out=other).mul_(STEEP).clamp_(0, 1)  # 0 or 1; faster than comparing and choosing
+    of_red = green - blue
+    is_green = (of_red * STEEP).clamp_(0, 1)  # rather than blue; the branches agree where two channels are equal
+    angle = torch.sub(red, green).add_(chroma, alpha=4)
+    angle.lerp_(torch.sub(blue, red).add_(chroma, alpha=2), is_green).lerp_(of_red, is_red)
+    angle.div_(chroma + 1e-20).add_(6 * turn[:, 0])  # sixths of the circle; 0 where there is no colour
+    angle.sub_(torch.mul(angle, 1 / 6, out=of_red).round_(), alpha=6)  # -3..3
+    base = value.sub_(chroma, alpha=2)
+    for channel, phase in ((red, 0.0), (green, -2.0), (blue, 2.0)):  # d - 3, with d = angle + 3, 1 and 5
+        distance = torch.add(angle, phase, out=of_red).abs_().sub_(3).abs_().clamp_(1, 2)
+        torch.addcmul(base, chroma, distance, out=channel)
+    return x
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:

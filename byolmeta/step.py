@@ -81,8 +81,10 @@ class Step:
         for number, piece in enumerate(pieces):
             rows = slice(int(piece[0]), int(piece[-1]) + 1)
             first, second = (
-                render(images[rows], self.size, draw[rows]).contiguous(memory_format=torch.channels_last)
-                for draw in draws
+                render(images[rows], self.size, draw[rows], blur=view.blur > 0).contiguous(
+                    memory_format=torch.channels_last
+                )
+                for view, draw in zip(self.views, draws, strict=True)
             )
             last = self.ranks.world == 1 or number == len(pieces) - 1
             with contextlib.nullcontext() if last else self.network.no_sync():
