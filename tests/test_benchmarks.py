@@ -1,0 +1,60 @@
+"""The unattended queue for a GPU machine, dry-run in small sizes on a CPU: nothing done twice, nothing left out unsaid."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def data(pictures, tmp_path_factory) -> Path:
+    """Drawn shapes in place of CIFAR-10 and of the photos."""
+    place = tmp_path_factory.mktemp("data")
+    for name in ("cifar10/train.zip", "cifar10/test.zip", "photos64/unlabelled.zip"):
+        (place / name).parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(place / name, "w") as file:
+            for picture in sorted(pictures.rglob("*.png")):
+                file.write(picture, picture.relative_to(pictures))
+    return place
+
+
+def queue(out, data, **settings):
+    env = os.environ | {"TINY": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | settings
+    words = ["bash", "tests/benchmarks/on_gpu.sh", str(out), str(data)]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_queue_runs_unattended_in_resumable_steps(data, tmp_path):
+    out = tmp_path / "out"
+    first = queue(out, data, CALL_MINUTES="0.15")  # too little for all of it
+    second = queue(out, data)
+    assert sorted(p.name for p in (out / "done").iterdir()) == ["checks", "cifar10", "starter", "throughput"], (
+        first + second
+    )
+    found = json.loads((out / "cifar10" / "cifar10.json").read_text())
+    assert found["epochs"] == 2 and 0 <= found["knn"] <= 1 and 0 <= found["linear"] <= 1 and found["curve"]
+    assert found["machine"]["cores"] and found["versions"]["torch"] and "cifar10.py" in found["command"]
+    rows = json.loads((out / "throughput.json").read_text())["rows"]
+    assert [row["arm"] for row in rows] == ["step", "step without views"] and all(
+        r["images_per_second"] > 0 for r in rows
+    )
+    assert (out / "starter" / "run" / "encoder.safetensors").exists()
+    assert "== " not in queue(out, data)  # all done: nothing is done again
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_missing_data_and_a_failing_part_are_said(tmp_path):
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / "train.zip").write_bytes(b"no zip")
+    said = queue(tmp_path / "out", tmp_path)
+    assert "cifar10 failed" in said and "starter: no" in said and "done: cifar10" not in said
