@@ -49,7 +49,8 @@ CHUNK = 2_000_000  # bytes of a view that are worked on at once: what a core's c
 
 def make_view(images: Tensor, size: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
     """One view per image: uint8 (B, 3, H, W) -> float (B, 3, size, size) in 0..1. Draws come from `generator` (CPU)."""
-    return render(images, size, draw_view(len(images), size, config, generator))
+    draw = draw_view(len(images), size, config, generator)
+    return render(images, size, draw.to(images.device), blur=config.blur > 0)
 
 
 def draw_view(n: int, size: int, config: ViewConfig, generator: torch.Generator) -> Tensor:

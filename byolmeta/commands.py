@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from tyro.conf import OmitArgPrefixes, Positional
 
 from byolmeta.errors import InputError
-from byolmeta.files import UNTRAINED, find_encoder, image_size_of, read_card, replace_file
+from byolmeta.files import PIXELS, UNTRAINED, find_encoder, image_size_of, read_card, replace_file
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import PretrainConfig, check_seed
 
@@ -136,32 +136,53 @@ def evaluate(
     train_folder: Positional[Path],
     test_folder: Positional[Path],
     protocol: str = "knn,linear",
+    features: str = "readout",
     seed: int = 0,
 ) -> dict:
-    """Top-1 of an encoder on class folders: k-NN and a linear probe trained on TRAIN_FOLDER, tested on TEST_FOLDER.
+    """Top-1 of an encoder on class folders, trained on TRAIN_FOLDER and tested on TEST_FOLDER: knn, linear, finetune.
 
-    Test pictures of a class that TRAIN_FOLDER lacks are not asked: `left_out` counts them.
+    knn and linear work on what the app uses ('readout': whitened maps of the last two stages) or on what the literature
+    uses ('encoder': pooled maps of the last one); finetune trains the whole network. Test pictures of a class that
+    TRAIN_FOLDER lacks are not asked: `left_out` counts them.
     """
     from byolmeta import evaluate as protocols
 
-    known = {"knn": protocols.knn, "linear": lambda *data: protocols.linear_probe(*data, seed=seed)}
-    asked = [name.strip() for name in protocol.split(",")]
+    known, asked = ("knn", "linear", "finetune"), [name.strip() for name in protocol.split(",")]
     if unknown := [name for name in asked if name not in known]:
         raise InputError(f"There is no protocol '{unknown[0]}'. Choose from: {', '.join(known)}.")
+    if features not in ("readout", "encoder"):
+        raise InputError(f"There are no features '{features}'. Choose readout or encoder.")
+    if encoder == PIXELS and "finetune" in asked:
+        raise InputError("Raw pixels have no network to fine-tune. Use 'untrained' for one that knows nothing yet.")
     check_seed(seed)
-    train_store, train_vectors = _bank(encoder, train_folder)
-    test_store, test_vectors = _bank(encoder, test_folder, beside=train_store)
+    plain = features == "encoder"
+    train_store, train_vectors = _bank(encoder, train_folder, plain=plain)
+    test_store, test_vectors = _bank(encoder, test_folder, beside=train_store, plain=plain)
     truth, rows = protocols.shared_classes(
         train_store.class_names, train_store.labels, test_store.class_names, test_store.labels
     )
     named = train_store.labels >= 0
-    data = (train_vectors[named], train_store.labels[named], test_vectors[rows], truth[rows])
+    labels, answers = train_store.labels[named], truth[rows]
+    figures = dict.fromkeys(known)
+    if "knn" in asked:
+        figures["knn"] = protocols.knn(train_vectors[named], labels, test_vectors[rows], answers)
+    if "linear" in asked:
+        figures["linear"] = protocols.linear_probe(train_vectors[named], labels, test_vectors[rows], answers, seed)
+    if "finetune" in asked:
+        from byolmeta.devices import choose_device
+        from byolmeta.features import open_encoder
+
+        pixels = train_store.pixels[named], test_store.pixels[rows]
+        network, device = open_encoder(encoder, train_store), choose_device("auto")
+        figures["finetune"] = protocols.finetune(
+            network, pixels[0], labels, pixels[1], answers, seed=seed, device=device, progress=_bar("Fine-tuning")
+        )
     seen = {picture.tobytes() for picture in train_store.pixels}
     again = sum(picture.tobytes() in seen for picture in test_store.pixels[rows])
     if again:
         print(f"{again:,} of the test pictures are also training pictures: the figures are too good.", file=sys.stderr)
-    figures = {name: known[name](*data) if name in asked else None for name in known}
-    return figures | {"test_images": int(rows.sum()), "left_out": int((~rows).sum()), "also_in_training": again}
+    about = {"features": features, "test_images": int(rows.sum()), "left_out": int((~rows).sum())}
+    return figures | about | {"also_in_training": again}
 
 
 def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
@@ -348,12 +369,12 @@ def main() -> None:
                 print(f"{key}: {_plain(value)}")
 
 
-def _bank(encoder: str, folder: Path, beside=None):
-    """The store of a folder at the encoder's picture size, and its vectors (N, D); `beside` as in encoder_bank."""
+def _bank(encoder: str, folder: Path, beside=None, plain: bool = False):
+    """The store of a folder at the encoder's picture size, and its vectors (N, D); the rest as in encoder_bank."""
     from byolmeta.features import encoder_bank
 
     store = _store(folder, encoder, home())
-    return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors"), beside).vectors
+    return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors"), beside, plain).vectors
 
 
 def _store(folder: Path, size: int | str, where: Path):

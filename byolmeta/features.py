@@ -227,30 +227,46 @@ def threads() -> int:
 
 
 def encoder_bank(
-    where: str | Path, store, banks: Path, progress: Callable[[int, int], None] | None = None, beside=None
+    where: str | Path,
+    store,
+    banks: Path,
+    progress: Callable[[int, int], None] | None = None,
+    beside=None,
+    plain: bool = False,
 ) -> FeatureBank:
     """The vectors of a store by an encoder file, run folder or shipped name; or by a baseline.
 
     'pixels' are the raw pixels; 'untrained' (or 'untrained:resnet18', ...) is a network at its random start, its
     batch norm calibrated on these pictures, or on those of the store `beside`, whose vectors they are to
-    be compared with. Cached in `banks`.
+    be compared with. `plain`: the pooled maps of the last stage instead, as the literature measures them. Cached in
+    `banks`.
     """
     name = str(where)
     if name == PIXELS:
         return open_bank(banks, f"{PIXELS}-{store.fingerprint}", len(store), lambda: raw_pixels(store.pixels))
-    if name.split(":")[0] == UNTRAINED:
-        key = f"{name.replace(':', '-')}-{store.size}-{store.fingerprint}"
-        if beside is not None:
-            key += f"-{beside.fingerprint}"
-        return open_bank(
-            banks,
-            key,
-            len(store),
-            lambda: embed(untrained_for(name, store if beside is None else beside), store.pixels, progress=progress),
-        )
-    path = find_encoder(where)
-    key = f"{file_fingerprint(path)}-{store.size}-{store.fingerprint}"
-    return open_bank(banks, key, len(store), lambda: embed(load_encoder(path), store.pixels, progress=progress))
+    untrained = name.split(":")[0] == UNTRAINED
+    parts = [
+        name.replace(":", "-") if untrained else file_fingerprint(find_encoder(where)),
+        store.size,
+        store.fingerprint,
+    ]
+    if untrained and beside is not None:
+        parts.append(beside.fingerprint)
+    if plain:
+        parts.append("plain")
+
+    def compute() -> np.ndarray:
+        encoder = open_encoder(name, store if beside is None else beside)
+        if plain:
+            encoder.readout_mean = encoder.readout_matrix = None
+        return embed(encoder, store.pixels, progress=progress)
+
+    return open_bank(banks, "-".join(map(str, parts)), len(store), compute)
+
+
+def open_encoder(name: str, store) -> Encoder:
+    """The encoder of a file, run folder or shipped name, or an untrained one, calibrated on a store's pictures."""
+    return untrained_for(name, store) if name.split(":")[0] == UNTRAINED else load_encoder(name)
 
 
 def untrained_for(name: str, store) -> Encoder:

@@ -86,6 +86,10 @@ def test_evaluate(verb, pictures, tiny_encoder, tmp_path):
     (test / "bar").rename(test / "cube")
     some = verb("evaluate", tiny_encoder, pictures, test)
     assert some["test_images"] == 8 and some["left_out"] == 4
+    plain = verb("evaluate", tiny_encoder, pictures, test, "--features", "encoder")
+    assert plain["features"] == "encoder" and found["features"] == "readout" and plain["finetune"] is None
+    tuned = verb("evaluate", tiny_encoder, pictures, test, "--protocol", "finetune")
+    assert 0 <= tuned["finetune"] <= 1 and tuned["knn"] is None
     assert verb("evaluate", tiny_encoder, pictures, test, "--protocol", "knn", "--seed", 1)["linear"] is None
     assert verb("evaluate", tiny_encoder, pictures, pictures, "--protocol", "linear")["linear"] > 0.9
     assert (
@@ -168,6 +172,8 @@ def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_pa
         (["fewshot", "ENCODER", "PICTURES", "--learner", "maml"], "no learner called 'maml'"),
         (["evaluate", "ENCODER", "PICTURES", "PICTURES/disc"], "share no class folder"),
         (["evaluate", "ENCODER", "PICTURES", "PICTURES", "--protocol", "guess"], "no protocol 'guess'"),
+        (["evaluate", "ENCODER", "PICTURES", "PICTURES", "--features", "guess"], "no features 'guess'"),
+        (["evaluate", "pixels", "PICTURES", "PICTURES", "--protocol", "finetune"], "no network to fine-tune"),
         (["classify", "ENCODER", "--examples", "PICTURES/disc", "--images", "PICTURES"], "at least 2 are needed"),
     ],
 )

@@ -1,12 +1,19 @@
 """evaluate.py: the protocols against scikit-learn."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
+from conftest import draw_pictures
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from byolmeta import evaluate
+from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
-from byolmeta.evaluate import PENALTIES, knn, linear_probe, shared_classes
+from byolmeta.evaluate import PENALTIES, finetune, knn, linear_probe, shared_classes
+from byolmeta.images import open_store
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +83,54 @@ def test_classes_are_matched_by_name():
 def test_folders_without_a_common_class_are_refused(train, test):
     with pytest.raises(InputError, match="share no class folder"):
         shared_classes(train[0], np.array(train[1]), test[0], np.array(test[1]))
+
+
+def test_knn_by_hand():
+    """Two votes at cosine 0.6 against one at 1: at temperature 0.1 the near one wins, with equal votes it would lose."""
+    train = np.array([[1.0, 0], [0.6, 0.8], [0.6, -0.8]], np.float32)
+    labels, asked = np.array([0, 1, 1]), np.array([[2.0, 0]], np.float32)
+    assert knn(train, labels, asked, np.array([0]), 3) == 1.0  # e^10 against 2 e^6
+    close = np.array([[1.0, 0], [0.98, 0.199], [0.98, -0.199]], np.float32)
+    assert knn(close, labels, asked, np.array([1]), 3) == 1.0  # e^10 against 2 e^9.8
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """60 drawn shapes to train on and 60 to test on."""
+    place = tmp_path_factory.mktemp("tuned")
+    store = open_store(draw_pictures(place / "shapes", each=40, seed=3), place / "stores", 16, workers=1)
+    order = np.random.default_rng(0).permutation(len(store))
+    return store.pixels[order[:60]], store.labels[order[:60]], store.pixels[order[60:]], store.labels[order[60:]]
+
+
+@pytest.fixture
+def network(monkeypatch):
+    monkeypatch.setattr(evaluate, "FEWEST_STEPS", 60)
+    torch.manual_seed(0)
+    return Encoder("conv4", 16)
+
+
+def test_fine_tuning_learns_and_leaves_the_encoder_as_it_was(shapes, network, monkeypatch):
+    monkeypatch.setattr(evaluate, "RATES", (0.03, 0.1))
+    before, seen = copy.deepcopy(network.state_dict()), []
+    found = finetune(network, *shapes, progress=lambda done, total: seen.append((done, total)))
+    assert found > 0.6  # a third is chance
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
+    assert seen[-1][0] == seen[-1][1] == len(seen)
+    assert found == finetune(network, *shapes)  # one seed repeats it
+
+
+def test_the_rate_of_fine_tuning_is_not_chosen_on_the_test_pictures(shapes, network, monkeypatch):
+    chosen, real = [], evaluate._tuned
+    monkeypatch.setattr(evaluate, "_tuned", lambda *a: chosen.append((a[5], len(a[4]))) or real(*a))
+    train, labels, test, truth = shapes
+    for answers in (truth, (truth + 1) % 3):
+        finetune(network, train, labels, test, answers, epochs=2)
+    assert chosen[:4] == chosen[4:] and [n for _, n in chosen[:4]] == [48, 48, 48, 60]
+
+
+def test_fine_tuning_answers_only_what_it_is_asked(shapes, network):
+    """Each test picture is answered by itself: alone or among others, the same."""
+    train, labels, test, truth = shapes
+    parts = [finetune(network, train, labels, test[i : i + 4], truth[i : i + 4], epochs=2) for i in (0, 4, 8)]
+    assert np.mean(parts) == pytest.approx(finetune(network, train, labels, test[:12], truth[:12], epochs=2))
