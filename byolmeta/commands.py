@@ -57,7 +57,7 @@ def pretrain(
         if resume:
             _same_settings(run, settings)
         elif settings.init:
-            settings = _settings_of(settings)
+            settings = _settings_of(dataclasses.replace(settings, init=_local(settings.init)))
         if not resume:  # what is wrong is said before a run folder is made
             _store(folder, settings.init or settings.image_size, home())
             run.create(settings, folder=str(folder.resolve()), home=str(home()))
@@ -173,7 +173,7 @@ def evaluate(
         from byolmeta.features import open_encoder
 
         pixels = train_store.pixels[named], test_store.pixels[rows]
-        network, device = open_encoder(encoder, train_store), choose_device("auto")
+        network, device = open_encoder(_local(encoder), train_store), choose_device("auto")
         figures["finetune"] = protocols.finetune(
             network, pixels[0], labels, pixels[1], answers, seed=seed, device=device, progress=_bar("Fine-tuning")
         )
@@ -327,6 +327,54 @@ def classify(
     return {"images": rows, "skipped": len(asked.index.skipped) + len(shown.index.skipped), "loo": checked}
 
 
+def import_encoder(
+    file: Positional[Path],
+    out: Path,
+    image_size: int = 0,
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+) -> dict:
+    """Make an encoder of a ResNet-18 or ResNet-50 checkpoint of lightly, solo-learn, byol-pytorch, timm or torchvision.
+
+    Only tensors are read, and only the online network is taken. An image_size of 0 means 224, or 32 for the 3x3 stem of
+    CIFAR; mean and std are those it was trained with (usual: ImageNet's).
+    """
+    from byolmeta.encoder import save_encoder
+    from byolmeta.foreign import import_tensors, read_tensors
+
+    _writable(out)
+    encoder, report = import_tensors(read_tensors(file), file.name, image_size, mean, std)
+    save_encoder(encoder, out)
+    return {"architecture": encoder.architecture, "image_size": encoder.image_size, **report, "encoder": str(out)}
+
+
+def export(encoder: Positional[str], out: Path, format: str = "onnx") -> dict:
+    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime."""
+    from byolmeta.encoder import load_encoder
+    from byolmeta.export import export_onnx
+
+    if format != "onnx":
+        raise InputError(f"There is no format '{format}'. Choose onnx.")
+    _writable(out)
+    return export_onnx(load_encoder(_local(encoder)), out)
+
+
+def push(encoder: Positional[str], repository: Positional[str]) -> dict:
+    """Upload an encoder and its model card to OWNER/NAME on the Hugging Face Hub; hub:OWNER/NAME is then its name."""
+    from byolmeta.hub import push as upload
+
+    return upload(find_encoder(encoder), repository)
+
+
+def _local(encoder: str) -> str:
+    """The encoder's name, or the file that was fetched for torchvision:, timm: and hub: names."""
+    if not str(encoder).startswith(("torchvision:", "timm:", "hub:")):
+        return str(encoder)
+    from byolmeta.hub import fetch
+
+    return str(fetch(str(encoder), home() / "encoders"))
+
+
 def write_csv(path: Path, rows: list[dict]) -> None:
     """A CSV that is safe to open in a spreadsheet: text that would be a formula gets an apostrophe in front."""
     with open(path, "w", newline="", encoding="utf-8-sig") as file:
@@ -337,7 +385,8 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         )
 
 
-VERBS = {f.__name__: f for f in (pretrain, evaluate, embed, map, fewshot, classify)}
+VERBS = {f.__name__: f for f in (pretrain, evaluate, embed, map, fewshot, classify, export, push)}
+VERBS["import"] = import_encoder  # a word of Python's own
 
 
 def main() -> None:
@@ -373,6 +422,7 @@ def _bank(encoder: str, folder: Path, beside=None, plain: bool = False):
     """The store of a folder at the encoder's picture size, and its vectors (N, D); the rest as in encoder_bank."""
     from byolmeta.features import encoder_bank
 
+    encoder = _local(encoder)
     store = _store(folder, encoder, home())
     return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors"), beside, plain).vectors
 

@@ -51,8 +51,8 @@ class Encoder(nn.Module):
         self.trunk, self.dim = ARCHITECTURES[architecture](image_size)
         self.last = 4 if architecture == "conv4" else 1  # modules that make up the last stage
         self.stride = 16 if architecture == "conv4" else 8 if image_size < SMALL_PICTURE else 32  # pixels a patch
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        for name, usual in (("mean", MEAN), ("std", STD)):  # an imported network may have learned with others
+            self.register_buffer(name, _three(self.card.get(name, usual), name), persistent=False)
         self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
         self.register_buffer("readout_matrix", None, persistent=False)  # (K, V)
         self.readout_count = 0  # pictures that it was fitted on
@@ -108,7 +108,17 @@ class Encoder(nn.Module):
         """An untrained network of the same shape: the baseline that shows what training bought."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return Encoder(self.architecture, self.image_size)
+            return Encoder(
+                self.architecture, self.image_size, {k: v for k, v in self.card.items() if k in ("mean", "std")}
+            )
+
+
+def _three(values, name: str) -> Tensor:
+    """Mean or std of the colours as (1, 3, 1, 1). Raises InputError for anything else."""
+    fits = isinstance(values, (list, tuple)) and len(values) == 3 and all(isinstance(v, (int, float)) for v in values)
+    if not (fits and all(-10 < v < 10 for v in values) and (name != "std" or all(v > 1e-6 for v in values))):
+        raise InputError(f"The {name} of the colours is {values!r}; it must be three numbers, those of std above 0.")
+    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
 
 
 def _resnet(blocks: str, image_size: int) -> tuple[nn.Module, int]:
@@ -120,6 +130,12 @@ def _resnet(blocks: str, image_size: int) -> tuple[nn.Module, int]:
         net.maxpool = nn.Identity()
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
     return _stages(net), net.fc.in_features
+
+
+def _without_stem_relu(trunk: nn.Sequential, dim: int) -> tuple[nn.Module, int]:
+    """As lightly's CIFAR benchmark, which puts the parts of its ResNet in a row, builds it: for imported weights."""
+    trunk[2] = nn.Identity()
+    return trunk, dim
 
 
 def _small(image_size: int) -> tuple[nn.Module, int]:
@@ -164,6 +180,7 @@ ARCHITECTURES = {
     "conv4": _conv4,
     "resnet18": lambda size: _resnet("resnet18", size),
     "resnet50": lambda size: _resnet("resnet50", size),
+    "resnet18-no-stem-relu": lambda size: _without_stem_relu(*_resnet("resnet18", size)),
 }
 
 
@@ -185,8 +202,8 @@ def save_encoder(
         "format": FORMAT,
         "architecture": encoder.architecture,
         "image_size": encoder.image_size,
-        "mean": MEAN,
-        "std": STD,
+        "mean": [round(v, 6) for v in encoder.mean.flatten().tolist()],
+        "std": [round(v, 6) for v in encoder.std.flatten().tolist()],
         "width": encoder.trunk[0].out_channels,
         "dim": encoder.dim,
         "stride": encoder.stride,

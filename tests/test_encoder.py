@@ -16,7 +16,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import PRETRAINED, read_card
 
 CARD = {"trained_on": "drawn shapes", "images": 36, "steps": 5, "seconds": 1}
-DIMS = {"small": 256, "conv4": 64, "resnet18": 512, "resnet50": 2048}
+DIMS = {"resnet18-no-stem-relu": 512, "small": 256, "conv4": 64, "resnet18": 512, "resnet50": 2048}
 
 
 @pytest.fixture
