@@ -333,11 +333,12 @@ def import_encoder(
     image_size: int = 0,
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
     std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+    seed: int = 0,
 ) -> dict:
     """Make an encoder of a ResNet-18 or ResNet-50 checkpoint of lightly, solo-learn, byol-pytorch, timm or torchvision.
 
     Only tensors are read, and only the online network is taken. An image_size of 0 means 224, or 32 for the 3x3 stem of
-    CIFAR; mean and std are those it was trained with (usual: ImageNet's).
+    CIFAR; mean and std are those it was trained with (usual: ImageNet's). Nothing is drawn by chance.
     """
     from byolmeta.encoder import save_encoder
     from byolmeta.foreign import import_tensors, read_tensors
@@ -348,8 +349,11 @@ def import_encoder(
     return {"architecture": encoder.architecture, "image_size": encoder.image_size, **report, "encoder": str(out)}
 
 
-def export(encoder: Positional[str], out: Path, format: str = "onnx") -> dict:
-    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime."""
+def export(encoder: Positional[str], out: Path, format: str = "onnx", seed: int = 0) -> dict:
+    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime.
+
+    Nothing is drawn by chance.
+    """
     from byolmeta.encoder import load_encoder
     from byolmeta.export import export_onnx
 
@@ -359,8 +363,11 @@ def export(encoder: Positional[str], out: Path, format: str = "onnx") -> dict:
     return export_onnx(load_encoder(_local(encoder)), out)
 
 
-def push(encoder: Positional[str], repository: Positional[str]) -> dict:
-    """Upload an encoder and its model card to OWNER/NAME on the Hugging Face Hub; hub:OWNER/NAME is then its name."""
+def push(encoder: Positional[str], repository: Positional[str], seed: int = 0) -> dict:
+    """Upload an encoder and its model card to OWNER/NAME on the Hugging Face Hub; hub:OWNER/NAME is then its name.
+
+    Nothing is drawn by chance.
+    """
     from byolmeta.hub import push as upload
 
     return upload(find_encoder(encoder), repository)
