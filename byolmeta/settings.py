@@ -8,6 +8,8 @@ from byolmeta.errors import InputError
 # Rate per 256 pictures and weight decay that suit each optimiser. A rate meant for one collapses another
 # (lucidrains/byol-pytorch #44), so there is no default that all share.
 OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05), "lars": (2.0, 1e-6)}
+# Recipes by the time there is, measured on this machine while it trains. What they reach: README, "What a study brings".
+PRESETS = {"quick": {"minutes": 2.0}, "balanced": {"minutes": 10.0}, "thorough": {"minutes": 45.0}}
 KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 WIDEST = 65_536  # of a head
 
@@ -16,6 +18,7 @@ WIDEST = 65_536  # of a head
 class PretrainConfig:
     """Settings of one pretraining run. 0 means: chosen for you, and written down in the run's config.json."""
 
+    preset: str = ""  # quick, balanced or thorough: settings that you leave out are then the recipe's
     encoder: str = "small"  # small, conv4, resnet18 or resnet50; an --init encoder brings its own
     image_size: int = 64  # side of the views in pixels
     epochs: float = 0  # passes over the pictures; 0 with no minutes: 100
@@ -46,6 +49,11 @@ class PretrainConfig:
             fits = isinstance(value, (int, float) if kind is float else kind)
             if not fits or isinstance(value, bool) != (kind is bool):
                 raise InputError(f"{field.name} is {value!r}; it must be {KINDS[kind]}.")
+        if self.preset and self.preset not in PRESETS:
+            raise InputError(f"There is no preset '{self.preset}'. Choose one of: {', '.join(PRESETS)}.")
+        if self.preset and not (self.epochs or self.minutes):
+            for name, value in PRESETS[self.preset].items():
+                object.__setattr__(self, name, value)
         if self.batch_size == 1 or self.batch_size < 0:
             raise InputError(f"The batch size is {self.batch_size}; batch norm needs 2 or more.")
         if self.optimizer not in OPTIMIZERS:

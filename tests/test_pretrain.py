@@ -29,7 +29,7 @@ from byolmeta.images import open_store
 from byolmeta.loader import Loader
 from byolmeta.pretrain import choose_batch, make_plan, pretrain, split, trial
 from byolmeta.runs import Run
-from byolmeta.settings import OPTIMIZERS, PretrainConfig
+from byolmeta.settings import OPTIMIZERS, PRESETS, PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, base_lr=1.0, log_every=1, precision="fp32",
@@ -348,6 +348,16 @@ def test_parts_are_chosen_by_memory(store, monkeypatch):
     for room, parts in ((10, 1), (1.01, 1), (0.99, 2), (0.4, 4), (1e-6, 4)):
         monkeypatch.setattr(module, "free_memory", lambda device, room=room: need * room / module.ROOM)
         assert module.choose_parts(model, nullcontext, "cpu", config(), train) == parts
+
+
+def test_a_preset_fills_in_what_was_left_out():
+    assert [PretrainConfig(preset=p).minutes for p in PRESETS] == [2, 10, 45]
+    assert PretrainConfig(preset="quick", minutes=7).minutes == 7
+    assert PretrainConfig(preset="quick", epochs=3).minutes == 0 and PretrainConfig().minutes == 0
+    again = PretrainConfig(**asdict(PretrainConfig(preset="balanced", batch_size=9)))  # as read from config.json
+    assert (again.minutes, again.batch_size) == (10, 9)
+    with pytest.raises(InputError, match="no preset 'best'"):
+        PretrainConfig(preset="best")
 
 
 def test_an_optimiser_never_runs_at_another_ones_rate(store):

@@ -21,7 +21,7 @@ NOTES = {  # what differs from the command line
     "encoder": "the network, when it starts from nothing",
     "image_size": "side of the pictures it sees in pixels, when it starts from nothing",
 }
-ELSEWHERE = ("init",)  # chosen by 'Start from'
+ELSEWHERE = ("init", "preset")  # chosen by 'Start from' and by the length
 
 
 def pretrain_fields() -> dict[str, gr.components.Component]:

@@ -12,7 +12,7 @@ from byolmeta import jobs
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED
 from byolmeta.runs import ACTIVE, Run, alone, collapse_floor
-from byolmeta.settings import PretrainConfig
+from byolmeta.settings import PRESETS, PretrainConfig
 from byolmeta.ui import figures, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.forms import pretrain_fields, pretrain_values
@@ -20,7 +20,7 @@ from byolmeta.ui.html import safe, tile
 from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.workspace import Session, Workspace
 
-LENGTHS = {"quick": 2, "good": 10, "long": 45}  # minutes
+LENGTHS = {name: round(values["minutes"]) for name, values in PRESETS.items()}
 PUBLIC_MINUTES = 5
 SCRATCH = "scratch"
 moving: dict[str, dict] = {}  # the moving map of each visitor: the step shown, and points ready to be shown
@@ -78,9 +78,9 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
     init = "" if start == SCRATCH or encoder == "untrained" else encoder
     values = pretrain_values(form)
     if not (values.get("epochs") or values.get("minutes")):
-        values["minutes"] = LENGTHS[length if length in LENGTHS else "quick"]
+        values["preset"] = length if length in PRESETS else "quick"
     if work.public:
-        values = {"minutes": min(values.get("minutes") or PUBLIC_MINUTES, PUBLIC_MINUTES)}
+        values = {"minutes": min(values.get("minutes") or LENGTHS["quick"], PUBLIC_MINUTES)}
     config = PretrainConfig(**values | {"init": init})
     if len(work.pictures(session).store) < 4:
         raise InputError("Studying needs at least 4 pictures, and gets useful from about 100. Add pictures first.")
