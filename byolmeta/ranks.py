@@ -84,7 +84,7 @@ def join() -> Ranks:
 
 def leave() -> None:
     """Parts from the other ranks, when all are done."""
-    if dist.is_initialized():
+    if dist.is_available() and dist.is_initialized():
         gc.collect()  # what still holds the group would end with the interpreter, which its threads do not survive
         dist.barrier()
         dist.destroy_process_group()

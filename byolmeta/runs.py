@@ -24,6 +24,7 @@ from pathlib import Path
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
 
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # no room, or not for this user
 SPARE = 16_384  # bytes
 SPACE_SECONDS = 2.0  # between two tries while the disk is full
 ACTIVE = ("starting", "running", "paused")
@@ -125,7 +126,7 @@ class Run:
                 action(*arguments)
                 break
             except OSError as problem:
-                if problem.errno not in (errno.ENOSPC, errno.EDQUOT) or self.asked("stop"):
+                if problem.errno not in FULL or self.asked("stop"):
                     raise
                 start = start or time.monotonic()
                 self._say_full(problem)
@@ -140,10 +141,9 @@ class Run:
         message = f"The disk is full ({problem.strerror}). Make room: the run goes on by itself. Nothing is lost."
         if status.get("message") != message:
             self._spare.unlink(missing_ok=True)
+            reached = {k: status[k] for k in ("step", "steps") if k in status}
             with contextlib.suppress(OSError):
-                self.set_status(
-                    "paused", **{k: status[k] for k in ("step", "steps") if k in status} | {"message": message}
-                )
+                self.set_status("paused", message=message, full=True, **reached)
 
     @property
     def _spare(self) -> Path:

@@ -44,7 +44,8 @@ class Step:
         count = len(images) * self.ranks.world
         draws = [draw_view(count, self.size, view, generator)[self.ranks.rows(count)] for view in self.views]
         if self.device.startswith("cuda"):
-            draws = [draw.pin_memory().to(self.device, non_blocking=True) for draw in draws]
+            draws = [draw.pin_memory() for draw in draws]
+        draws = [draw.to(self.device, non_blocking=True) for draw in draws]
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         while True:

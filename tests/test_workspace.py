@@ -225,3 +225,13 @@ def test_messages_are_text_and_a_bug_folds_out_its_details(capsys):
         list(ask(IndexError("<b>7</b>")))
     assert said.value.message.startswith(safe(WORDS["bug"]) + "<details>") and "&lt;b&gt;7" in said.value.message
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_run_that_waits_for_the_disk_does_not_ask_for_a_press_of_go_on():
+    words = table()
+    full = {"state": "paused", "step": 3, "steps": 9, "full": True, "message": "The disk is full (x). Make room."}
+    asked = full | {"full": False, "message": ""}
+    said = [learn.progress_line(status, [], words) for status in (full, asked)]
+    assert (
+        "disk is full" in said[0] and words["page_note_paused"] not in said[0] and words["page_note_paused"] in said[1]
+    )

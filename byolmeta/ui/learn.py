@@ -207,7 +207,7 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str], looks
     text = safe(words.get(f"state_{state}", state).format(**values))
     share = 100 * step / steps if steps else 0
     parts = [f"<p class='state'>{text}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"]
-    if state in ACTIVE:
+    if state in ACTIVE and not status.get("full"):  # a run that waits for the disk has its own message
         note = words["page_note_paused" if state == "paused" else "page_note"]
         parts.append(f"<p class='quiet'>{safe(note)}</p>")
     elif len(checks) > 1 and state != "failed":

@@ -103,7 +103,11 @@ def train(store, folder: Path, seconds: float, cold: bool) -> dict:
     os.close(file)
     lines = [line for line in run.metrics() if "loss" in line and line["step"] >= 5]
     steps = (lines[-1]["step"] - lines[0]["step"]) / (lines[-1]["seconds"] - lines[0]["seconds"])
-    return {"steps_per_second": round(steps, 3), "pictures_per_second": round(128 * steps, 1), "steps": lines[-1]["step"]}
+    return {
+        "steps_per_second": round(steps, 3),
+        "pictures_per_second": round(128 * steps, 1),
+        "steps": lines[-1]["step"],
+    }
 
 
 def start_up(folder: Path, place: Path, number: int) -> float:
