@@ -158,7 +158,9 @@ def crop_and_flip(images: Tensor, size: int, boxes: Tensor, flipped: Tensor) -> 
 def _some(view: Tensor, chosen: Tensor, operator, *parameters: Tensor) -> None:
     """Replaces the chosen pictures by what `operator` makes of them, each with its own parameters."""
     rows = chosen.nonzero()[:, 0]
-    if len(rows):
+    if len(rows) == len(view):
+        view.copy_(operator(view, *(p.view(-1, 1, 1, 1) for p in parameters)))
+    elif len(rows):
         values = (p[rows].view(-1, 1, 1, 1) for p in parameters)
         view.index_copy_(0, rows, operator(view.index_select(0, rows), *values))
 
