@@ -50,11 +50,14 @@ class BYOL(nn.Module):
 
         Each view has its own pass, so that batch norm sees one view at a time, as in the paper.
         """
-        with torch.no_grad():
-            target_first, target_second = self.target(first), self.target(second)
-        online_first = self.predictor(self.projector(self.encoder(first)))
-        online_second = self.predictor(self.projector(self.encoder(second)))
+        (online_first, target_first), (online_second, target_second) = self.look(first), self.look(second)
         return (view_loss(online_first, target_second) + view_loss(online_second, target_first)).mean()
+
+    def look(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """What the online network predicts from a view, and what the target makes of it; (B, dim) each."""
+        with torch.no_grad():
+            target = self.target(view)
+        return self.predictor(self.projector(self.encoder(view))), target
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

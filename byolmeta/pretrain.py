@@ -72,7 +72,9 @@ def pretrain(
     cast = autocast(device, config.precision)
     train_ids, held_ids = split(len(store), config.seed)
     parts = (
-        state.get("parts", 1) if state else ranks.most(config.parts or choose_parts(model, cast, device, config, train_ids))
+        state.get("parts", 1)
+        if state
+        else ranks.most(config.parts or choose_parts(model, cast, device, config, train_ids))
     )
     if ranks.world > 1:
         synchronise(model, device)

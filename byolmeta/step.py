@@ -1,6 +1,7 @@
 """One step of BYOL: two views of a batch, loss, gradients, optimiser and target, within the memory there is."""
 
 import contextlib
+import functools
 import warnings
 
 import torch
@@ -11,6 +12,7 @@ from byolmeta.augment import draw_view, render, two_views
 from byolmeta.byol import BYOL
 from byolmeta.devices import out_of_memory
 from byolmeta.errors import InputError
+from byolmeta.lanes import Lanes
 from byolmeta.ranks import Ranks
 
 WARM_UPS = 3  # steps before a CUDA graph is recorded, as torch asks for
@@ -28,7 +30,7 @@ class Step:
         self.model, self.optimizer, self.cast, self.device, self.ranks = model, optimizer, cast, device, ranks
         self.size = model.encoder.image_size
         self.views = two_views(self.size)
-        self.parts, self.graph = 1, None
+        self.parts, self.graph, self.lanes = 1, None, None
         self.network: nn.Module = model
         if ranks.world > 1:
             with warnings.catch_warnings():  # the argument has another name in torch 2.15
@@ -81,19 +83,25 @@ class Step:
         total, pieces = 0.0, torch.arange(len(images)).tensor_split(self.parts)
         for number, piece in enumerate(pieces):
             rows = slice(int(piece[0]), int(piece[-1]) + 1)
-            first, second = (
-                render(images[rows], self.size, draw[rows], blur=view.blur > 0).contiguous(
-                    memory_format=torch.channels_last
-                )
+            views = [
+                functools.partial(self._view, images[rows], draw[rows], view.blur > 0)
                 for view, draw in zip(self.views, draws, strict=True)
-            )
+            ]
+            weight = len(piece) / len(images)
+            if self.device == "cpu" and self.ranks.world == 1 and not self.model._compiled_call_impl:
+                self.lanes = self.lanes or Lanes(self.model, self.cast)
+                total = total + self.lanes(*views, weight)
+                continue
             last = self.ranks.world == 1 or number == len(pieces) - 1
             with contextlib.nullcontext() if last else self.network.no_sync():
                 with self.cast():
-                    loss = self.network(first, second) * (len(piece) / len(images))
+                    loss = self.network(*(make() for make in views)) * weight
                 loss.backward()
             total = total + loss.detach()
         return total
+
+    def _view(self, images: Tensor, draw: Tensor, blur: bool) -> Tensor:
+        return render(images, self.size, draw, blur=blur).contiguous(memory_format=torch.channels_last)
 
     def _halve(self, count: int) -> bool:
         """Twice as many parts; False when they would have fewer than two pictures."""

@@ -15,7 +15,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"jobs"},
     {"pretrain", "evaluate"},
     {"watch", "step", "checkpoint"},
-    {"features", "image_map", "adapt", "copies", "hub"},
+    {"features", "image_map", "adapt", "copies", "hub", "lanes"},
     {"byol", "augment", "episodes", "learners", "images", "runs", "samples", "loader", "foreign", "export"},
     {"scan"},
     {"encoder", "decode", "devices", "optimizers", "ranks"},

@@ -324,14 +324,14 @@ def test_a_damaged_checkpoint_goes_on_from_the_one_before(whole, store, tmp_path
 
 
 def test_memory_that_runs_out_is_said_and_the_run_goes_on(store, tmp_path, monkeypatch):
-    real, messages = BYOL.forward, set()
+    real, messages = BYOL.look, set()
 
-    def scarce(self, first, second):
-        if len(first) > 6:
+    def scarce(self, view):
+        if len(view) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, first, second)
+        return real(self, view)
 
-    monkeypatch.setattr(BYOL, "forward", scarce)
+    monkeypatch.setattr(BYOL, "look", scarce)
     monkeypatch.setattr(module, "choose_parts", lambda *_: 1)
     settings = config(epochs=2)
     run = new(tmp_path, settings)
@@ -569,17 +569,17 @@ def test_a_network_that_tells_little_apart_from_the_start_is_not_called_collapse
 def test_a_collapse_between_two_checks_does_not_reach_the_file(store, tmp_path, monkeypatch):
     """The encoder is written with the figures of its own weights, never with those of an earlier check."""
 
-    def forget(self, *views):
+    def forget(self, momentum):
+        real(self, momentum)
         with torch.no_grad():
             for p in self.encoder.parameters():
                 p.zero_()
-        return real(self, *views)
 
-    real = BYOL.forward
+    real = BYOL.update_target
     settings = config(epochs=10, checkpoint_seconds=0)
     run = new(tmp_path, settings)
     monkeypatch.setattr(module.Watch, "due", lambda self: False)
-    monkeypatch.setattr(BYOL, "forward", forget)
+    monkeypatch.setattr(BYOL, "update_target", forget)
     result = pretrain(store, settings, run, progress=StopAt(run, 5))
     assert result["spread"] < 0.01
     assert read_card(run.encoder)["steps"] == 0 and load_encoder(run.folder).trunk[0].weight.abs().max() > 0
@@ -587,13 +587,14 @@ def test_a_collapse_between_two_checks_does_not_reach_the_file(store, tmp_path, 
 
 @pytest.mark.parametrize("log_every", (1, 1000))
 def test_a_loss_that_is_no_number_stops_with_the_last_good_weights(store, tmp_path, monkeypatch, log_every):
-    real, calls = BYOL.forward, []
+    real, calls = BYOL.look, []
 
-    def broken(self, *views):
+    def broken(self, view):
         calls.append(1)
-        return real(self, *views) * (math.nan if len(calls) > 3 else 1)
+        online, target = real(self, view)
+        return online * (math.nan if len(calls) > 2 * 3 else 1), target
 
-    monkeypatch.setattr(BYOL, "forward", broken)
+    monkeypatch.setattr(BYOL, "look", broken)
     settings = config(epochs=10, log_every=log_every, checkpoint_seconds=0, parts=1)
     run = new(tmp_path, settings)
     with pytest.raises(InputError, match="nan.*learning rate"):
@@ -639,8 +640,8 @@ def test_going_on_from_an_encoder_uses_its_weights_and_heads(whole, store, tmp_p
 
 
 def test_init_starts_target_and_online_at_the_given_weights(whole, store, tmp_path, monkeypatch):
-    seen, real = [], BYOL.forward
-    monkeypatch.setattr(BYOL, "forward", lambda self, *v: seen.append({k: p.clone() for k, p in self.state_dict().items()}) or real(self, *v))  # fmt: skip
+    seen, real = [], BYOL.look
+    monkeypatch.setattr(BYOL, "look", lambda self, *v: seen.append({k: p.clone() for k, p in self.state_dict().items()}) or real(self, *v))  # fmt: skip
     settings = config(init=str(whole[0].folder))
     run = new(tmp_path, settings)
     pretrain(store, settings, run, progress=StopAt(run, 1))

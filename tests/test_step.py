@@ -8,6 +8,7 @@ import torch
 from byolmeta.byol import BYOL
 from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
+from byolmeta.lanes import Lanes
 from byolmeta.optimizers import make_optimizer
 from byolmeta.step import Step, activation_bytes
 
@@ -75,16 +76,17 @@ def test_the_rate_of_the_step_is_in_force():
 
 
 def scarce(step, room, error=torch.OutOfMemoryError("out")):
-    """Lets the model fail for more than `room` pictures at once; returns the sizes it was asked for."""
-    real, asked = step.model.forward, []
+    """Lets the first lane fail for more than `room` pictures at once; returns the sizes it was asked for."""
+    step.lanes = Lanes(step.model, step.cast)
+    real, asked = step.model.look, []
 
-    def forward(first, second):
-        asked.append(len(first))
-        if len(first) > room:
+    def look(view):
+        asked.append(len(view))
+        if len(view) > room:
             raise error
-        return real(first, second)
+        return real(view)
 
-    step.model.forward = forward
+    step.model.look = look
     return asked
 
 
@@ -107,15 +109,16 @@ def test_memory_that_runs_out_halves_the_batch_and_goes_on(error):
 
 def test_a_gradient_of_a_failed_try_is_not_kept():
     step, other = made(2, frozen=True), made(4, frozen=True)
-    real, calls = step.model.forward, []
+    step.lanes = Lanes(step.model, step.cast)
+    real, calls = step.model.look, []
 
-    def second_part_fails(first, second):
-        calls.append(len(first))
+    def second_part_fails(view):
+        calls.append(len(view))
         if len(calls) == 2:
             raise torch.OutOfMemoryError("out")
-        return real(first, second)
+        return real(view)
 
-    step.model.forward = second_part_fails
+    step.model.look = second_part_fails
     step(pictures(), 0, 0.1, 0.9)
     other(pictures(), 0, 0.1, 0.9)
     a, b = weights(step), weights(other)
