@@ -14,7 +14,7 @@ from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
 from byolmeta.features import knn_predict, prepare
 
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # few pictures want much
 RATES = (0.003, 0.01, 0.03)  # of fine-tuning, per step of BATCH pictures
 BATCH = 64
 FEWEST_STEPS = 200  # of fine-tuning: few pictures are seen more often

@@ -28,6 +28,7 @@ from byolmeta.step import Step, activation_bytes
 from byolmeta.watch import Watch
 
 PLAN_SECONDS = 5.0  # between two looks at whether a run with --minutes keeps its time
+TRIAL_SECONDS = 1.0  # after which a trial has seen enough
 ROOM = 0.4  # of the free memory that a step's activations may take
 
 
@@ -310,7 +311,10 @@ def trial(
     parts: int = 1,
     count: int = 8,
 ) -> float:
-    """Seconds a step on this machine: the median of a few steps at rate 0, after which the model is as before."""
+    """Seconds a step on this machine: the median of a few steps at rate 0, after which the model is as before.
+
+    At most `count` steps, and of long ones only two: keep_time mends the plan soon enough.
+    """
     before = {k: v.clone() for k, v in model.train().state_dict().items()}
     optimizer = make_optimizer(model.online_parameters(), config.optimizer, 0.0, config.weight_decay, device)
     learn, loader = (
@@ -319,14 +323,16 @@ def trial(
     )
     learn.parts = parts
     times = []
-    for step in range(count + 2):
+    for step in range(count + 1):
         start = time.monotonic()
         learn(loader.batch(step), step, 0.0, 1.0).item()
         times.append(time.monotonic() - start)
+        if step >= 2 and sum(times) > TRIAL_SECONDS and ranks.world == 1:  # several ranks have to agree
+            break
     loader.close()
     learn.forget()
     model.load_state_dict(before)
-    return float(np.median(times[2:]))
+    return float(np.median(times[1:]))
 
 
 def choose_batch(n: int) -> int:

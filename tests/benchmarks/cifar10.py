@@ -1,10 +1,11 @@
 """BYOL on CIFAR-10: kNN and linear probe after the last epoch, in steps that can be taken up again.
 
     python tests/benchmarks/cifar10.py DATA OUT                                # the published recipe, for a GPU
-    python tests/benchmarks/cifar10.py DATA OUT --encoder small --epochs 20 --every 1     # the curve of a CPU
+    python tests/benchmarks/cifar10.py DATA OUT --encoder small --image-size 64 --preset thorough --every 1    # a CPU's curve
 
 DATA holds train and test, as class folders or train.zip and test.zip. Call it again with the same OUT until it says that
-it is done: each call trains for --minutes at most and leaves a checkpoint. The recipe is that of lightly's benchmark.
+it is done: each call trains for --minutes at most and leaves a checkpoint. The recipe is that of lightly's benchmark,
+made for 200 epochs, or with --preset one of the package's own, whose length is a time.
 Nothing is chosen on the test pictures: kNN (k 200, temperature 0.1) and the linear probe are those of the last epoch, on
 the encoder's pooled maps without readout or augmentation.
 """
@@ -35,18 +36,23 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--image-size", type=int, default=32, help="64 doubles the pictures' sides")
     parser.add_argument("--epochs", type=float, default=200)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--minutes", type=float, default=8, help="of training in this call")
     parser.add_argument("--every", type=float, default=0, help="epochs between two encoders kept for a curve")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", default="", help="quick, balanced or thorough instead of epochs, batch and recipe")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true")
     flags = parser.parse_args()
     kept = flags.out / "epochs"
     kept.mkdir(parents=True, exist_ok=True)
-    config = PretrainConfig(encoder=flags.encoder, image_size=32, epochs=flags.epochs, batch_size=flags.batch_size,
-                            seed=flags.seed, device=flags.device, compile=flags.compile, check_share=0.02, **RECIPE)  # fmt: skip
+    recipe = {"preset": flags.preset}
+    if not flags.preset:
+        recipe = RECIPE | {"epochs": flags.epochs, "batch_size": flags.batch_size, "check_share": 0.02}
+    network = {"encoder": flags.encoder, "image_size": flags.image_size, "seed": flags.seed}
+    config = PretrainConfig(device=flags.device, compile=flags.compile, **network, **recipe)
 
     def keep(run: Run) -> None:
         """A copy of the first encoder saved after each --every epochs."""
@@ -58,10 +64,13 @@ def main() -> None:
     if not train(_source(flags.data / "train"), flags.out, config, flags.minutes, keep):
         sys.exit(NOT_DONE)
     run = Run(flags.out / "run")
-    stores = [open_store(_source(flags.data / part), flags.out / "stores", 32) for part in ("train", "test")]
+    stores = [
+        open_store(_source(flags.data / part), flags.out / "stores", flags.image_size) for part in ("train", "test")
+    ]
     shutil.copy(run.encoder, flags.out / "encoder.safetensors")
     ran = run.status()["result"]
-    result = about() | {"recipe": RECIPE, "encoder": flags.encoder, "batch_size": flags.batch_size, "seed": flags.seed}
+    card = read_card(run.encoder)
+    result = about() | {"recipe": recipe, "step_of_the_encoder": card["steps"], "plan": card["plan"]} | network
     result |= {k: ran[k] for k in ("epochs", "steps", "seconds", "images_per_second", "loss")}
     result |= measure(load_encoder(run.encoder), *stores, flags.device, linear=True)
     result["curve"] = []
