@@ -22,10 +22,11 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, image_size_of, read_card, replace_file
-from byolmeta.runs import ACTIVE, Run
+from byolmeta.runs import ACTIVE, Run, is_full
 from byolmeta.settings import PretrainConfig, check_seed
 
 TOLD = 10  # files that could not be read are named up to here
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads leave the cores to other processes
 
 
 def home() -> Path:
@@ -59,6 +60,9 @@ def pretrain(
         elif settings.init:
             settings = _settings_of(dataclasses.replace(settings, init=_local(settings.init)))
         if not resume:  # what is wrong is said before a run folder is made
+            from byolmeta.pretrain import check_settings
+
+            check_settings(settings)
             _store(folder, settings.init or settings.image_size, home())
             run.create(settings, folder=str(folder.resolve()), home=str(home()))
     return train(run, resume=resume, folder=folder)
@@ -104,7 +108,7 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
         size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
         for turn in (True, False):  # one process of each machine decodes, the others find the store made
             if turn == (local_rank() == 0):
-                store = _store(folder or Path(values.get("folder", "")), size, Path(values.get("home") or home()))
+                store = _store(folder or run.place("folder", values), size, run.place("home", values) or home())
             ranks.most(0)
         result = loop(store, config, run, resume=resume, progress=_bar("Studying"), ranks=ranks)
         leave()
@@ -120,7 +124,8 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
         if isinstance(problem, InputError):
             raise
         raise InputError(
-            f"The run folder '{run.folder}' could not be written ({problem}). Make room, then go on with --resume."
+            f"The run folder '{run.folder}' could not be written ({problem}). "
+            f"{'Make room' if is_full(problem) else 'See that it is there and can be written'}, then go on with --resume."
         ) from None
 
 
@@ -128,7 +133,10 @@ def _picture_size(run: Run, config: PretrainConfig, resume: bool) -> int:
     """The side of a run's pictures: its first encoder's, which may be gone when the run is resumed, or its own."""
     if not config.init:
         return config.image_size
-    return image_size_of(run.encoder if resume and run.encoder.exists() else config.init)
+    with contextlib.suppress(InputError):  # absent or damaged
+        if resume:
+            return image_size_of(run.encoder)
+    return image_size_of(config.init)
 
 
 def evaluate(
@@ -219,7 +227,8 @@ def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int
     _writable(out)
     store, vectors = _bank(encoder, folder)
     places = image_map.umap_layout(vectors, seed=seed)
-    out.write_text(map_page(places, store), encoding="utf-8", errors="replace")
+    page = map_page(places, store)
+    replace_file(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))
     seconds = time.perf_counter() - start
     return {
         "images": len(store),
@@ -322,7 +331,7 @@ def classify(
         for i, path in enumerate(asked.index.paths, start=len(shown))
     ]
     if out:
-        write_csv(out, rows)
+        replace_file(out, lambda path: write_csv(path, rows))
     checked = {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}
     return {"images": rows, "skipped": len(asked.index.skipped) + len(shown.index.skipped), "loo": checked}
 
@@ -412,6 +421,11 @@ def main() -> None:
             result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
     except InputError as problem:
         print(f"\n{problem}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as problem:
+        if not is_full(problem):
+            raise
+        print(f"\nThe disk is full ({problem}). Make room and try again; nothing was replaced.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("\nEnded from the keyboard. A run goes on from its last checkpoint with --resume.")

@@ -20,6 +20,7 @@ from byolmeta.files import FORMAT, find_encoder, read_card, replace_file
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all recipes of the field use
 SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
 VECTOR = 512  # directions that the readout keeps
+WEIGHTS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 HEADS = ("projector", "predictor")  # travel beside the encoder so that BYOL can go on where it stopped
 
 
@@ -43,10 +44,8 @@ class Encoder(nn.Module):
 
     def __init__(self, architecture: str = "small", image_size: int = 64, card: dict | None = None):
         super().__init__()
-        if architecture not in ARCHITECTURES:
-            raise InputError(f"There is no encoder called '{architecture}'. Choose one of: {', '.join(ARCHITECTURES)}.")
-        if not 8 <= image_size <= 1024:
-            raise InputError(f"The picture size is {image_size}; it must lie between 8 and 1024 pixels.")
+        check_architecture(architecture)
+        check_size(image_size)
         self.architecture, self.image_size, self.card = architecture, image_size, card or {}
         self.trunk, self.dim = ARCHITECTURES[architecture](image_size)
         self.last = 4 if architecture == "conv4" else 1  # modules that make up the last stage
@@ -111,6 +110,18 @@ class Encoder(nn.Module):
             return Encoder(
                 self.architecture, self.image_size, {k: v for k, v in self.card.items() if k in ("mean", "std")}
             )
+
+
+def check_architecture(architecture: str) -> None:
+    """Raises InputError for a network that is not known."""
+    if architecture not in ARCHITECTURES:
+        raise InputError(f"There is no encoder called '{architecture}'. Choose one of: {', '.join(ARCHITECTURES)}.")
+
+
+def check_size(image_size: int) -> None:
+    """Raises InputError for a side of pictures that no network here takes."""
+    if not 8 <= image_size <= 1024:
+        raise InputError(f"The picture size is {image_size}; it must lie between 8 and 1024 pixels.")
 
 
 def _three(values, name: str) -> Tensor:
@@ -235,7 +246,12 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
     if not (fits and mean.dtype == matrix.dtype == torch.float32 and mean.isfinite().all() and matrix.isfinite().all()):
         raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.readout_mean, encoder.readout_matrix = mean, matrix
-    encoder.readout_count = encoder.card.get("readout_images", 0)
+    count = encoder.card.get("readout_images", 0)
+    if type(count) is not int or not 0 <= count < 2**53:
+        raise InputError(
+            f"The card of '{path.name}' says that its readout saw {str(count)[:20]} pictures; use another copy."
+        )
+    encoder.readout_count = count
 
 
 def load_heads(where: str | Path, heads: dict[str, nn.Module]) -> bool:
@@ -265,6 +281,15 @@ def _load_part(module: nn.Module, path: Path, part: str) -> None:
                 f"({len(wrong)} tensors differ, the first is '{wrong[0]}'). The file may be damaged; use another copy."
             )
         values = {k: file.get_tensor(key) for k, key in found.items()}
-        if not all(value.isfinite().all() for value in values.values()):
-            raise InputError(f"The weights in '{path.name}' hold numbers that are not finite; use another copy.")
+        check_weights(values, path.name)
         module.load_state_dict(values)
+
+
+def check_weights(values: dict[str, Tensor], source: str) -> None:
+    """Raises InputError unless all tensors are plain finite numbers that float32 holds, and variances are not negative."""
+    for key, value in values.items():
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.dtype not in WEIGHTS | ({torch.int64} if key.endswith("num_batches_tracked") else set()):
+            raise InputError(f"'{key}' in '{source}' holds {value.dtype} numbers; floating point ones are needed.")
+        if not value.float().isfinite().all() or (key.endswith("running_var") and (value < 0).any()):
+            raise InputError(f"'{source}' holds numbers that are not finite or cannot be ('{key}'); use another copy.")

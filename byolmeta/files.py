@@ -42,7 +42,7 @@ def read_card(path: Path) -> dict:
         return card
     except FileNotFoundError:
         raise InputError(f"There is no encoder file at '{path}'.") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as problem:
         raise InputError(
             f"'{Path(path).name}' is not an encoder file of byolmeta ({problem}). "
             "Choose an encoder.safetensors that a run wrote."

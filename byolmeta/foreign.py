@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from byolmeta.encoder import MEAN, STD, Encoder
+from byolmeta.encoder import ARCHITECTURES, MEAN, STD, Encoder, check_size, check_weights
 from byolmeta.errors import InputError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student")  # where files keep their tensors
@@ -41,10 +41,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"'{name}' {reason} ({type(problem).__name__}). Nothing in it was run. Save its state_dict alone "
             "(torch.save(model.state_dict(), FILE)) and import that."
         ) from None
-    while isinstance(state, dict) and (
-        inner := next((state[k] for k in WRAPPERS if isinstance(state.get(k), dict)), None)
-    ):
-        state = inner
+    for _ in WRAPPERS:  # a file may hold itself
+        if isinstance(state, dict):
+            state = next((state[k] for k in WRAPPERS if isinstance(state.get(k), dict)), state)
     tensors = {str(k): v for k, v in state.items() if torch.is_tensor(v)} if isinstance(state, dict) else {}
     if not tensors:
         raise InputError(f"'{name}' holds no named tensors. Give a checkpoint or a state_dict.")
@@ -71,6 +70,9 @@ def import_tensors(
     if numbers == 2:
         architecture += "-no-stem-relu"
     size = image_size or (224 if kernel == 7 else 32)
+    if kernel not in (3, 7):
+        raise _other_network(source, f"its first convolution is {kernel} x {kernel}, not 7 x 7 or 3 x 3")
+    check_size(size)
     if (size < 64) != (kernel == 3):
         raise InputError(
             f"The first convolution of '{source}' is {kernel} x {kernel}, which goes with pictures of "
@@ -83,10 +85,9 @@ def import_tensors(
         "mean": list(mean),
         "std": list(std),
     }
-    try:
-        encoder = Encoder(architecture, size, card)
-    except InputError:
-        raise _other_network(source, f"it is no ResNet-18 ({architecture})") from None
+    if architecture not in ARCHITECTURES:
+        raise _other_network(source, f"it is no ResNet-18 ({architecture})")
+    encoder = Encoder(architecture, size, card)
     wanted = encoder.trunk.state_dict()
     values = {_ours(key): value for key, value in names.items() if key.split(".")[0] in PARTS}
     for key in wanted.keys() - values.keys():
@@ -102,8 +103,7 @@ def import_tensors(
             f"{len(missing)} tensors are missing, {len(wrong)} have another shape and {len(beyond)} are too many, "
             f"the first is '{first}'",
         )
-    if not all(value.isfinite().all() for value in values.values()):
-        raise InputError(f"'{source}' holds numbers that are not finite; use another copy.")
+    check_weights(values, source)
     encoder.trunk.load_state_dict(values)
     unused = sorted(
         key for key in tensors if not (key.startswith(prefix) and _part(key[len(prefix) :], numbers) in PARTS)

@@ -68,7 +68,7 @@ def model_card(card: dict, repository: str) -> str:
         "epochs": card.get("epochs"),
         "figures": card.get("figures"),
         "licence": card.get("licence"),
-        "went on from": (card.get("parent") or {}).get("file"),
+        "went on from": parent.get("file") if isinstance(parent := card.get("parent"), dict) else None,
     }
     lines = [f"| {key} | {_cell(value)} |" for key, value in rows.items() if value is not None]
     settings = json.dumps(card.get("settings") or {}, indent=1)

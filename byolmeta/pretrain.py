@@ -5,6 +5,7 @@ number. So a run that was killed goes on from its last checkpoint exactly as if 
 processes.
 """
 
+import contextlib
 import math
 import time
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ import torch
 from byolmeta.byol import BYOL, learning_rate, start_momentum, target_momentum
 from byolmeta.checkpoint import read_checkpoint, save_checkpoint
 from byolmeta.devices import autocast, choose_device, free_memory
-from byolmeta.encoder import Encoder, Readout, load_encoder, load_heads
+from byolmeta.encoder import Encoder, Readout, check_architecture, check_size, load_encoder, load_heads
 from byolmeta.errors import InputError
 from byolmeta.files import find_encoder
 from byolmeta.images import ImageStore
@@ -75,7 +76,7 @@ def pretrain(
     parts = (
         state.get("parts", 1)
         if state
-        else ranks.most(config.parts or choose_parts(model, cast, device, config, train_ids))
+        else ranks.most(config.parts or choose_parts(model, cast, device, config, train_ids, ranks))
     )
     if ranks.world > 1:
         synchronise(model, device)
@@ -94,10 +95,15 @@ def pretrain(
             raise InputError(
                 f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?"
             ) from None
+        if state.get("kind", config.optimizer) != config.optimizer:
+            raise InputError(
+                f"The checkpoint is of the optimiser {state['kind']}, but config.json now says {config.optimizer}. "
+                "Put it back, or start a new run from the encoder with --init."
+            )
         step, seconds, watch.best = state["step"], state["seconds"], state["best"]
         watch.earlier = Readout(*state["earlier"]) if state["earlier"] else None
     learn = Step(model, optimizer, cast, device, ranks)
-    learn.parts = parts
+    learn.parts = min(parts, max(1, plan.batch_size // ranks.world // 2))  # the ranks may be more than before
     if ranks.first:
         run.forget_after(step if state else -1)
     share = ranks.rows(plan.batch_size)
@@ -138,7 +144,13 @@ def pretrain(
     def save() -> None:
         finite()
         values = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "plan": asdict(plan)}
-        values |= {"step": step, "seconds": elapsed(), "best": watch.best, "store": store.fingerprint}
+        values |= {
+            "kind": config.optimizer,
+            "step": step,
+            "seconds": elapsed(),
+            "best": watch.best,
+            "store": store.fingerprint,
+        }
         values |= {"earlier": tuple(watch.earlier) if watch.earlier else None, "parts": learn.parts}
         save_checkpoint(run, values)
 
@@ -217,6 +229,13 @@ def pretrain(
     return ranks.share(result)
 
 
+def check_settings(config: PretrainConfig) -> None:
+    """Raises InputError for what this machine lacks or no network has, before anything is made."""
+    check_architecture(config.encoder)
+    check_size(config.image_size)
+    autocast(choose_device(config.device), config.precision)
+
+
 def split(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids to train on and ids held back for the twin-finding figure: a tenth, at most 100, at least 2."""
     order = np.random.default_rng((seed, 2**31)).permutation(n)
@@ -246,6 +265,11 @@ def make_plan(
         steps = max(1, int(config.minutes * 60 * (1 - config.check_share) / seconds))
         if config.epochs:
             steps = min(steps, math.ceil(config.epochs * per_epoch))
+    if parts > max(1, batch // ranks.world // 2):
+        raise InputError(
+            f"{parts} parts of {batch // ranks.world} pictures would have fewer than two each, which batch norm needs. "
+            f"Set parts to at most {max(1, batch // ranks.world // 2)}."
+        )
     peak = (config.base_lr or OPTIMIZERS[config.optimizer][0]) * batch / 256 * (config.init_lr if config.init else 1)
     return Plan(
         steps, batch, per_epoch, peak, math.ceil(config.warmup * steps), config.momentum or start_momentum(steps)
@@ -266,9 +290,13 @@ def _plan_of(state: dict, ranks: Ranks) -> Plan:
     return plan
 
 
-def choose_parts(model: BYOL, cast, device: str, config: PretrainConfig, ids: np.ndarray) -> int:
+def choose_parts(
+    model: BYOL, cast, device: str, config: PretrainConfig, ids: np.ndarray, ranks: Ranks = Ranks()
+) -> int:
     """1, 2, 4 ...: in how many parts a batch must be computed so that its activations fit into the free memory."""
     batch = min(config.batch_size or choose_batch(len(ids)), len(ids))
+    if device.startswith("cuda"):  # the processes on a CPU share its memory
+        batch = max(2, batch // ranks.world)
     needed, parts = batch * activation_bytes(model, cast, device), 1
     while needed / parts > ROOM * free_memory(device) and batch // (2 * parts) >= 2:
         parts *= 2
@@ -348,10 +376,11 @@ def _first_encoder(config: PretrainConfig, run: Run, resumed: bool, ranks: Ranks
     if not config.init:
         return Encoder(config.encoder, config.image_size)
     encoder = None
-    if ranks.first and resumed and run.encoder.exists():
-        encoder = load_encoder(run.encoder)
-        encoder.card = {"parent": encoder.card.get("parent")}
-    elif ranks.first:
+    if ranks.first and resumed:
+        with contextlib.suppress(InputError):  # absent or damaged: then the first one
+            encoder = load_encoder(run.encoder)
+            encoder.card = {"parent": encoder.card.get("parent")}
+    if ranks.first and not encoder:
         encoder = load_encoder(config.init)
         encoder.card = {"parent": encoder.card | {"file": find_encoder(config.init).name}}
     shape = ranks.share((encoder.architecture, encoder.image_size) if encoder else None)

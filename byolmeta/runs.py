@@ -27,6 +27,7 @@ from byolmeta.files import replace_file
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # no room, or not for this user
 SPARE = 16_384  # bytes
 SPACE_SECONDS = 2.0  # between two tries while the disk is full
+WRITTEN = ("config.json", "metrics.jsonl", "status.json", "encoder.safetensors", "resume.pt", "resume-before.pt")
 ACTIVE = ("starting", "running", "paused")
 COLLAPSED = 0.05, 0.2  # spread of the unit vectors below which nothing is told apart: at most, and as a share of
 # the untrained one's, which alone can lie at 0.02 to 0.2 (plain pictures look alike to a random network)
@@ -60,14 +61,21 @@ class Run:
         return self.folder / "log.txt"
 
     def create(self, config, **more) -> None:
-        """Makes the folder with its config.json. A folder that already holds a run is refused, save for one that
-        failed before it learned anything."""
-        trained = self.encoder.exists() or self.resume.exists()
-        if (self.folder / "config.json").exists() and (trained or self.status()["state"] in ACTIVE):
-            raise InputError(
-                f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder."
-            )
+        """Makes the folder with its config.json. A folder that already holds a run, or other files of the names that a
+        run writes, is refused, save for a run that failed before it learned anything."""
         try:
+            there = [name for name in WRITTEN if (self.folder / name).exists()]
+            fields = {field.name for field in dataclasses.fields(config)}
+            mine = fields <= (self._read_json("config.json") or {}).keys()
+            if mine and (self.encoder.exists() or self.resume.exists() or self.status()["state"] in ACTIVE):
+                raise InputError(
+                    f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder."
+                )
+            if there and not mine:
+                raise InputError(
+                    f"'{self.folder}' holds '{there[0]}', which no run of this version wrote. Choose another folder, so that "
+                    "nothing of yours is replaced."
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write_json("config.json", dataclasses.asdict(config) | more)
             self.set_status("starting", step=0)
@@ -85,6 +93,13 @@ class Run:
                 f"'{self.folder}' is not a run folder (its config.json is absent or damaged). Give the folder a run wrote."
             )
         return config
+
+    def place(self, name: str, config: dict) -> Path | None:
+        """A folder that config.json names, None where it names none. Raises InputError for anything but a text."""
+        value = config.get(name)
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"The config.json of '{self.folder}' is damaged: its '{name}' is {value!r}, not a text.")
+        return Path(value) if value else None
 
     def claim(self) -> None:
         """Makes this process the only one that trains here. Raises InputError while another one does."""
@@ -106,7 +121,8 @@ class Run:
     def status(self) -> dict:
         """The last status; a run whose process died without a word is 'failed' and can be resumed."""
         status = self._read_json("status.json")
-        if not (isinstance(status, dict) and isinstance(status.get("state"), str) and type(status.get("pid")) is int):
+        named = isinstance(status, dict) and isinstance(status.get("state"), str) and type(status.get("pid")) is int
+        if not (named and 1 < status["pid"] < 2**31):  # 0 and -1 would stand for whole groups of processes
             status = {"state": "failed", "message": "No status was written.", "step": 0}
         if status["state"] in ACTIVE and "pid" in status and not is_alive(status):
             status |= {
@@ -126,7 +142,7 @@ class Run:
                 action(*arguments)
                 break
             except OSError as problem:
-                if problem.errno not in FULL or self.asked("stop"):
+                if not is_full(problem) or self.asked("stop"):
                     raise
                 start = start or time.monotonic()
                 self._say_full(problem)
@@ -164,11 +180,11 @@ class Run:
     def metrics(self) -> list[dict]:
         """All complete lines so far; a half-written last line (a crash) is left out."""
         try:
-            text = (self.folder / "metrics.jsonl").read_text(encoding="utf-8")
+            text = (self.folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
         lines = (_parsed(line) for line in text[: text.rfind("\n") + 1].splitlines())
-        return [line for line in lines if isinstance(line, dict) and "step" in line]
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def forget_after(self, step: int) -> None:
         """Drops the lines of steps that a resumed run will do again."""
@@ -181,7 +197,13 @@ class Run:
         (self.folder / what).touch()
 
     def withdraw(self, what: str) -> None:
-        (self.folder / what).unlink(missing_ok=True)
+        try:
+            (self.folder / what).unlink(missing_ok=True)
+        except OSError as problem:
+            raise InputError(
+                f"'{self.folder / what}' cannot be removed ({problem.strerror}); while it is there, the run would "
+                f"{what}. Remove it."
+            ) from None
 
     def asked(self, what: str) -> bool:
         return (self.folder / what).exists()
@@ -195,6 +217,11 @@ class Run:
             return _parsed((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # absent or damaged
             return None
+
+
+def is_full(problem: Exception) -> bool:
+    """Whether a file could not be written for want of room."""
+    return isinstance(problem, OSError) and problem.errno in FULL
 
 
 def _parsed(text: str):

@@ -12,6 +12,7 @@ OPTIMIZERS = {"sgd": (0.5, 5e-4), "adamw": (1e-3, 0.05), "lars": (2.0, 1e-6)}
 PRESETS = {"quick": {"minutes": 2.0}, "balanced": {"minutes": 10.0}, "thorough": {"minutes": 45.0}}
 KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 WIDEST = 65_536  # of a head
+LONGEST = 1_000_000  # epochs or minutes
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class PretrainConfig:
         ):
             if not (0 <= getattr(self, name) < math.inf):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not (-1 <= self.weight_decay < math.inf):
+        if self.epochs > LONGEST or self.minutes > LONGEST:
+            raise InputError(f"epochs and minutes must be at most {LONGEST:,}.")
+        if not (self.weight_decay == -1 or 0 <= self.weight_decay < math.inf):
             raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or more, or -1 for the usual one.")
         if not (0 <= self.warmup < 1 and 0 <= self.momentum < 1):
             raise InputError("warmup and momentum must be at least 0 and below 1.")

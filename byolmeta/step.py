@@ -80,19 +80,19 @@ class Step:
     def _accumulate(self, images: Tensor, draws: list[Tensor]) -> Tensor:
         """Gradients of the mean loss over the batch, part by part; returns that loss, detached."""
         self.optimizer.zero_grad(set_to_none=True)
-        total, pieces = 0.0, torch.arange(len(images)).tensor_split(self.parts)
-        for number, piece in enumerate(pieces):
-            rows = slice(int(piece[0]), int(piece[-1]) + 1)
+        total = 0.0
+        for number in range(self.parts):
+            rows = slice(number, None, self.parts)  # every n-th: a batch lies sorted, often by class
             views = [
                 functools.partial(self._view, images[rows], draw[rows], view.blur > 0)
                 for view, draw in zip(self.views, draws, strict=True)
             ]
-            weight = len(piece) / len(images)
+            weight = len(images[rows]) / len(images)
             if self.device == "cpu" and self.ranks.world == 1 and not self.model._compiled_call_impl:
                 self.lanes = self.lanes or Lanes(self.model, self.cast)
                 total = total + self.lanes(*views, weight)
                 continue
-            last = self.ranks.world == 1 or number == len(pieces) - 1
+            last = self.ranks.world == 1 or number == self.parts - 1
             with contextlib.nullcontext() if last else self.network.no_sync():
                 with self.cast():
                     loss = self.network(*(make() for make in views)) * weight

@@ -24,7 +24,8 @@ class Watch:
         self.next, self.best, self.last = 0.0, 0.0, {}
         self.step = self.kept = -1
         self.earlier: Readout | None = None  # of the encoder that the run goes on from
-        before = [line["check"]["spread"] for line in run.metrics() if "check" in line][:1]
+        checks = [line["check"] for line in run.metrics() if isinstance(line.get("check"), dict)]
+        before = [check["spread"] for check in checks if isinstance(check.get("spread"), float)][:1]
         self.floor = collapse_floor(*before) if before else 0.0
 
     def due(self) -> bool:

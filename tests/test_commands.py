@@ -1,6 +1,7 @@
 """commands.py: every verb with the keys that DESIGN.md promises, and one sentence for what the user can mend."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -91,7 +92,9 @@ def test_evaluate(verb, pictures, tiny_encoder, tmp_path):
     tuned = verb("evaluate", tiny_encoder, pictures, test, "--protocol", "finetune")
     assert 0 <= tuned["finetune"] <= 1 and tuned["knn"] is None
     assert verb("evaluate", tiny_encoder, pictures, test, "--protocol", "knn", "--seed", 1)["linear"] is None
-    assert verb("evaluate", tiny_encoder, pictures, pictures, "--protocol", "linear")["linear"] > 0.9
+    assert (
+        verb("evaluate", tiny_encoder, pictures, pictures, "--protocol", "linear")["linear"] > 0.8
+    )  # held in by the penalty
     assert (
         verb("evaluate", tiny_encoder, pictures, pictures)["also_in_training"] == 36 and found["also_in_training"] == 0
     )
@@ -274,3 +277,47 @@ def test_seeds_out_of_range_are_refused(seed, pictures, tiny_encoder, tmp_path):
     ):
         with pytest.raises(InputError, match="seed"):
             ask()
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (("--encoder", "nope"), "no encoder called 'nope'"),
+        (("--image-size", 4), "picture size is 4"),
+        (("--device", "tpu"), "device 'tpu'"),
+        (("--precision", "half"), "precision is 'half'"),
+        (("--epochs", 1e308), "at most 1,000,000"),
+        (("--minutes", 1e308), "at most 1,000,000"),
+        (("--weight-decay", -0.5), "weight_decay is -0.5"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_run_folder_is_made(refused, pictures, tmp_path, flags, said):
+    assert said in refused("pretrain", pictures, "--out", tmp_path / "run", *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ("embed", "map", "classify"))
+def test_a_full_disk_is_told_and_the_older_file_kept(
+    name, refused, verb, pictures, tiny_encoder, tmp_path, monkeypatch
+):
+    words = [name, tiny_encoder, pictures]
+    if name == "classify":
+        words = [name, tiny_encoder, "--examples", pictures, "--images", pictures]
+    verb(*words, "--out", tmp_path / "old")
+    before, real = (tmp_path / "old").read_bytes(), os.replace
+
+    def full(source, target):
+        if Path(target).name == "old":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert "disk is full" in refused(*words, "--out", tmp_path / "old")
+    assert (tmp_path / "old").read_bytes() == before and sorted(tmp_path.glob(".old*")) == []
+
+
+def test_waiting_threads_leave_the_cores_to_others():
+    """Two trainings beside each other each fell to less than half of their share while idle threads kept spinning."""
+    env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    done = python("-c", "import os, byolmeta.commands; print(os.environ['OMP_WAIT_POLICY'])", env=env)
+    assert done.stdout.strip() == "PASSIVE"

@@ -155,6 +155,12 @@ def damage(path, how):
         changed(path, image_size=10**6)
     elif how == "unknown network":
         changed(path, architecture="vit")
+    elif how == "negative variance":
+        changed(path, load_file(path) | {"encoder.trunk.1.running_var": -torch.ones(64)})
+    elif how == "tiny numbers":
+        changed(path, load_file(path) | {"encoder.trunk.1.bias": torch.zeros(64, dtype=torch.float8_e4m3fn)})
+    elif how == "deep card":
+        save_file(load_file(path), path, metadata={"card": "[" * 100_000})
     elif how == "newer":
         changed(path, format=2)
     elif how == "folder":
@@ -165,6 +171,7 @@ def damage(path, how):
 @pytest.mark.parametrize(
     "how",
     "truncated random empty foreign pickle torch list folder newer".split()
+    + ["negative variance", "tiny numbers", "deep card"]
     + ["not json", "missing key", "extra key", "other shape"]
     + ["no architecture", "no size", "odd size", "huge size", "unknown network"],
 )
@@ -217,3 +224,14 @@ def test_shipped_encoders_load_and_say_what_they_are(path):
     assert vectors.shape == (4, net.dim) and vectors.isfinite().all()
     assert all(t.isfinite().all() for t in load_file(path).values() if t.is_floating_point())
     assert net.card["figures"]["twin"] > 10 / net.card["figures"]["twin_of"]  # ten times chance
+
+
+@pytest.mark.parametrize("count", ("x", -40, 10**400, 1.5, True))
+def test_an_impossible_number_of_pictures_behind_a_readout_is_refused(saved, count):
+    _, path = saved
+    encoder = load_encoder(path)
+    encoder.fit_readout(torch.rand(40, 128))
+    save_encoder(encoder, path)
+    changed(path, readout_images=count)
+    with pytest.raises(InputError, match="readout saw"):
+        load_encoder(path)

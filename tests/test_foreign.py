@@ -1,5 +1,6 @@
 """foreign.py: files with the names of other libraries become our encoder, with the same answers, or are refused."""
 
+import math
 import os
 
 import pytest
@@ -171,3 +172,48 @@ def test_damaged_and_dangerous_files_are_refused_and_not_run(content, tmp_path, 
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(InputError, match="no file"):
         read_tensors(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (torch.full((64,), 1e300, dtype=torch.float64), "not finite"),
+        (torch.ones(64, dtype=torch.complex64), "complex64 numbers"),
+        (torch.ones(64, dtype=torch.int8), "int8 numbers"),
+        (torch.ones(64, dtype=torch.float8_e4m3fn), "float8_e4m3fn numbers"),
+        (torch.ones(64, device="meta"), "float32 numbers"),
+        (torch.ones(64).to_sparse(), "float32 numbers"),
+        (-torch.ones(64), "not finite or cannot be"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(value, said):
+    with pytest.raises(InputError, match=said):
+        import_tensors(network().state_dict() | {"bn1.running_var": value}, "file.pt")
+
+
+def test_a_file_that_holds_itself_ends(tmp_path):
+    state = {}
+    state["model"] = state
+    torch.save(state, tmp_path / "cycle.pt")
+    with pytest.raises(InputError, match="no named tensors"):
+        read_tensors(tmp_path / "cycle.pt")
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        ({"mean": (math.nan, 0, 0)}, "mean of the colours"),
+        ({"std": (0, 0, 0)}, "std of the colours"),
+        ({"image_size": 1_000_000}, "picture size is 1000000"),
+        ({"image_size": -5}, "picture size is -5"),
+    ],
+)
+def test_wrong_flags_are_not_blamed_on_the_network(flags, said):
+    with pytest.raises(InputError, match=said):
+        import_tensors(network().state_dict(), "file.pt", **flags)
+
+
+def test_another_stem_is_told():
+    state = network().state_dict() | {"conv1.weight": torch.zeros(64, 3, 5, 5)}
+    with pytest.raises(InputError, match="5 x 5, not 7 x 7 or 3 x 3"):
+        import_tensors(state, "file.pt")

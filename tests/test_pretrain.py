@@ -28,6 +28,7 @@ from byolmeta.files import read_card
 from byolmeta.images import open_store
 from byolmeta.loader import Loader
 from byolmeta.pretrain import choose_batch, make_plan, pretrain, split, trial
+from byolmeta.ranks import Ranks
 from byolmeta.runs import Run
 from byolmeta.settings import OPTIMIZERS, PRESETS, PretrainConfig
 
@@ -716,3 +717,49 @@ def test_a_run_on_the_gpu(store, tmp_path):
     settings = config(epochs=10, device="cuda", precision="auto")
     result = pretrain(store, settings, new(tmp_path, settings))
     assert result["steps"] == 30 and 0 <= result["loss"] <= 8
+
+
+def test_parts_of_fewer_than_two_pictures_are_refused_before_anything_is_written(store, tmp_path):
+    settings = config(epochs=2, parts=6)
+    run = new(tmp_path, settings)
+    with pytest.raises(InputError, match="6 parts of 11.*at most 5"):
+        pretrain(store, settings, run)
+    assert not run.encoder.exists() and not run.resume.exists()
+
+
+@pytest.mark.parametrize("before, after", [("sgd", "lars"), ("adamw", "sgd"), ("lars", "adamw")])
+def test_a_checkpoint_of_another_optimiser_is_told(store, tmp_path, before, after):
+    settings = config(epochs=4, optimizer=before, base_lr=0.01)
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 4))
+    run.withdraw("stop")
+    with pytest.raises(InputError, match=f"optimiser {before}.*now says {after}"):
+        pretrain(store, replace(settings, optimizer=after), run, resume=True)
+
+
+def test_a_run_from_an_encoder_resumes_when_its_own_file_is_damaged(whole, store, tmp_path):
+    settings = config(epochs=4, init=str(whole[0].folder))
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 4))
+    run.withdraw("stop")
+    run.encoder.write_bytes(run.encoder.read_bytes()[:1000])
+    assert pretrain(store, settings, run, resume=True)["steps"] == 12
+    assert read_card(run.encoder)["parent"]
+
+
+@pytest.mark.parametrize("check", ({}, 5, {"spread": "x"}))
+def test_a_damaged_check_in_the_metrics_does_no_harm(store, tmp_path, check):
+    settings = config(epochs=4)
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 4))
+    run.withdraw("stop")
+    run.append({"step": 0, "check": check})
+    assert pretrain(store, settings, run, resume=True)["steps"] == 12
+
+
+def test_memory_is_shared_among_gpus_and_not_among_processes_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(module, "free_memory", lambda device: 1000.0)
+    monkeypatch.setattr(module, "activation_bytes", lambda *_: 100)
+    ids, settings = np.arange(100), config(batch_size=16)
+    found = [module.choose_parts(None, None, d, settings, ids, Ranks(0, 4)) for d in ("cpu", "cuda:0")]
+    assert found == [4, 1]

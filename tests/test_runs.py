@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from byolmeta import jobs
 from byolmeta.errors import InputError
-from byolmeta.runs import Run, is_alive, process_start
+from byolmeta.runs import WRITTEN, Run, is_alive, process_start
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,17 @@ def test_a_run_that_failed_before_it_learned_anything_may_be_begun_again(run):
     assert run.config()["epochs"] == 9
 
 
-@pytest.mark.parametrize("place", ("/proc/nowhere/run", "/proc"))
+@pytest.mark.parametrize("name", WRITTEN)
+def test_files_that_no_run_wrote_are_never_replaced(name, tmp_path):
+    """An imported encoder, or the config.json of another program."""
+    run = Run(tmp_path)
+    (tmp_path / name).write_text('{"state": "failed", "model": "other"}')
+    with pytest.raises(InputError, match=f"'{name}', which no run.*Choose another folder"):
+        run.create(Config())
+    assert [p.name for p in tmp_path.iterdir()] == [name] and "other" in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize("place", ("/proc/nowhere/run", "/proc", "x" * 300))
 def test_a_folder_that_cannot_be_written_is_refused_with_a_sentence(place):
     if not os.path.isdir("/proc"):
         pytest.skip("needs /proc")
@@ -188,3 +199,33 @@ def test_runs_are_listed_newest_first(tmp_path):
     assert [run.folder.name for run in jobs.list_runs(tmp_path)] == ["new", "old"]
     Run(tmp_path / "new").set_status("done")
     assert jobs.active_run(tmp_path).folder.name == "old"
+
+
+@pytest.mark.parametrize("pid", (-1, 0, 1, 2**31, 10**20))
+def test_a_status_of_an_impossible_process_is_damaged(run, pid):
+    """-1 and 0 stand for groups of processes: such a run would never end, and ending it would end others."""
+    (run.folder / "status.json").write_text(json.dumps({"state": "running", "pid": pid, "time": 0}))
+    assert run.status()["state"] == "failed" and run.status().get("pid") != pid
+    run.claim()
+    assert run.status()["pid"] == os.getpid()
+
+
+def test_damaged_metrics_are_passed_over(run):
+    run.append({"step": 1, "loss": 1.0})
+    with open(run.folder / "metrics.jsonl", "ab") as file:
+        file.write(b'\xff\xfe\x00\n{"step": "x"}\n{"step": 2, "loss": 0.5}\n')
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+    run.forget_after(1)
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_a_folder_called_stop_is_told(run):
+    (run.folder / "stop").mkdir()
+    with pytest.raises(InputError, match="stop.*cannot be removed"):
+        run.withdraw("stop")
+
+
+def test_places_in_the_settings_are_texts(run):
+    assert run.place("home", {}) is None and run.place("home", {"home": "/x"}) == Path("/x")
+    with pytest.raises(InputError, match="damaged.*'home' is 5"):
+        run.place("home", {"home": 5})

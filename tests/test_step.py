@@ -5,6 +5,7 @@ import contextlib
 import pytest
 import torch
 
+from byolmeta import step as step_module
 from byolmeta.byol import BYOL
 from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
@@ -63,6 +64,19 @@ def test_the_target_moves_once_a_step_however_many_parts(monkeypatch):
 def test_uneven_parts_weigh_by_their_pictures():
     step, whole = made(4, frozen=True), made(1, frozen=True)
     assert step(pictures(10), 0, 0.1, 0.9).item() == pytest.approx(whole(pictures(10), 0, 0.1, 0.9).item(), rel=1e-5)
+
+
+def test_parts_of_a_sorted_batch_are_alike(monkeypatch):
+    """A batch comes sorted by place in the store, so often by class: each part takes every n-th picture."""
+    seen = []
+
+    def render(images, size, draw, *, blur):
+        seen.append(images[:, 0, 0, 0].tolist())
+        return torch.rand(len(images), 3, size, size)
+
+    monkeypatch.setattr(step_module, "render", render)
+    made(3)(torch.arange(12, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 16, 16), 0, 0.1, 0.9)
+    assert seen == [each for part in ([0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]) for each in (part, part)]
 
 
 def test_the_rate_of_the_step_is_in_force():
