@@ -88,6 +88,11 @@ def pretrain(
     watch = Watch(run, store, held_ids, device, config)
     watch.earlier = model.encoder.readout()
     if state:
+        if state.get("kind", config.optimizer) != config.optimizer:
+            raise InputError(
+                f"The checkpoint is of the optimiser {state['kind']}, but config.json now says {config.optimizer}. "
+                "Put it back, or start a new run from the encoder with --init."
+            )
         try:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
@@ -95,11 +100,6 @@ def pretrain(
             raise InputError(
                 f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?"
             ) from None
-        if state.get("kind", config.optimizer) != config.optimizer:
-            raise InputError(
-                f"The checkpoint is of the optimiser {state['kind']}, but config.json now says {config.optimizer}. "
-                "Put it back, or start a new run from the encoder with --init."
-            )
         step, seconds, watch.best = state["step"], state["seconds"], state["best"]
         watch.earlier = Readout(*state["earlier"]) if state["earlier"] else None
     learn = Step(model, optimizer, cast, device, ranks)

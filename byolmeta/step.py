@@ -23,7 +23,7 @@ class Step:
 
     The batch is computed in `parts` one after another whose gradients add up: what does not fit in memory at once is
     halved, and schedules and target go by optimiser steps all the same. On one GPU, views, forward and backward are
-    recorded once as a CUDA graph and replayed.
+    recorded once as a CUDA graph and replayed; on a CPU, the two views go side by side (lanes.py).
     """
 
     def __init__(self, model: BYOL, optimizer: torch.optim.Optimizer, cast, device: str, ranks: Ranks = Ranks()):
