@@ -66,7 +66,8 @@ class Run:
         try:
             there = [name for name in WRITTEN if (self.folder / name).exists()]
             fields = {field.name for field in dataclasses.fields(config)}
-            mine = fields <= (self._read_json("config.json") or {}).keys()
+            found = self._read_json("config.json")
+            mine = isinstance(found, dict) and fields <= found.keys()
             if mine and (self.encoder.exists() or self.resume.exists() or self.status()["state"] in ACTIVE):
                 raise InputError(
                     f"'{self.folder}' already holds a run. Continue it with --resume, or choose another folder."
@@ -122,7 +123,7 @@ class Run:
         """The last status; a run whose process died without a word is 'failed' and can be resumed."""
         status = self._read_json("status.json")
         named = isinstance(status, dict) and isinstance(status.get("state"), str) and type(status.get("pid")) is int
-        if not (named and 1 < status["pid"] < 2**31):  # 0 and -1 would stand for whole groups of processes
+        if not (named and 0 < status["pid"] < 2**31):  # 0 and -1 would stand for whole groups of processes
             status = {"state": "failed", "message": "No status was written.", "step": 0}
         if status["state"] in ACTIVE and "pid" in status and not is_alive(status):
             status |= {
