@@ -10,8 +10,10 @@ import csv
 import dataclasses
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -110,7 +112,8 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
             if turn == (local_rank() == 0):
                 store = _store(folder or run.place("folder", values), size, run.place("home", values) or home())
             ranks.most(0)
-        result = loop(store, config, run, resume=resume, progress=_bar("Studying"), ranks=ranks)
+        with _keyboard_stops(run) if ranks.world == 1 else contextlib.nullcontext():
+            result = loop(store, config, run, resume=resume, progress=_bar("Studying"), ranks=ranks)
         leave()
         return result
     except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
@@ -127,6 +130,26 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
             f"The run folder '{run.folder}' could not be written ({problem}). "
             f"{'Make room' if is_full(problem) else 'See that it is there and can be written'}, then go on with --resume."
         ) from None
+
+
+@contextlib.contextmanager
+def _keyboard_stops(run: Run):
+    """Ctrl-C finishes the step and saves, as the file `stop` does; a second one ends the process at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # a shell's background job, or somebody else's handler
+        return
+
+    def stop(*_) -> None:
+        signal.signal(signal.SIGINT, before)
+        run.ask("stop")
+        print("\nThis step is finished and saved ... (Ctrl-C again ends at once)", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _picture_size(run: Run, config: PretrainConfig, resume: bool) -> int:

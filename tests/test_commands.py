@@ -6,12 +6,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import draw_pictures
 
 from byolmeta import commands
@@ -321,3 +324,31 @@ def test_waiting_threads_leave_the_cores_to_others():
     env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     done = python("-c", "import os, byolmeta.commands; print(os.environ['OMP_WAIT_POLICY'])", env=env)
     assert done.stdout.strip() == "PASSIVE"
+
+
+def test_ctrl_c_finishes_the_step_and_saves(pictures, tmp_path):
+    """Long before the first checkpoint; nothing of what was learned is lost, and the run can go on."""
+    run = Run(tmp_path / "run")
+    words = [
+        "pretrain",
+        pictures,
+        "--out",
+        run.folder,
+        "--epochs",
+        100_000,
+        "--log-every",
+        1,
+        *TINY,
+        "--home",
+        tmp_path,
+    ]
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from byolmeta.commands import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], cwd=ROOT, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    while not any(line["step"] > 3 for line in run.metrics()) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and "saved" in said and "Traceback" not in said
+    assert run.status()["state"] == "stopped" and not run.asked("stop")
+    state = torch.load(run.resume, weights_only=True)
+    assert state["step"] == run.status()["step"] >= run.metrics()[-1]["step"] > 3
