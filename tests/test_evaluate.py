@@ -39,8 +39,8 @@ def test_knn_takes_all_when_there_are_fewer_than_k(data):
 def test_linear_probe_equals_scikit_learn(data):
     """Each penalty gives scikit-learn's answers, and the penalty is the one that does best on the held fifth."""
     train, labels, test, truth = data
-    mean, std = train.mean(0), train.std(0)
-    x, q = (train - mean) / std, (test - mean) / std
+    mean, scale = train.mean(0), np.sqrt(((train - train.mean(0)) ** 2).mean())
+    x, q = (train - mean) / scale, (test - mean) / scale
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).numpy()
     held, kept = order[: len(x) // 5], order[len(x) // 5 :]
 
@@ -55,13 +55,21 @@ def test_linear_probe_equals_scikit_learn(data):
     assert max(on_held) - min(on_held) > 0.05  # the choice matters here
 
 
-def test_linear_probe_repeats_and_standardises(data):
+def test_linear_probe_repeats_whatever_the_size_of_the_vectors(data):
     train, labels, test, truth = data
     train, labels = train[:80], labels[:80]
     first = linear_probe(train, labels, test, truth)
     assert first == linear_probe(train, labels, test, truth)
-    scale = np.geomspace(1e-3, 1e3, 10).astype(np.float32)
-    assert linear_probe(train * scale, labels, test * scale, truth) == pytest.approx(first, abs=0.02)
+    for size in (1e-3, 1e3):
+        assert linear_probe(train * size + size, labels, test * size + size, truth) == pytest.approx(first, abs=0.02)
+
+
+def test_linear_probe_of_few_pictures_is_not_lost_in_faint_directions(data):
+    """200 directions of noise, a hundredth as large as the ten that count: standardising each would drown those."""
+    train, labels, test, truth = data
+    random = np.random.default_rng(1)
+    wide = [np.hstack([x, 0.01 * random.normal(size=(len(x), 200))]).astype(np.float32) for x in (train[:60], test)]
+    assert linear_probe(wide[0], labels[:60], wide[1], truth) > linear_probe(train[:60], labels[:60], test, truth) - 0.03
 
 
 def test_linear_probe_never_sees_the_test_vectors_in_its_choice(data):
