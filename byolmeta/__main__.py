@@ -1,3 +1,3 @@
-from byolmeta.commands import main
+from byolmeta.cli import main
 
 main()

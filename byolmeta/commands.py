@@ -1,24 +1,19 @@
-"""The verbs: functions of Python and, with the same names and settings, of the command line.
+"""The verbs: functions of Python and, with the same names and settings, of the command line (cli.py).
 
-Every verb takes a folder or zip of pictures and returns a dict; `--json` prints it as the last line of standard
-output. Progress goes to standard error.
+Every verb takes a folder or zip of pictures and returns a dict. Progress goes to standard error.
 """
 
-import argparse
 import contextlib
 import csv
 import dataclasses
-import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import tyro
 from safetensors import SafetensorError
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -26,23 +21,9 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, image_size_of, read_card, replace_file
 from byolmeta.runs import ACTIVE, Run, is_full
 from byolmeta.settings import PretrainConfig, check_seed
+from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable
 
-TOLD = 10  # files that could not be read are named up to here
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads leave the cores to other processes
-
-
-def home() -> Path:
-    """Where decoded pictures, vectors and runs are kept: BYOLMETA_HOME, else ~/.byolmeta. InputError if not writable."""
-    folder = Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as problem:
-        raise InputError(
-            f"'{folder}' cannot be written ({problem.strerror}). Give another folder with --home (BYOLMETA_HOME)."
-        ) from None
-    return folder
 
 
 def pretrain(
@@ -53,26 +34,21 @@ def pretrain(
 ) -> dict:
     """Learn from the pictures of FOLDER by BYOL; OUT becomes the run folder. With --resume, goes on where it stopped."""
     run = Run(out)
-    if _rank() == 0:
+    if rank() == 0:
         if resume and run.status()["state"] not in ACTIVE:
             run.withdraw("stop")
             run.withdraw("pause")
         if resume:
             _same_settings(run, settings)
         elif settings.init:
-            settings = _settings_of(dataclasses.replace(settings, init=_local(settings.init)))
+            settings = _settings_of(dataclasses.replace(settings, init=local(settings.init)))
         if not resume:  # what is wrong is said before a run folder is made
             from byolmeta.pretrain import check_settings
 
             check_settings(settings)
-            _store(folder, settings.init or settings.image_size, home())
+            store_of(folder, settings.init or settings.image_size, home())
             run.create(settings, folder=str(folder.resolve()), home=str(home()))
     return train(run, resume=resume, folder=folder)
-
-
-def _rank() -> int:
-    """Number of this process among those that torchrun started for one run; 0 without it."""
-    return int(os.environ.get("RANK", 0))
 
 
 def _same_settings(run: Run, settings: PretrainConfig) -> None:
@@ -110,10 +86,10 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
         size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
         for turn in (True, False):  # one process of each machine decodes, the others find the store made
             if turn == (local_rank() == 0):
-                store = _store(folder or run.place("folder", values), size, run.place("home", values) or home())
+                store = store_of(folder or run.place("folder", values), size, run.place("home", values) or home())
             ranks.most(0)
         with _keyboard_stops(run) if ranks.world == 1 else contextlib.nullcontext():
-            result = loop(store, config, run, resume=resume, progress=_bar("Studying"), ranks=ranks)
+            result = loop(store, config, run, resume=resume, progress=bar("Studying"), ranks=ranks)
         leave()
         return result
     except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
@@ -187,8 +163,8 @@ def evaluate(
         raise InputError("Raw pixels have no network to fine-tune. Use 'untrained' for one that knows nothing yet.")
     check_seed(seed)
     plain = features == "encoder"
-    train_store, train_vectors = _bank(encoder, train_folder, plain=plain)
-    test_store, test_vectors = _bank(encoder, test_folder, beside=train_store, plain=plain)
+    train_store, train_vectors = vectors_of(encoder, train_folder, plain=plain)
+    test_store, test_vectors = vectors_of(encoder, test_folder, beside=train_store, plain=plain)
     truth, rows = protocols.shared_classes(
         train_store.class_names, train_store.labels, test_store.class_names, test_store.labels
     )
@@ -204,9 +180,9 @@ def evaluate(
         from byolmeta.features import open_encoder
 
         pixels = train_store.pixels[named], test_store.pixels[rows]
-        network, device = open_encoder(_local(encoder), train_store), choose_device("auto")
+        network, device = open_encoder(local(encoder), train_store), choose_device("auto")
         figures["finetune"] = protocols.finetune(
-            network, pixels[0], labels, pixels[1], answers, seed=seed, device=device, progress=_bar("Fine-tuning")
+            network, pixels[0], labels, pixels[1], answers, seed=seed, device=device, progress=bar("Fine-tuning")
         )
     seen = {picture.tobytes() for picture in train_store.pixels}
     again = sum(picture.tobytes() in seen for picture in test_store.pixels[rows])
@@ -219,10 +195,10 @@ def evaluate(
 def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
     """Write the vectors of all pictures to OUT (npz: vectors, paths, labels, class_names). Nothing is drawn by chance."""
     start = time.perf_counter()
-    _writable(out)
-    store, vectors = _bank(encoder, folder)
-    names = np.array([_text(p) for p in store.index.paths])
-    classes = np.array([_text(name) for name in store.class_names], dtype=str)
+    writable(out)
+    store, vectors = vectors_of(encoder, folder)
+    names = np.array([text(p) for p in store.index.paths])
+    classes = np.array([text(name) for name in store.class_names], dtype=str)
     bank = {"vectors": vectors, "paths": names, "labels": store.labels, "class_names": classes}
     replace_file(out, lambda path: _savez(path, bank))
     seconds = time.perf_counter() - start
@@ -247,8 +223,8 @@ def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int
 
     check_seed(seed)
     start = time.perf_counter()
-    _writable(out)
-    store, vectors = _bank(encoder, folder)
+    writable(out)
+    store, vectors = vectors_of(encoder, folder)
     places = image_map.umap_layout(vectors, seed=seed)
     page = map_page(places, store)
     replace_file(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))
@@ -285,7 +261,7 @@ def fewshot(
 
     check_seed(seed)
     method = make(learner)
-    store, bank = _bank(encoder, folder)
+    store, bank = vectors_of(encoder, folder)
     copies = copies_group_ids(store)
     if not query:
         sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
@@ -330,13 +306,13 @@ def classify(
     from byolmeta.learners import learner as make
 
     if out:
-        _writable(out)
-    shown, shown_vectors = _bank(encoder, examples)
+        writable(out)
+    shown, shown_vectors = vectors_of(encoder, examples)
     if len(shown.class_names) < 2:
         raise InputError(
             f"'{examples}' holds {len(shown.class_names)} class folders; at least 2 are needed, each with one example or more."
         )
-    asked, asked_vectors = _bank(encoder, images, beside=shown)
+    asked, asked_vectors = vectors_of(encoder, images, beside=shown)
     method, named = make(learner), np.flatnonzero(shown.labels >= 0)
     vectors = torch.from_numpy(np.concatenate([shown_vectors, asked_vectors]))
     labels, way = shown.labels[named], len(shown.class_names)
@@ -346,8 +322,8 @@ def classify(
         pass
     rows = [
         {
-            "path": _text(path),
-            "label": _text(shown.class_names[answer.label[i]]),
+            "path": text(path),
+            "label": text(shown.class_names[answer.label[i]]),
             "score": round(float(answer.score[i]), 4),
             "none_of_these": bool(answer.sure[i] == 0),
         }
@@ -375,7 +351,7 @@ def import_encoder(
     from byolmeta.encoder import save_encoder
     from byolmeta.foreign import import_tensors, read_tensors
 
-    _writable(out)
+    writable(out)
     encoder, report = import_tensors(read_tensors(file), file.name, image_size, mean, std)
     save_encoder(encoder, out)
     return {"architecture": encoder.architecture, "image_size": encoder.image_size, **report, "encoder": str(out)}
@@ -391,8 +367,8 @@ def export(encoder: Positional[str], out: Path, format: str = "onnx", seed: int 
 
     if format != "onnx":
         raise InputError(f"There is no format '{format}'. Choose onnx.")
-    _writable(out)
-    return export_onnx(load_encoder(_local(encoder)), out)
+    writable(out)
+    return export_onnx(load_encoder(local(encoder)), out)
 
 
 def push(encoder: Positional[str], repository: Positional[str], seed: int = 0) -> dict:
@@ -403,15 +379,6 @@ def push(encoder: Positional[str], repository: Positional[str], seed: int = 0) -
     from byolmeta.hub import push as upload
 
     return upload(find_encoder(encoder), repository)
-
-
-def _local(encoder: str) -> str:
-    """The encoder's name, or the file that was fetched for torchvision:, timm: and hub: names."""
-    if not str(encoder).startswith(("torchvision:", "timm:", "hub:")):
-        return str(encoder)
-    from byolmeta.hub import fetch
-
-    return str(fetch(str(encoder), home() / "encoders"))
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
@@ -426,111 +393,3 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 VERBS = {f.__name__: f for f in (pretrain, evaluate, embed, map, fewshot, classify, export, push)}
 VERBS["import"] = import_encoder  # a word of Python's own
-
-
-def main() -> None:
-    """The command line: exit status 0, or 2 with one sentence for what the user can mend."""
-    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    shared.add_argument("--json", action="store_true")
-    shared.add_argument("--home")
-    common, rest = shared.parse_known_args()
-    if common.home:
-        os.environ["BYOLMETA_HOME"] = common.home
-    note = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."
-    try:
-        if rest[:1] == ["train"] and len(rest) > 1:  # how the app starts a run whose config.json it has written
-            result = train(Run(rest[1]), resume="--resume" in rest)
-        else:
-            result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
-    except InputError as problem:
-        print(f"\n{problem}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as problem:
-        if not is_full(problem):
-            raise
-        print(f"\nThe disk is full ({problem}). Make room and try again; nothing was replaced.", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("\nEnded from the keyboard. A run goes on from its last checkpoint with --resume.")
-    if _rank():
-        return
-    if common.json:
-        print(json.dumps(result))
-    else:
-        for key, value in result.items():
-            if value not in ("", None):
-                print(f"{key}: {_plain(value)}")
-
-
-def _bank(encoder: str, folder: Path, beside=None, plain: bool = False):
-    """The store of a folder at the encoder's picture size, and its vectors (N, D); the rest as in encoder_bank."""
-    from byolmeta.features import encoder_bank
-
-    encoder = _local(encoder)
-    store = _store(folder, encoder, home())
-    return store, encoder_bank(encoder, store, home() / "banks", _bar("Vectors"), beside, plain).vectors
-
-
-def _store(folder: Path, size: int | str, where: Path):
-    """The decoded pictures of a folder, at a size or at that of an encoder."""
-    from byolmeta.images import open_store
-
-    size = size if isinstance(size, int) else image_size_of(size)
-    store = open_store(folder, where / "stores", size, progress=_bar("Pictures"))
-    if skipped := store.index.skipped:
-        print(f"{len(skipped):,} files of '{folder}' were left out:", file=sys.stderr)
-        for one in skipped[:TOLD]:
-            print(f"  {_text(one.name)!r}: {one.reason}", file=sys.stderr)
-    return store
-
-
-def _bar(what: str):
-    """A progress bar on standard error; quiet where that is a file, save for a line every ten seconds."""
-    terminal, last = sys.stderr.isatty(), [0.0]
-
-    def show(done: int, total: int, line: dict | None = None) -> None:
-        now = time.monotonic()
-        if _rank():
-            return
-        if now - last[0] < (0.1 if terminal else 10) and done < total:
-            return
-        last[0] = now
-        loss = f"  loss {line['loss']:.3f}" if line else ""
-        filled = "#" * (30 * done // max(total, 1))
-        print(
-            f"\r{what} [{filled:<30}] {done}/{total}{loss}",
-            end="" if terminal and done < total else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return show
-
-
-def _writable(path: Path) -> None:
-    """Makes the folder of a file to be written. Raises InputError, before any work, where that cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        there = path.exists()
-        with open(path, "ab"):
-            pass
-        if not there:
-            path.unlink()
-    except OSError as problem:
-        raise InputError(f"'{path}' cannot be written ({problem.strerror}). Choose another place for --out.") from None
-
-
-def _plain(value) -> str:
-    """A value of a result as people read it."""
-    if isinstance(value, list):
-        return f"{len(value):,} rows"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _text(name: str) -> str:
-    """A name as valid text; bytes that are not UTF-8 become a replacement sign."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-if __name__ == "__main__":
-    main()

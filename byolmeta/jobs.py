@@ -14,16 +14,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def start(run: Run, *, resume: bool = False) -> None:
-    """Starts `python -m byolmeta.commands train RUN` as a process that outlives the app. The run's config.json says what.
+    """Starts `python -m byolmeta train RUN` as a process that outlives the app. The run's config.json says what.
 
     The status names the new process at once, so that one that dies while it loads is seen.
     """
     status = run.status()
     run.withdraw("stop")
     run.withdraw("pause")
-    command = [sys.executable, "-m", "byolmeta.commands", "train", str(run.folder.resolve())] + (
-        ["--resume"] if resume else []
-    )
+    command = [sys.executable, "-m", "byolmeta", "train", str(run.folder.resolve())] + (["--resume"] if resume else [])
     with open(run.log, "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, **_detached())
     run.set_status("starting", pid=process.pid, **{k: v for k, v in status.items() if k in ("step", "steps")})

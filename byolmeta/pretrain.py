@@ -8,41 +8,28 @@ processes.
 import contextlib
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
-from byolmeta.byol import BYOL, learning_rate, start_momentum, target_momentum
+from byolmeta.byol import BYOL, learning_rate, target_momentum
 from byolmeta.checkpoint import read_checkpoint, save_checkpoint
-from byolmeta.devices import autocast, choose_device, free_memory
+from byolmeta.devices import autocast, choose_device
 from byolmeta.encoder import Encoder, Readout, check_architecture, check_size, load_encoder, load_heads
 from byolmeta.errors import InputError
 from byolmeta.files import find_encoder
 from byolmeta.images import ImageStore
 from byolmeta.loader import Loader
 from byolmeta.optimizers import make_optimizer
+from byolmeta.plan import Plan, choose_parts, keep_time, make_plan, parts_message, plan_of
 from byolmeta.ranks import Ranks, local_rank, synchronise
 from byolmeta.runs import Run
-from byolmeta.settings import OPTIMIZERS, PretrainConfig
-from byolmeta.step import Step, activation_bytes
+from byolmeta.settings import PretrainConfig
+from byolmeta.step import Step
 from byolmeta.watch import Watch
 
 PLAN_SECONDS = 5.0  # between two looks at whether a run with --minutes keeps its time
-TRIAL_SECONDS = 1.0  # after which a trial has seen enough
-ROOM = 0.4  # of the free memory that a step's activations may take
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do, settled before its first step and kept in its checkpoint; --minutes may mend `steps`."""
-
-    steps: int
-    batch_size: int
-    steps_per_epoch: int
-    peak_lr: float
-    warmup: int
-    momentum: float
 
 
 def pretrain(
@@ -82,7 +69,7 @@ def pretrain(
         synchronise(model, device)
     if config.compile:
         model.compile()
-    plan = _plan_of(state, ranks) if state else make_plan(model, store, train_ids, config, device, cast, ranks, parts)
+    plan = plan_of(state, ranks) if state else make_plan(model, store, train_ids, config, device, cast, ranks, parts)
     optimizer = make_optimizer(model.online_parameters(), config.optimizer, plan.peak_lr, config.weight_decay, device)
     step, seconds = 0, 0.0
     watch = Watch(run, store, held_ids, device, config)
@@ -155,7 +142,7 @@ def pretrain(
         save_checkpoint(run, values)
 
     def log(speed: float) -> None:
-        seconds, message = elapsed(), _parts_message(plan, learn.parts, config)
+        seconds, message = elapsed(), parts_message(plan, learn.parts, config)
         line = {"step": step, "epoch": step / plan.steps_per_epoch, "loss": finite(), "seconds": seconds}
         run.write(run.append, line | {"images_per_second": speed})
         now = {"step": step, "steps": plan.steps, "seconds": seconds, "images_per_second": speed, "message": message}
@@ -241,131 +228,6 @@ def split(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng((seed, 2**31)).permutation(n)
     held = max(2, min(100, n // 10))
     return np.sort(order[held:]), np.sort(order[:held])
-
-
-def make_plan(
-    model: BYOL,
-    store: ImageStore,
-    ids: np.ndarray,
-    config: PretrainConfig,
-    device: str,
-    cast,
-    ranks: Ranks = Ranks(),
-    parts: int = 1,
-) -> Plan:
-    """Settles batch size, number of steps and rates. With --minutes, from the speed of a few steps that are thrown away."""
-    batch = min(config.batch_size or choose_batch(len(ids)), len(ids))
-    batch = max(2, batch // ranks.world) * ranks.world
-    if batch > len(ids):
-        raise InputError(f"{len(ids)} pictures to train on are too few for {ranks.world} processes. Start fewer.")
-    per_epoch = math.ceil(len(ids) / batch)
-    steps = math.ceil((config.epochs or 100) * per_epoch)
-    if config.minutes:
-        seconds = ranks.share(trial(model, store, ids, batch, config, device, cast, ranks, parts))
-        steps = max(1, int(config.minutes * 60 * (1 - config.check_share) / seconds))
-        if config.epochs:
-            steps = min(steps, math.ceil(config.epochs * per_epoch))
-    if parts > max(1, batch // ranks.world // 2):
-        raise InputError(
-            f"{parts} parts of {batch // ranks.world} pictures would have fewer than two each, which batch norm needs. "
-            f"Set parts to at most {max(1, batch // ranks.world // 2)}."
-        )
-    peak = (config.base_lr or OPTIMIZERS[config.optimizer][0]) * batch / 256 * (config.init_lr if config.init else 1)
-    return Plan(
-        steps, batch, per_epoch, peak, math.ceil(config.warmup * steps), config.momentum or start_momentum(steps)
-    )
-
-
-def _plan_of(state: dict, ranks: Ranks) -> Plan:
-    """The plan of a checkpoint. Raises InputError when its batch cannot be shared among these ranks."""
-    try:
-        plan = Plan(**state["plan"])
-    except TypeError:
-        raise InputError("The checkpoint was written by another version of byolmeta. Start anew with --init.") from None
-    if plan.batch_size % ranks.world or plan.batch_size < 2 * ranks.world:
-        raise InputError(
-            f"The run's batch of {plan.batch_size} cannot be shared evenly among {ranks.world} processes. "
-            "Resume with a number that divides it."
-        )
-    return plan
-
-
-def choose_parts(
-    model: BYOL, cast, device: str, config: PretrainConfig, ids: np.ndarray, ranks: Ranks = Ranks()
-) -> int:
-    """1, 2, 4 ...: in how many parts a batch must be computed so that its activations fit into the free memory."""
-    batch = min(config.batch_size or choose_batch(len(ids)), len(ids))
-    if device.startswith("cuda"):  # the processes on a CPU share its memory
-        batch = max(2, batch // ranks.world)
-    needed, parts = batch * activation_bytes(model, cast, device), 1
-    while needed / parts > ROOM * free_memory(device) and batch // (2 * parts) >= 2:
-        parts *= 2
-    return parts
-
-
-def _parts_message(plan: Plan, parts: int, config: PretrainConfig) -> str:
-    if parts == 1 or parts == config.parts:
-        return ""
-    return (
-        f"{plan.batch_size} pictures at once do not fit in memory: each step computes them in {parts} parts of "
-        f"{plan.batch_size // parts}."
-    )
-
-
-def keep_time(plan: Plan, config: PretrainConfig, step: int, seconds: float) -> Plan:
-    """The plan with the number of steps that fits into --minutes at the speed so far; others stay as they are.
-
-    `seconds` is what the first `step` steps took, checks included. Rate and momentum follow the share of the way, so
-    both still end where they should.
-    """
-    if not config.minutes or not step:
-        return plan
-    left = max(0.0, config.minutes * 60 - seconds)
-    steps = step + max(1, round(left * step / seconds))
-    if config.epochs:
-        steps = min(steps, max(step + 1, math.ceil(config.epochs * plan.steps_per_epoch)))
-    return replace(plan, steps=steps, warmup=min(plan.warmup, math.ceil(config.warmup * steps)))
-
-
-def trial(
-    model: BYOL,
-    store: ImageStore,
-    ids: np.ndarray,
-    batch: int,
-    config: PretrainConfig,
-    device: str,
-    cast,
-    ranks: Ranks = Ranks(),
-    parts: int = 1,
-    count: int = 8,
-) -> float:
-    """Seconds a step on this machine: the median of a few steps at rate 0, after which the model is as before.
-
-    At most `count` steps, and of long ones only two: keep_time mends the plan soon enough.
-    """
-    before = {k: v.clone() for k, v in model.train().state_dict().items()}
-    optimizer = make_optimizer(model.online_parameters(), config.optimizer, 0.0, config.weight_decay, device)
-    learn, loader = (
-        Step(model, optimizer, cast, device, ranks),
-        Loader(store.pixels, ids, batch, 0, device, ranks.rows(batch)),
-    )
-    learn.parts = parts
-    times = []
-    for step in range(count + 1):
-        start = time.monotonic()
-        learn(loader.batch(step), step, 0.0, 1.0).item()
-        times.append(time.monotonic() - start)
-        if step >= 2 and sum(times) > TRIAL_SECONDS and ranks.world == 1:  # several ranks have to agree
-            break
-    loader.close()
-    learn.forget()
-    model.load_state_dict(before)
-    return float(np.median(times[1:]))
-
-
-def choose_batch(n: int) -> int:
-    """32 to 256: small folders get small batches, since the number of steps counts for more than the batch."""
-    return int(min(256, max(32, 2 ** round(math.log2(max(1, n) / 10)))))
 
 
 def _first_encoder(config: PretrainConfig, run: Run, resumed: bool, ranks: Ranks) -> Encoder:

@@ -10,11 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = [  # from the top; files on one line leave each other alone
     {"app", "__main__"},
-    {"ui"},
+    {"ui", "cli"},
     {"commands"},
     {"jobs"},
     {"pretrain", "evaluate"},
-    {"watch", "step", "checkpoint"},
+    {"watch", "plan", "checkpoint", "workplace"},
+    {"step"},
     {"features", "image_map", "adapt", "copies", "hub", "lanes"},
     {"byol", "augment", "episodes", "learners", "images", "runs", "samples", "loader", "foreign", "export"},
     {"scan"},
@@ -76,7 +77,7 @@ def test_only_the_page_imports_gradio():
         ("byolmeta", ("gradio", "torch", "numpy")),
         ("byolmeta.images", ("gradio", "torch", "umap", "sklearn")),
         ("byolmeta.ui", ("torch", "umap", "sklearn", "plotly")),
-        ("byolmeta.commands", ("gradio", "torch", "umap", "sklearn")),
+        ("byolmeta.cli", ("gradio", "torch", "umap", "sklearn")),
         ("byolmeta.pretrain", ("gradio", "umap", "sklearn")),
     ],
 )

@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import draw_pictures
 
-from byolmeta import commands
+from byolmeta import cli, commands
 from byolmeta.commands import pretrain
 from byolmeta.errors import InputError
 from byolmeta.runs import Run
@@ -34,7 +34,7 @@ def verb(tmp_path, monkeypatch, capsys):
 
     def call(*words, home=tmp_path / "home"):
         monkeypatch.setattr(sys, "argv", ["byolmeta", *map(str, words), "--json", "--home", str(home)])
-        commands.main()
+        cli.main()
         return json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=pytest.fail)
 
     return call
@@ -213,7 +213,7 @@ def test_a_mistake_leaves_no_run_folder_in_the_way(refused, verb, pictures, tmp_
 def test_unknown_words_end_with_status_2(words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["byolmeta", *words])
     with pytest.raises(SystemExit) as end:
-        commands.main()
+        cli.main()
     assert end.value.code == 2 and "Traceback" not in capsys.readouterr().err
 
 
@@ -342,7 +342,9 @@ def test_ctrl_c_finishes_the_step_and_saves(pictures, tmp_path):
         "--home",
         tmp_path,
     ]
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from byolmeta.commands import main; main()"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from byolmeta.cli import main; main()"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], cwd=ROOT, stderr=subprocess.PIPE, text=True)  # fmt: skip
     while not any(line["step"] > 3 for line in run.metrics()) and process.poll() is None:
         time.sleep(0.05)

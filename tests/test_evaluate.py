@@ -69,7 +69,9 @@ def test_linear_probe_of_few_pictures_is_not_lost_in_faint_directions(data):
     train, labels, test, truth = data
     random = np.random.default_rng(1)
     wide = [np.hstack([x, 0.01 * random.normal(size=(len(x), 200))]).astype(np.float32) for x in (train[:60], test)]
-    assert linear_probe(wide[0], labels[:60], wide[1], truth) > linear_probe(train[:60], labels[:60], test, truth) - 0.03
+    assert (
+        linear_probe(wide[0], labels[:60], wide[1], truth) > linear_probe(train[:60], labels[:60], test, truth) - 0.03
+    )
 
 
 def test_linear_probe_never_sees_the_test_vectors_in_its_choice(data):

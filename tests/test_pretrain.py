@@ -27,7 +27,8 @@ from byolmeta.errors import InputError
 from byolmeta.files import read_card
 from byolmeta.images import open_store
 from byolmeta.loader import Loader
-from byolmeta.pretrain import choose_batch, make_plan, pretrain, split, trial
+from byolmeta.plan import choose_batch, make_plan, trial
+from byolmeta.pretrain import pretrain, split
 from byolmeta.ranks import Ranks
 from byolmeta.runs import Run
 from byolmeta.settings import OPTIMIZERS, PRESETS, PretrainConfig

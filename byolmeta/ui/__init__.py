@@ -37,7 +37,7 @@ CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 def launch(*, public: bool, language: str, port: int | None, share: bool, browser: bool) -> None:
     """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers."""
-    from byolmeta.commands import home
+    from byolmeta.workplace import home
 
     work = Workspace(home(), public)
     demo = build(work, table(language))

@@ -1,0 +1,54 @@
+"""The command line: the verbs of commands.py with their settings as flags."""
+
+import argparse
+import json
+import os
+import sys
+
+import tyro
+
+from byolmeta.commands import VERBS, train
+from byolmeta.errors import InputError
+from byolmeta.runs import Run, is_full
+from byolmeta.workplace import rank
+
+
+def main() -> None:
+    """The command line: exit status 0, or 2 with one sentence for what the user can mend."""
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    shared.add_argument("--json", action="store_true")
+    shared.add_argument("--home")
+    common, rest = shared.parse_known_args()
+    if common.home:
+        os.environ["BYOLMETA_HOME"] = common.home
+    note = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."
+    try:
+        if rest[:1] == ["train"] and len(rest) > 1:  # how the app starts a run whose config.json it has written
+            result = train(Run(rest[1]), resume="--resume" in rest)
+        else:
+            result = tyro.extras.subcommand_cli_from_dict(VERBS, prog="byolmeta", description=note, args=rest)
+    except InputError as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as problem:
+        if not is_full(problem):
+            raise
+        print(f"\nThe disk is full ({problem}). Make room and try again; nothing was replaced.", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("\nEnded from the keyboard. A run goes on from its last checkpoint with --resume.")
+    if rank():
+        return
+    if common.json:
+        print(json.dumps(result))
+    else:
+        for key, value in result.items():
+            if value not in ("", None):
+                print(f"{key}: {_plain(value)}")
+
+
+def _plain(value) -> str:
+    """A value of a result as people read it."""
+    if isinstance(value, list):
+        return f"{len(value):,} rows"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,103 @@
+"""What all verbs stand on: where work is kept, pictures and vectors opened there, progress shown on standard error."""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from byolmeta.errors import InputError
+from byolmeta.files import image_size_of
+
+TOLD = 10  # files that could not be read are named up to here
+
+
+def home() -> Path:
+    """Where decoded pictures, vectors and runs are kept: BYOLMETA_HOME, else ~/.byolmeta. InputError if not writable."""
+    folder = Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise InputError(
+            f"'{folder}' cannot be written ({problem.strerror}). Give another folder with --home (BYOLMETA_HOME)."
+        ) from None
+    return folder
+
+
+def local(encoder: str) -> str:
+    """The encoder's name, or the file that was fetched for torchvision:, timm: and hub: names."""
+    if not str(encoder).startswith(("torchvision:", "timm:", "hub:")):
+        return str(encoder)
+    from byolmeta.hub import fetch
+
+    return str(fetch(str(encoder), home() / "encoders"))
+
+
+def vectors_of(encoder: str, folder: Path, beside=None, plain: bool = False):
+    """The store of a folder at the encoder's picture size, and its vectors (N, D); the rest as in encoder_bank."""
+    from byolmeta.features import encoder_bank
+
+    encoder = local(encoder)
+    store = store_of(folder, encoder, home())
+    return store, encoder_bank(encoder, store, home() / "banks", bar("Vectors"), beside, plain).vectors
+
+
+def store_of(folder: Path, size: int | str, where: Path):
+    """The decoded pictures of a folder, at a size or at that of an encoder."""
+    from byolmeta.images import open_store
+
+    size = size if isinstance(size, int) else image_size_of(size)
+    store = open_store(folder, where / "stores", size, progress=bar("Pictures"))
+    if skipped := store.index.skipped:
+        print(f"{len(skipped):,} files of '{folder}' were left out:", file=sys.stderr)
+        for one in skipped[:TOLD]:
+            print(f"  {text(one.name)!r}: {one.reason}", file=sys.stderr)
+    return store
+
+
+def bar(what: str):
+    """A progress bar on standard error; quiet where that is a file, save for a line every ten seconds."""
+    terminal, last = sys.stderr.isatty(), [0.0]
+
+    def show(done: int, total: int, line: dict | None = None) -> None:
+        now = time.monotonic()
+        if rank():
+            return
+        if now - last[0] < (0.1 if terminal else 10) and done < total:
+            return
+        last[0] = now
+        loss = f"  loss {line['loss']:.3f}" if line else ""
+        filled = "#" * (30 * done // max(total, 1))
+        print(
+            f"\r{what} [{filled:<30}] {done}/{total}{loss}",
+            end="" if terminal and done < total else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
+
+
+def writable(path: Path) -> None:
+    """Makes the folder of a file to be written. Raises InputError, before any work, where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        with open(path, "ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as problem:
+        raise InputError(f"'{path}' cannot be written ({problem.strerror}). Choose another place for --out.") from None
+
+
+def text(name: str) -> str:
+    """A name as valid text; bytes that are not UTF-8 become a replacement sign."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def rank() -> int:
+    """Number of this process among those that torchrun started for one run; 0 without it."""
+    return int(os.environ.get("RANK", 0))
