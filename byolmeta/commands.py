@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from safetensors import SafetensorError
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, image_size_of, read_card, replace_file
@@ -23,14 +24,23 @@ from byolmeta.runs import ACTIVE, Run, is_full
 from byolmeta.settings import PretrainConfig, check_seed
 from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable
 
+ENCODER = "an encoder file, a run folder, a name in pretrained/, or torchvision:resnet18, timm:NAME, hub:OWNER/NAME"
+FOLDER = "a folder or zip of pictures"
+EncoderName = Annotated[Positional[str], arg(metavar="ENCODER", help=ENCODER)]
+Baseline = Annotated[Positional[str], arg(metavar="ENCODER", help=f"{ENCODER}; or a baseline: pixels, untrained")]
+Pictures = Annotated[Positional[Path], arg(metavar="FOLDER", help=FOLDER)]
+Seed = Annotated[int, arg(help="of what is drawn by chance, if anything is")]
+Learner = Annotated[str, arg(metavar="NAME", help="prototype, anil or linear")]
+File = Annotated[Path, arg(metavar="FILE", help="the file to write")]
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads leave the cores to other processes
 
 
 def pretrain(
-    folder: Positional[Path],
-    out: Path,
+    folder: Pictures,
+    out: Annotated[Path, arg(metavar="RUN", help="the run folder, made here")],
     settings: OmitArgPrefixes[PretrainConfig] = PretrainConfig(),
-    resume: bool = False,
+    resume: Annotated[bool, arg(help="go on where the run in --out stopped")] = False,
 ) -> dict:
     """Learn from the pictures of FOLDER by BYOL; OUT becomes the run folder. With --resume, goes on where it stopped."""
     run = Run(out)
@@ -139,12 +149,12 @@ def _picture_size(run: Run, config: PretrainConfig, resume: bool) -> int:
 
 
 def evaluate(
-    encoder: Positional[str],
-    train_folder: Positional[Path],
-    test_folder: Positional[Path],
-    protocol: str = "knn,linear",
-    features: str = "readout",
-    seed: int = 0,
+    encoder: Baseline,
+    train_folder: Annotated[Positional[Path], arg(metavar="TRAIN_FOLDER", help="class folders to learn from")],
+    test_folder: Annotated[Positional[Path], arg(metavar="TEST_FOLDER", help="class folders of the same names to ask")],
+    protocol: Annotated[str, arg(metavar="NAMES", help="of knn, linear and finetune, with commas")] = "knn,linear",
+    features: Annotated[str, arg(metavar="NAME", help="readout or encoder")] = "readout",
+    seed: Seed = 0,
 ) -> dict:
     """Top-1 of an encoder on class folders, trained on TRAIN_FOLDER and tested on TEST_FOLDER: knn, linear, finetune.
 
@@ -192,8 +202,8 @@ def evaluate(
     return figures | about | {"also_in_training": again}
 
 
-def embed(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
-    """Write the vectors of all pictures to OUT (npz: vectors, paths, labels, class_names). Nothing is drawn by chance."""
+def embed(encoder: Baseline, folder: Pictures, out: File, seed: Seed = 0) -> dict:
+    """Write the vectors of all pictures to OUT (npz: vectors, paths, labels, class_names)."""
     start = time.perf_counter()
     writable(out)
     store, vectors = vectors_of(encoder, folder)
@@ -216,7 +226,7 @@ def _savez(path: Path, arrays: dict) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int = 0) -> dict:
+def map(encoder: Baseline, folder: Pictures, out: File, seed: Seed = 0) -> dict:
     """Write a UMAP map of all pictures to OUT, one page that works offline."""
     from byolmeta import image_map
     from byolmeta.ui.figures import map_page
@@ -239,18 +249,18 @@ def map(encoder: Positional[str], folder: Positional[Path], out: Path, seed: int
 
 
 def fewshot(
-    encoder: Positional[str],
-    folder: Positional[Path],
-    way: int = 5,
-    shot: int = 1,
-    query: int = 0,
-    episodes: int = 600,
-    learner: str = "prototype",
-    seed: int = 0,
+    encoder: Baseline,
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="class folders")],
+    way: Annotated[int, arg(help="classes in a task")] = 5,
+    shot: Annotated[int, arg(help="examples of each class")] = 1,
+    query: Annotated[int, arg(help="other pictures of each class that are asked; 0: up to 15")] = 0,
+    episodes: Annotated[int, arg(help="tasks")] = 600,
+    learner: Learner = "prototype",
+    seed: Seed = 0,
 ) -> dict:
     """N-way K-shot accuracy over many tasks drawn from class folders, with its 95 % interval (inductive).
 
-    ENCODER may also be 'pixels' or 'untrained'. A query of 0 means 15 a class, or as many as the smallest class leaves.
+    A query of 0 means 15 a class, or as many as the smallest of the classes leaves.
     """
     import torch
 
@@ -266,7 +276,7 @@ def fewshot(
     if not query:
         sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
         usable = [size for size in sizes if size > shot]
-        query = min(15, min(usable) - shot) if len(usable) >= max(way, 1) else 15
+        query = min(15, min(usable) - shot) if len(usable) >= max(way, 1) else 1
     start = time.perf_counter()
     tasks = draw_episodes(store.labels, way, shot, query, episodes, seed, copies, store.class_names)
     vectors = torch.from_numpy(bank)
@@ -288,17 +298,14 @@ def fewshot(
 
 
 def classify(
-    encoder: Positional[str],
-    examples: Path,
-    images: Path,
-    out: Path | None = None,
-    learner: str = "anil",
-    seed: int = 0,
+    encoder: Baseline,
+    examples: Annotated[Path, arg(metavar="FOLDER", help="class folders of examples")],
+    images: Annotated[Path, arg(metavar="FOLDER", help="pictures to sort")],
+    out: Annotated[Path | None, arg(metavar="FILE", help="CSV to write; left out: the answers are printed")] = None,
+    learner: Learner = "anil",
+    seed: Seed = 0,
 ) -> dict:
-    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV.
-
-    Nothing is drawn by chance.
-    """
+    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV."""
     import torch
 
     from byolmeta.adapt import hide_trace, sort_pictures
@@ -332,21 +339,21 @@ def classify(
     if out:
         replace_file(out, lambda path: write_csv(path, rows))
     checked = {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}
-    return {"images": rows, "skipped": len(asked.index.skipped) + len(shown.index.skipped), "loo": checked}
+    skipped = len(asked.index.skipped) + len(shown.index.skipped)
+    return {"images": rows, "skipped": skipped, "loo": checked, "out": str(out) if out else None}
 
 
 def import_encoder(
-    file: Positional[Path],
-    out: Path,
-    image_size: int = 0,
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225),
-    seed: int = 0,
+    file: Annotated[Positional[Path], arg(metavar="CHECKPOINT", help="a .pt, .pth, .ckpt or .safetensors file")],
+    out: Annotated[Path, arg(metavar="FILE", help="the encoder file to write, ending in .safetensors")],
+    image_size: Annotated[int, arg(help="side of the pictures; 0: 224, or 32 for the 3x3 stem of CIFAR")] = 0,
+    mean: Annotated[tuple[float, float, float], arg(help="of the colours, as it was trained")] = (0.485, 0.456, 0.406),
+    std: Annotated[tuple[float, float, float], arg(help="of the colours, as it was trained")] = (0.229, 0.224, 0.225),
+    seed: Seed = 0,
 ) -> dict:
     """Make an encoder of a ResNet-18 or ResNet-50 checkpoint of lightly, solo-learn, byol-pytorch, timm or torchvision.
 
-    Only tensors are read, and only the online network is taken. An image_size of 0 means 224, or 32 for the 3x3 stem of
-    CIFAR; mean and std are those it was trained with (usual: ImageNet's). Nothing is drawn by chance.
+    Only tensors are read, and only the online network is taken.
     """
     from byolmeta.encoder import save_encoder
     from byolmeta.foreign import import_tensors, read_tensors
@@ -357,11 +364,10 @@ def import_encoder(
     return {"architecture": encoder.architecture, "image_size": encoder.image_size, **report, "encoder": str(out)}
 
 
-def export(encoder: Positional[str], out: Path, format: str = "onnx", seed: int = 0) -> dict:
-    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime.
-
-    Nothing is drawn by chance.
-    """
+def export(
+    encoder: EncoderName, out: File, format: Annotated[str, arg(metavar="NAME", help="onnx")] = "onnx", seed: Seed = 0
+) -> dict:
+    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime."""
     from byolmeta.encoder import load_encoder
     from byolmeta.export import export_onnx
 
@@ -371,11 +377,12 @@ def export(encoder: Positional[str], out: Path, format: str = "onnx", seed: int 
     return export_onnx(load_encoder(local(encoder)), out)
 
 
-def push(encoder: Positional[str], repository: Positional[str], seed: int = 0) -> dict:
-    """Upload an encoder and its model card to OWNER/NAME on the Hugging Face Hub; hub:OWNER/NAME is then its name.
-
-    Nothing is drawn by chance.
-    """
+def push(
+    encoder: EncoderName,
+    repository: Annotated[Positional[str], arg(metavar="OWNER/NAME", help="a repository on the Hub; made if absent")],
+    seed: Seed = 0,
+) -> dict:
+    """Upload an encoder and its model card to OWNER/NAME on the Hugging Face Hub; hub:OWNER/NAME is then its name."""
     from byolmeta.hub import push as upload
 
     return upload(find_encoder(encoder), repository)

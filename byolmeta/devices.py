@@ -23,15 +23,21 @@ def choose_device(name: str) -> str:
     return name
 
 
-def autocast(device: str, precision: str):
-    """A context for the forward pass: bf16 where the processor is quick at it. Loss, EMA and optimiser stay float32."""
-    kind = device.partition(":")[0]
+def choose_precision(device: str, precision: str) -> str:
+    """bf16 or fp32: for 'auto', bf16 where the processor is quick at it."""
     if precision not in ("auto", "bf16", "fp32"):
         raise InputError(f"The precision is '{precision}'. Choose auto, bf16 or fp32.")
-    fast = {"cpu": _cpu_has_bf16, "cuda": torch.cuda.is_bf16_supported, "mps": lambda: False}[kind]
-    if precision == "bf16" or (precision == "auto" and fast()):
-        return lambda: torch.autocast(kind, torch.bfloat16)
-    return contextlib.nullcontext
+    if precision != "auto":
+        return precision
+    fast = {"cpu": _cpu_has_bf16, "cuda": torch.cuda.is_bf16_supported, "mps": lambda: False}
+    return "bf16" if fast[device.partition(":")[0]]() else "fp32"
+
+
+def autocast(device: str, precision: str):
+    """A context for the forward pass, bf16 or not. Loss, EMA and optimiser stay float32."""
+    if choose_precision(device, precision) == "fp32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.partition(":")[0], torch.bfloat16)
 
 
 def _cpu_has_bf16() -> bool:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def umap_layout(vectors: np.ndarray, start: np.ndarray | None = None, seed: int 
         return begin
     centred = begin - begin.mean(0)
     import umap
+
+    warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)  # no new points are placed by this model
 
     k = min(NEIGHBOURS, n - 1)
     ids, distances = neighbours(vectors, k - 1 if k > 2 else k)

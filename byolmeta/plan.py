@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from byolmeta.byol import BYOL, start_momentum
-from byolmeta.devices import free_memory
+from byolmeta.devices import choose_precision, free_memory
 from byolmeta.errors import InputError
 from byolmeta.images import ImageStore
 from byolmeta.loader import Loader
@@ -150,6 +150,21 @@ def trial(
     learn.forget()
     model.load_state_dict(before)
     return float(np.median(times[1:]))
+
+
+def chosen_settings(config: PretrainConfig, plan: Plan, parts: int, device: str) -> PretrainConfig:
+    """The settings with what was left to us filled in, as the encoder's card has them."""
+    rate, decay = OPTIMIZERS[config.optimizer]
+    return replace(
+        config,
+        batch_size=plan.batch_size,
+        parts=parts,
+        base_lr=config.base_lr or rate,
+        weight_decay=decay if config.weight_decay < 0 else config.weight_decay,
+        momentum=plan.momentum,
+        device=device,
+        precision=choose_precision(device, config.precision),
+    )
 
 
 def choose_batch(n: int) -> int:

@@ -8,7 +8,7 @@ processes.
 import contextlib
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from byolmeta.files import find_encoder
 from byolmeta.images import ImageStore
 from byolmeta.loader import Loader
 from byolmeta.optimizers import make_optimizer
-from byolmeta.plan import Plan, choose_parts, keep_time, make_plan, parts_message, plan_of
+from byolmeta.plan import Plan, choose_parts, chosen_settings, keep_time, make_plan, parts_message, plan_of
 from byolmeta.ranks import Ranks, local_rank, synchronise
 from byolmeta.runs import Run
 from byolmeta.settings import PretrainConfig
@@ -50,6 +50,8 @@ def pretrain(
         torch.cuda.set_device(device)
     ranks.same(store.fingerprint, "pictures")
     torch.manual_seed(config.seed)
+    if done := ranks.share(_ended(run) if resume and ranks.first else None):
+        return done | {"message": "This run had come to its end, so nothing was done. Go on in a new one with --init."}
     if ranks.first:
         run.claim()
     state = ranks.share(read_checkpoint(run, store.fingerprint) if resume and ranks.first else None)
@@ -71,6 +73,7 @@ def pretrain(
         model.compile()
     plan = plan_of(state, ranks) if state else make_plan(model, store, train_ids, config, device, cast, ranks, parts)
     optimizer = make_optimizer(model.online_parameters(), config.optimizer, plan.peak_lr, config.weight_decay, device)
+    chosen = chosen_settings(config, plan, parts, device)
     step, seconds = 0, 0.0
     watch = Watch(run, store, held_ids, device, config)
     watch.earlier = model.encoder.readout()
@@ -126,7 +129,7 @@ def pretrain(
             watch.check(model, step)
         except FloatingPointError:
             fail(value)
-        watch.keep(model, card(store, config, plan, step, elapsed()))
+        watch.keep(model, card(store, chosen, plan, step, elapsed()))
 
     def save() -> None:
         finite()
@@ -144,7 +147,8 @@ def pretrain(
     def log(speed: float) -> None:
         seconds, message = elapsed(), parts_message(plan, learn.parts, config)
         line = {"step": step, "epoch": step / plan.steps_per_epoch, "loss": finite(), "seconds": seconds}
-        run.write(run.append, line | {"images_per_second": speed})
+        line["images_per_second"] = speed
+        run.write(run.append, line)
         now = {"step": step, "steps": plan.steps, "seconds": seconds, "images_per_second": speed, "message": message}
         run.write(lambda: run.set_status("running", **now))
         if progress:
@@ -249,6 +253,12 @@ def _first_encoder(config: PretrainConfig, run: Run, resumed: bool, ranks: Ranks
     return encoder or Encoder(*shape)
 
 
+def _ended(run: Run) -> dict | None:
+    """The result of a run that has done all its steps, else None."""
+    status = run.status()
+    return status.get("result") if status["state"] == "done" else None
+
+
 def _move(model: BYOL, optimizer: torch.optim.Optimizer, device: str) -> None:
     """Takes a model and its optimiser's state to another device."""
     model.to(device)
@@ -274,15 +284,15 @@ def _wait(run: Run, step: int, steps: int) -> float:
     return time.monotonic() - start
 
 
-def card(store: ImageStore, config: PretrainConfig, plan: Plan, step: int, seconds: float) -> dict:
-    """What the encoder file says about its making."""
+def card(store: ImageStore, chosen: PretrainConfig, plan: Plan, step: int, seconds: float) -> dict:
+    """What the encoder file says about its making; `chosen` are the settings with what was left to us filled in."""
     return {
         "trained_on": store.index.source.name,
         "images": len(store),
         "steps": step,
         "epochs": round(step / plan.steps_per_epoch, 2),
         "seconds": round(seconds),
-        "settings": asdict(replace(config, batch_size=plan.batch_size)),
+        "settings": asdict(chosen),
         "plan": asdict(plan),
         "licence": "that of the pictures it was trained on, and of its parent if it has one",
     }

@@ -17,13 +17,13 @@ LONGEST = 1_000_000  # epochs or minutes
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of one pretraining run. 0 means: chosen for you, and written down in the run's config.json."""
+    """Settings of one pretraining run. 0 means: chosen for you, and written down in the encoder's card."""
 
     preset: str = ""  # quick, balanced or thorough: settings that you leave out are then the recipe's
     encoder: str = "small"  # small, conv4, resnet18 or resnet50; an --init encoder brings its own
     image_size: int = 64  # side of the views in pixels
     epochs: float = 0  # passes over the pictures; 0 with no minutes: 100
-    minutes: float = 0  # or the time to spend, measured in a short trial at the start
+    minutes: float = 0  # or the time to spend, measured in a short trial at the start; with both, what ends first
     batch_size: int = 0  # pictures a step; 0: by the number of pictures, 32 to 256
     parts: int = 0  # a step's pictures are computed in so many parts, whose gradients add up; 0: by memory
     optimizer: str = "sgd"  # sgd, adamw or lars
@@ -35,11 +35,11 @@ class PretrainConfig:
     dim: int = 256  # size of the projection
     init: str = ""  # encoder to go on from: a file, a run folder or a shipped name
     init_lr: float = 0.3  # factor on the rate when going on from an encoder
-    seed: int = 0
+    seed: int = 0  # of everything that is drawn by chance
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: str = "auto"  # auto, bf16 or fp32
     compile: bool = False  # torch.compile the networks: minutes at the start, for long runs on a GPU
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = 30.0  # between two saves of what a run goes on from
     check_share: float = 0.04  # of the time, at most, for the figures that are watched
     log_seconds: float = 0.5  # a line of metrics at most this often, except where log_every is set
     log_every: int = 0  # steps between two lines of metrics; 0: by time

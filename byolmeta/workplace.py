@@ -68,10 +68,13 @@ def bar(what: str):
         if now - last[0] < (0.1 if terminal else 10) and done < total:
             return
         last[0] = now
-        loss = f"  loss {line['loss']:.3f}" if line else ""
+        said = ""
+        if line:  # of training
+            left = line["seconds"] / max(done, 1) * (total - done)
+            said = f"  loss {line['loss']:.3f}  {line['images_per_second']:.0f} pictures/s  {left // 60:.0f}:{left % 60:02.0f} left"
         filled = "#" * (30 * done // max(total, 1))
         print(
-            f"\r{what} [{filled:<30}] {done}/{total}{loss}",
+            f"\r{what} [{filled:<30}] {done}/{total}{said}",
             end="" if terminal and done < total else "\n",
             file=sys.stderr,
             flush=True,

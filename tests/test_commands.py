@@ -1,6 +1,7 @@
 """commands.py: every verb with the keys that DESIGN.md promises, and one sentence for what the user can mend."""
 
 import csv
+import dataclasses
 import errno
 import json
 import os
@@ -20,6 +21,8 @@ from conftest import draw_pictures
 from byolmeta import cli, commands
 from byolmeta.commands import pretrain
 from byolmeta.errors import InputError
+from byolmeta.files import read_card
+from byolmeta.learners import LEARNERS
 from byolmeta.runs import Run
 from byolmeta.settings import PretrainConfig
 
@@ -71,8 +74,21 @@ def test_pretrain_and_resume_and_home(verb, pictures, tmp_path):
     Run(tmp_path / "run").ask("stop")  # left over from a kill
     moved = tmp_path / "moved" / pictures.name
     shutil.copytree(pictures, moved)
-    again = verb("pretrain", moved, "--out", tmp_path / "run", "--resume")
-    assert again["steps"] == found["steps"] and not Run(tmp_path / "run").asked("stop")
+    run = Run(tmp_path / "run")
+    before = run.metrics()
+    again = verb("pretrain", moved, "--out", run.folder, "--resume")
+    assert again.pop("message").startswith("This run had come to its end") and found.pop("message") == ""
+    assert again == found and run.metrics() == before and not run.asked("stop")
+
+
+def test_the_card_has_what_was_left_to_us(verb, pictures, tmp_path):
+    verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 1, "--encoder", "conv4", "--image-size", 16)
+    card = read_card(Run(tmp_path / "run").encoder)
+    chosen = card["settings"]
+    assert chosen["device"] in ("cpu", "cuda", "mps") and chosen["precision"] in ("bf16", "fp32")
+    assert chosen["base_lr"] > 0 and chosen["weight_decay"] > 0 and chosen["momentum"] > 0 and chosen["parts"] == 1
+    assert chosen["batch_size"] == card["plan"]["batch_size"]
+    assert dataclasses.asdict(PretrainConfig(**chosen)) == chosen
 
 
 def test_pretrain_without_labels_has_no_knn_and_starts_from_an_encoder(verb, pictures, tiny_encoder, tmp_path):
@@ -217,6 +233,30 @@ def test_unknown_words_end_with_status_2(words, monkeypatch, capsys):
     assert end.value.code == 2 and "Traceback" not in capsys.readouterr().err
 
 
+def test_a_result_is_printed_for_people(tiny_encoder, pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    words = ["classify", str(tiny_encoder), "--examples", str(pictures), "--images", str(pictures / "disc")]
+    monkeypatch.setattr(sys, "argv", ["byolmeta", *words])
+    cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.count("\t") == 3]) == 12 and lines[-1].startswith("loo: ")
+    monkeypatch.setattr(sys, "argv", ["byolmeta", *words, "--out", str(tmp_path / "sorted.csv")])
+    cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"out: {tmp_path / 'sorted.csv'}" in lines and not any("\t" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", commands.VERBS)
+def test_help_tells_of_the_flags_that_all_verbs_take(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["byolmeta", name, "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().out
+    assert "--json" in said and "--home" in said
+    if "--learner" in said:
+        assert all(learner in said for learner in LEARNERS)
+
+
 def test_every_verb_takes_a_seed():
     import inspect
 
@@ -248,6 +288,7 @@ def test_settings_that_a_run_cannot_have_are_refused(verb, pictures, tiny_encode
 
 def test_a_damaged_checkpoint_is_said(verb, pictures, tmp_path):
     verb("pretrain", pictures, "--out", tmp_path / "run", "--epochs", 1, *TINY)
+    (tmp_path / "run/status.json").unlink()  # as if it had not come to its end
     whole = (tmp_path / "run/resume.pt").read_bytes()
     for damage in (b"", b"nonsense", whole[:1000]):
         (tmp_path / "run/resume.pt").write_bytes(damage)

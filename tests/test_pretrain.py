@@ -18,6 +18,7 @@ import torch
 from conftest import draw_pictures
 
 from byolmeta import features, jobs
+from byolmeta import plan as plan_module
 from byolmeta import pretrain as module
 from byolmeta import step as step_module
 from byolmeta.byol import BYOL
@@ -348,8 +349,8 @@ def test_parts_are_chosen_by_memory(store, monkeypatch):
     model, train = BYOL(Encoder("conv4", 16), 16, 8).train(), split(36, 0)[0]
     need = step_module.activation_bytes(model, nullcontext, "cpu") * 11
     for room, parts in ((10, 1), (1.01, 1), (0.99, 2), (0.4, 4), (1e-6, 4)):
-        monkeypatch.setattr(module, "free_memory", lambda device, room=room: need * room / module.ROOM)
-        assert module.choose_parts(model, nullcontext, "cpu", config(), train) == parts
+        monkeypatch.setattr(plan_module, "free_memory", lambda device, room=room: need * room / plan_module.ROOM)
+        assert plan_module.choose_parts(model, nullcontext, "cpu", config(), train) == parts
 
 
 def test_a_preset_fills_in_what_was_left_out():
@@ -483,7 +484,7 @@ def test_plan_by_epochs_and_rates_by_optimiser(store):
 
 def test_minutes_are_planned_from_a_trial(store, monkeypatch):
     train = split(36, 0)[0]
-    monkeypatch.setattr(module, "trial", lambda *_: 0.1)
+    monkeypatch.setattr(plan_module, "trial", lambda *_: 0.1)
     plan = make_plan(None, store, train, config(minutes=1, check_share=0.25), "cpu", nullcontext)
     assert plan.steps == 450
     assert make_plan(None, store, train, config(minutes=1, epochs=2), "cpu", nullcontext).steps == 6
@@ -491,19 +492,19 @@ def test_minutes_are_planned_from_a_trial(store, monkeypatch):
 
 
 def test_a_run_with_minutes_keeps_its_time_when_the_machine_gets_slower_or_faster():
-    plan = module.Plan(steps=1000, batch_size=11, steps_per_epoch=3, peak_lr=1.0, warmup=50, momentum=0.9)
-    slower = module.keep_time(plan, config(minutes=2), 100, 60)  # planned 0.12 s a step, took 0.6
+    plan = plan_module.Plan(steps=1000, batch_size=11, steps_per_epoch=3, peak_lr=1.0, warmup=50, momentum=0.9)
+    slower = plan_module.keep_time(plan, config(minutes=2), 100, 60)  # planned 0.12 s a step, took 0.6
     assert (slower.steps, slower.warmup, slower.peak_lr) == (200, 10, 1.0)
-    assert module.keep_time(plan, config(minutes=2), 500, 30) == replace(plan, steps=2000)
-    assert module.keep_time(plan, config(minutes=2), 300, 150).steps == 301  # over time: this step is the last
-    assert module.keep_time(plan, config(minutes=2, epochs=100), 500, 30).steps == 501
-    assert module.keep_time(plan, config(epochs=5), 100, 60) is plan
-    assert module.keep_time(plan, config(minutes=2), 0, 0.0) is plan
+    assert plan_module.keep_time(plan, config(minutes=2), 500, 30) == replace(plan, steps=2000)
+    assert plan_module.keep_time(plan, config(minutes=2), 300, 150).steps == 301  # over time: this step is the last
+    assert plan_module.keep_time(plan, config(minutes=2, epochs=100), 500, 30).steps == 501
+    assert plan_module.keep_time(plan, config(epochs=5), 100, 60) is plan
+    assert plan_module.keep_time(plan, config(minutes=2), 0, 0.0) is plan
 
 
 def test_a_slowed_run_ends_in_time(store, tmp_path, monkeypatch):
     """Planned for a machine a thousand times faster, the run still ends near its time, its rate at 0."""
-    monkeypatch.setattr(module, "trial", lambda *_: 1e-5)
+    monkeypatch.setattr(plan_module, "trial", lambda *_: 1e-5)
     monkeypatch.setattr(module, "PLAN_SECONDS", 0.05)
     run = Run(tmp_path / "run")
     run.create(config(minutes=0.03))
@@ -759,8 +760,8 @@ def test_a_damaged_check_in_the_metrics_does_no_harm(store, tmp_path, check):
 
 
 def test_memory_is_shared_among_gpus_and_not_among_processes_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(module, "free_memory", lambda device: 1000.0)
-    monkeypatch.setattr(module, "activation_bytes", lambda *_: 100)
+    monkeypatch.setattr(plan_module, "free_memory", lambda device: 1000.0)
+    monkeypatch.setattr(plan_module, "activation_bytes", lambda *_: 100)
     ids, settings = np.arange(100), config(batch_size=16)
-    found = [module.choose_parts(None, None, d, settings, ids, Ranks(0, 4)) for d in ("cpu", "cuda:0")]
+    found = [plan_module.choose_parts(None, None, d, settings, ids, Ranks(0, 4)) for d in ("cpu", "cuda:0")]
     assert found == [4, 1]
