@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from byolmeta.encoder import Encoder
 
+WHITENING_MOMENTUM = 0.98  # of a step
+WHITENING_DAMPING = 1e-3  # of the mean variance
+
 
 def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Linear, batch norm, ReLU, linear: projector and predictor of the paper (nothing after the last layer)."""
@@ -27,15 +30,72 @@ def view_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return 2 - 2 * F.cosine_similarity(prediction.float(), target.float(), dim=1)
 
 
-class BYOL(nn.Module):
-    """Online (encoder, projector, predictor) and target (encoder, projector)."""
+class Whitening(nn.Module):
+    """Brings what the target says of pictures to mean 0 and unit covariance, by running estimates of both.
 
-    def __init__(self, encoder: Encoder, hidden: int = 1024, dim: int = 256):
+    BYOL's loss sees little but the few directions in which projections vary most, and early in training the network
+    gives up the others: colour and brightness are left. Whitened targets (as in Ermolov et al. 2021,
+    arXiv 2007.06346, by Cholesky's factor) ask for every direction alike. Nothing here has a gradient.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("covariance", torch.eye(dim))
+        self.register_buffer("factor", torch.eye(dim))  # lower triangular, factor @ factor.T = damped covariance
+        self.register_buffer("seen", torch.zeros(()))  # views so far
+        self.register_buffer(
+            "moments", torch.zeros(dim + 1, dim + 1), persistent=False
+        )  # of this step: sum of [z - mean, 1] [z - mean, 1]^T
+
+    def start(self) -> None:
+        """Forgets the views of the step before, or of one that was given up."""
+        self.moments.zero_()
+
+    @torch.no_grad()
+    def forward(self, *views: Tensor) -> list[Tensor]:
+        """Projections (B, D) of each view, whitened by the estimates before this step; they count for the next ones."""
+        found = []
+        for z in views:
+            with torch.autocast(z.device.type, enabled=False):
+                centred = z.float() - self.mean
+                if self.training:
+                    ones = torch.cat([centred, torch.ones_like(z[:, :1], dtype=torch.float32)], 1)
+                    self.moments += ones.T @ ones
+                found.append(torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T)
+        return found
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes this step's views into the estimates. The factor is damped, at first more, when few were seen."""
+        count, dim = self.moments[-1, -1], len(self.mean)
+        shift = self.moments[-1, :-1] / count
+        covariance = self.moments[:-1, :-1] / count - torch.outer(shift, shift)
+        self.seen += count
+        weight = (count / self.seen).clamp_min(1 - WHITENING_MOMENTUM)
+        self.mean += weight * shift
+        self.covariance.lerp_(covariance, weight)
+        damping = (WHITENING_DAMPING + dim / self.seen) * self.covariance.diagonal().mean()
+        damped = self.covariance + torch.diag_embed((damping + 1e-12).expand(dim))
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        self.factor.copy_(torch.where(failed == 0, factor, self.factor))  # without asking the host
+
+
+class BYOL(nn.Module):
+    """Online (encoder, projector, predictor) and target (encoder, projector), whose projections may be whitened."""
+
+    def __init__(self, encoder: Encoder, hidden: int = 1024, dim: int = 256, whiten: bool = False):
         super().__init__()
         self.encoder = encoder
         self.projector = head(encoder.dim, hidden, dim)
         self.predictor = head(dim, hidden, dim)
+        self.whitening = Whitening(dim) if whiten else None
         self.start_target()
+
+    def heads(self) -> dict[str, nn.Module]:
+        """What travels beside the encoder, so that BYOL can go on from its file."""
+        whitening = {} if self.whitening is None else {"whitening": self.whitening}
+        return {"projector": self.projector, "predictor": self.predictor} | whitening
 
     def start_target(self) -> None:
         """Makes the target a copy of the online network: at the start, and after other weights were loaded."""
@@ -51,6 +111,7 @@ class BYOL(nn.Module):
         Each view has its own pass, so that batch norm sees one view at a time, as in the paper.
         """
         (online_first, target_first), (online_second, target_second) = self.look(first), self.look(second)
+        target_first, target_second = self.whiten(target_first, target_second)
         return (view_loss(online_first, target_second) + view_loss(online_second, target_first)).mean()
 
     def look(self, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,6 +119,10 @@ class BYOL(nn.Module):
         with torch.no_grad():
             target = self.target(view)
         return self.predictor(self.projector(self.encoder(view))), target
+
+    def whiten(self, *targets: Tensor) -> "list[Tensor] | tuple[Tensor, ...]":
+        """What the target says of each view, whitened if this model does that."""
+        return targets if self.whitening is None else self.whitening(*targets)
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
@@ -67,6 +132,8 @@ class BYOL(nn.Module):
         """
         online = [*self.encoder.parameters(), *self.projector.parameters()]
         torch._foreach_lerp_(list(self.target.parameters()), online, 1 - momentum)
+        if self.whitening is not None:
+            self.whitening.update()
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:

@@ -21,7 +21,6 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all 
 SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
 VECTOR = 512  # directions that the readout keeps
 WEIGHTS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-HEADS = ("projector", "predictor")  # travel beside the encoder so that BYOL can go on where it stopped
 
 
 class Readout(NamedTuple):

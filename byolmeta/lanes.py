@@ -41,6 +41,7 @@ class Lanes:
         for _, p in self.weights:
             p.grad = None
         (online_first, target_first), (online_second, target_second) = self._both(self._look, (first,), (second,))
+        target_first, target_second = self.models[0].whiten(target_first, target_second)
         losses = self._both(self._learn, (online_first, target_second, weight), (online_second, target_first, weight))
         self._gather()
         return losses[0] + losses[1]

@@ -55,9 +55,12 @@ def pretrain(
     if ranks.first:
         run.claim()
     state = ranks.share(read_checkpoint(run, store.fingerprint) if resume and ranks.first else None)
-    model = BYOL(_first_encoder(config, run, bool(state), ranks), config.hidden, config.dim)
+    model = BYOL(_first_encoder(config, run, bool(state), ranks), config.hidden, config.dim, config.whiten)
     if config.init and not state and ranks.first:
-        load_heads(config.init, {"projector": model.projector, "predictor": model.predictor})
+        heads = model.heads()
+        whitening = {name: heads.pop(name) for name in ("whitening",) if name in heads}
+        if load_heads(config.init, heads):
+            load_heads(config.init, whitening)
         model.start_target()
     model.to(device, memory_format=torch.channels_last)
     cast = autocast(device, config.precision)

@@ -50,12 +50,15 @@ class Ranks:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
-    def mean(self, value: Tensor) -> Tensor:
-        """Mean of a number over the ranks, without waiting for it."""
+    def sum(self, value: Tensor) -> Tensor:
+        """Sum over the ranks, in place, without waiting for it."""
         if self.world > 1:
             dist.all_reduce(value)
-            value /= self.world
         return value
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean over the ranks, in place, without waiting for it."""
+        return self.sum(value).div_(self.world)
 
     def rows(self, count: int) -> slice:
         """This rank's rows of a batch; `count` is a multiple of the number of ranks."""

@@ -31,6 +31,9 @@ class PretrainConfig:
     weight_decay: float = -1  # on weights only, never on biases and norms; -1: by the optimiser
     warmup: float = 0.05  # share of the steps in which the rate rises
     momentum: float = 0  # of the target at the start, rises to 1; 0: by the number of steps
+    whiten: bool = (
+        True  # the target's projections get unit covariance, so that no few directions rule; without: plain BYOL
+    )
     hidden: int = 1024  # width of the projector's and predictor's inner layer
     dim: int = 256  # size of the projection
     init: str = ""  # encoder to go on from: a file, a run folder or a shipped name

@@ -60,6 +60,8 @@ class Step:
                 if self.ranks.world > 1 or not self._halve(len(images)):
                     raise self._too_large(len(images)) from None
         self.optimizer.step()
+        if self.model.whitening is not None:
+            self.ranks.sum(self.model.whitening.moments)
         self.model.update_target(momentum)
         return loss
 
@@ -80,6 +82,8 @@ class Step:
     def _accumulate(self, images: Tensor, draws: list[Tensor]) -> Tensor:
         """Gradients of the mean loss over the batch, part by part; returns that loss, detached."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.model.whitening is not None:
+            self.model.whitening.start()
         total = 0.0
         for number in range(self.parts):
             rows = slice(number, None, self.parts)  # every n-th: a batch lies sorted, often by class

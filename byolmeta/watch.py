@@ -71,6 +71,5 @@ class Watch:
         if self.collapsed or (behind and self.run.encoder.exists()):
             return
         self.best, self.kept = max(self.best, self.last["twin"]), self.step
-        heads = {"projector": model.projector, "predictor": model.predictor}
         card = details | {"figures": self.last}
-        self.run.write(save_encoder, model.encoder, self.run.encoder, card, heads)
+        self.run.write(save_encoder, model.encoder, self.run.encoder, card, model.heads())

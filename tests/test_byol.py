@@ -9,6 +9,8 @@ from torch import nn
 
 from byolmeta.byol import (
     BYOL,
+    WHITENING_DAMPING,
+    Whitening,
     head,
     learning_rate,
     start_momentum,
@@ -167,3 +169,70 @@ def test_start_momentum_by_the_length_of_the_run():
     assert start_momentum(1) == start_momentum(0) == 0.95
     assert start_momentum(10**7) == 0.996
     assert start_momentum(7_500) == pytest.approx(0.95) and start_momentum(37_500) == pytest.approx(0.99)
+
+
+def narrow(n, seed=0):
+    """Projections whose directions differ a thousandfold, around a mean far from 0."""
+    z = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
+    return z * torch.tensor([10.0, 1.0, 0.1, 0.01]) @ torch.linalg.qr(torch.arange(16.0).view(4, 4).sin())[0] + 3
+
+
+def test_whitening_by_hand():
+    """The first views pass as they are; then mean and damped covariance are those of all views of the step."""
+    whitening, (a, b) = Whitening(4).train(), narrow(80).split(40)
+    for seen, z in zip(whitening(a, b), (a, b), strict=True):
+        torch.testing.assert_close(seen, z)
+    whitening.update()
+    both = torch.cat([a, b]).double()
+    covariance = torch.cov(both.T, correction=0)
+    damped = covariance + (WHITENING_DAMPING + 4 / 80) * covariance.diagonal().mean() * torch.eye(4)
+    factor = torch.linalg.cholesky(damped)
+    torch.testing.assert_close(whitening.factor.double(), factor, rtol=1e-3, atol=1e-3)
+    expected = torch.linalg.solve(factor, (a.double() - both.mean(0)).T).T
+    torch.testing.assert_close(whitening(a)[0].double(), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_whitening_gives_every_direction_its_say_and_follows():
+    whitening = Whitening(4).train()
+
+    def spectrum(z):
+        return torch.linalg.eigvalsh(torch.cov(whitening.eval()(z)[0].T))
+
+    for moved in (1.0, 7.0):  # the projections grow, as they do in training
+        for step in range(400):
+            whitening.train().start()
+            whitening(moved * narrow(64, step))
+            whitening.update()
+        values = spectrum(moved * narrow(4000, 1000))
+        assert values[2] > 0.8 and values[3] < 1.2  # without: a hundredfold
+        assert 0.2 < values[1] < 0.5 and values[0] < 0.02  # what is fainter than the damping stays faint
+    assert whitening.seen == 2 * 400 * 64
+
+
+def test_whitened_targets_are_learned_without_gradients_of_their_own():
+    torch.manual_seed(0)
+    model = BYOL(Encoder("conv4", 16), hidden=12, dim=6, whiten=True).train()
+    model(*views()).backward()
+    assert all(b.grad is None and not b.requires_grad for b in model.whitening.buffers())
+    assert not [name for name, _ in model.online_parameters() if "whitening" in name]
+    model.update_target(0.9)
+    before = {k: b.clone() for k, b in model.whitening.named_buffers() if k != "moments"}
+    first, second = views()
+    (a, s), (b, t) = model.look(first), model.look(second)
+    s, t = (torch.linalg.solve(model.whitening.factor, (z - model.whitening.mean).T).T for z in (s, t))
+    torch.testing.assert_close(model(first, second), (view_loss(a, t) + view_loss(b, s)).mean())
+    for key, value in before.items():
+        torch.testing.assert_close(dict(model.whitening.named_buffers())[key], value)  # until the step is done
+
+
+def test_whitening_survives_projections_that_do_not_differ():
+    whitening = Whitening(4).train()
+    for z in (torch.ones(8, 4), torch.full((8, 4), torch.nan)):
+        whitening.start()
+        whitening(z)
+        whitening.update()
+        assert whitening.factor.isfinite().all()
+
+
+def test_plain_byol_has_no_whitening(model):
+    assert model.whitening is None and not any("whitening" in key for key in model.state_dict())

@@ -21,9 +21,9 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-def made():
+def made(whiten=False):
     torch.manual_seed(0)
-    return BYOL(Encoder("conv4", 16), 16, 8).train()
+    return BYOL(Encoder("conv4", 16), 16, 8, whiten).train()
 
 
 def views(n=6):
@@ -37,8 +37,9 @@ def run(model, weight=1.0, lanes=None):
     return loss, {k: p.grad for k, p in model.named_parameters() if p.requires_grad}, dict(model.named_buffers())
 
 
-def test_loss_gradients_and_running_statistics_are_those_of_forward(threads):
-    model, other = made(), made()
+@pytest.mark.parametrize("whiten", (False, True))
+def test_loss_gradients_and_running_statistics_are_those_of_forward(threads, whiten):
+    model, other = made(whiten), made(whiten)
     loss, gradients, buffers = run(model)
     expected = other(*views())
     expected.backward()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,9 @@ run.ask("stop")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(pictures, one):
-    done = torchrun(5, *words(pictures, one / "one", one / "home"), "--resume")
+    shutil.copytree(one / "one", one / "five")
+    (one / "five" / "status.json").unlink()  # as if it had not come to its end
+    done = torchrun(5, *words(pictures, one / "five", one / "home"), "--resume")
     assert done.returncode != 0 and "cannot be shared evenly among 5 processes" in done.stderr
 
 
