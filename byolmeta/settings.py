@@ -26,7 +26,7 @@ class PretrainConfig:
     minutes: float = 0  # or the time to spend, measured in a short trial at the start; with both, what ends first
     batch_size: int = 0  # pictures a step; 0: by the number of pictures, 32 to 256
     parts: int = 0  # a step's pictures are computed in so many parts, whose gradients add up; 0: by memory
-    optimizer: str = "sgd"  # sgd, adamw or lars
+    optimizer: str = "lars"  # sgd, adamw or lars
     base_lr: float = 0  # learning rate per 256 pictures; 0: by the optimiser
     weight_decay: float = -1  # on weights only, never on biases and norms; -1: by the optimiser
     warmup: float = 0.05  # share of the steps in which the rate rises

@@ -165,10 +165,8 @@ def test_target_momentum_rises_by_a_cosine_to_one():
 
 
 def test_start_momentum_by_the_length_of_the_run():
-    assert start_momentum(12_500) == pytest.approx(0.97)  # DeepMind's 40 epochs
-    assert start_momentum(1) == start_momentum(0) == 0.95
-    assert start_momentum(10**7) == 0.996
-    assert start_momentum(7_500) == pytest.approx(0.95) and start_momentum(37_500) == pytest.approx(0.99)
+    assert start_momentum(1) == start_momentum(0) == start_momentum(30_000) == 0.99
+    assert start_momentum(75_000) == pytest.approx(0.995) and start_momentum(10**7) == 0.996
 
 
 def narrow(n, seed=0):
