@@ -7,6 +7,7 @@ average, and its batch norm works in train mode on its own batch.
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class Whitening(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("covariance", torch.eye(dim))
-        self.register_buffer("factor", torch.eye(dim))  # lower triangular, factor @ factor.T = damped covariance
+        self.register_buffer("matrix", torch.eye(dim))  # inverse of the damped covariance's lower Cholesky factor
         self.register_buffer("seen", torch.zeros(()))  # views so far
         self.register_buffer(
             "moments", torch.zeros(dim + 1, dim + 1), persistent=False
@@ -62,12 +63,12 @@ class Whitening(nn.Module):
                 if self.training:
                     ones = torch.cat([centred, torch.ones_like(z[:, :1], dtype=torch.float32)], 1)
                     self.moments += ones.T @ ones
-                found.append(torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T)
+                found.append(centred @ self.matrix.T)
         return found
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes this step's views into the estimates. The factor is damped, at first more, when few were seen."""
+        """Takes this step's views into the estimates. The covariance is damped, at first more, when few were seen."""
         count, dim = self.moments[-1, -1], len(self.mean)
         shift = self.moments[-1, :-1] / count
         covariance = self.moments[:-1, :-1] / count - torch.outer(shift, shift)
@@ -76,9 +77,10 @@ class Whitening(nn.Module):
         self.mean += weight * shift
         self.covariance.lerp_(covariance, weight)
         damping = (WHITENING_DAMPING + dim / self.seen) * self.covariance.diagonal().mean()
-        damped = self.covariance + torch.diag_embed((damping + 1e-12).expand(dim))
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        self.factor.copy_(torch.where(failed == 0, factor, self.factor))  # without asking the host
+        eye = torch.eye(dim, device=self.mean.device)
+        factor, failed = torch.linalg.cholesky_ex(self.covariance + (damping + 1e-12) * eye)
+        matrix = torch.linalg.solve_triangular(factor, eye, upper=False)
+        self.matrix.copy_(torch.where(failed == 0, matrix, self.matrix))  # without asking the host
 
 
 class BYOL(nn.Module):
@@ -120,7 +122,7 @@ class BYOL(nn.Module):
             target = self.target(view)
         return self.predictor(self.projector(self.encoder(view))), target
 
-    def whiten(self, *targets: Tensor) -> "list[Tensor] | tuple[Tensor, ...]":
+    def whiten(self, *targets: Tensor) -> Sequence[Tensor]:
         """What the target says of each view, whitened if this model does that."""
         return targets if self.whitening is None else self.whitening(*targets)
 
