@@ -313,5 +313,6 @@ def _result(run: Run, store: ImageStore, plan: Plan, step: int, seconds: float, 
         "seconds": round(seconds, 2),
         "images_per_second": round(step * plan.batch_size / max(seconds, 1e-9), 1),
         "loss": loss.item() if loss is not None else None,
+        "twin_before": watch.twin_before,
         **figures,
     }

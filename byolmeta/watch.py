@@ -25,8 +25,11 @@ class Watch:
         self.step = self.kept = -1
         self.earlier: Readout | None = None  # of the encoder that the run goes on from
         checks = [line["check"] for line in run.metrics() if isinstance(line.get("check"), dict)]
-        before = [check["spread"] for check in checks if isinstance(check.get("spread"), float)][:1]
-        self.floor = collapse_floor(*before) if before else 0.0
+        before = next(
+            (c for c in checks if isinstance(c.get("spread"), float) and isinstance(c.get("twin"), float)), None
+        )
+        self.floor = collapse_floor(before["spread"]) if before else 0.0
+        self.twin_before = before["twin"] if before else None  # at the first check
 
     def due(self) -> bool:
         return time.monotonic() >= self.next
@@ -55,7 +58,7 @@ class Watch:
             "knn": features.knn_accuracy(vectors, self.store.labels[self.ids]),
         }
         if self.step < 0 and step == 0:
-            self.floor = collapse_floor(self.last["spread"])
+            self.floor, self.twin_before = collapse_floor(self.last["spread"]), self.last["twin"]
         self.step = step
         self.run.write(features.save_vectors, self.run.vectors, self.ids, vectors, step)
         cost = time.monotonic() - start

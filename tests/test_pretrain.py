@@ -36,7 +36,7 @@ from byolmeta.runs import Run
 from byolmeta.settings import OPTIMIZERS, PRESETS, PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, base_lr=1.0, log_every=1, precision="fp32",
+TINY = dict(encoder="conv4", image_size=16, batch_size=11, hidden=16, dim=8, optimizer="sgd", base_lr=1.0, log_every=1, precision="fp32",
             device="cpu", check_share=0.5)  # fmt: skip
 
 
@@ -104,6 +104,8 @@ def test_a_run_learns_without_collapse(whole, store):
     assert result["spread"] == pytest.approx(features.spread(trained), rel=1e-3) and result["spread"] > 0.1
     assert result["effective_rank"] == pytest.approx(features.effective_rank(trained), rel=1e-3)
     assert result["knn"] == pytest.approx(features.knn_accuracy(vectors, store.labels))
+    checks = [line["check"] for line in run.metrics() if "check" in line]
+    assert (result["twin_before"], result["twin"]) == (checks[0]["twin"], checks[-1]["twin"])
 
 
 def test_vectors_and_card_are_those_of_the_last_step(whole, store):
