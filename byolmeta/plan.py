@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from byolmeta.settings import OPTIMIZERS, PretrainConfig
 from byolmeta.step import Step, activation_bytes
 
 TRIAL_SECONDS = 1.0  # after which a trial has seen enough
+CHANGEABLE = {"minutes", "parts", "device", "precision", "compile"}  # of a run that is resumed
+CHANGEABLE |= {"checkpoint_seconds", "check_share", "log_seconds", "log_every", "init", "init_lr", "preset"}
 ROOM = 0.4  # of the free memory that a step's activations may take
 
 
@@ -77,6 +79,16 @@ def plan_of(state: dict, ranks: Ranks) -> Plan:
             "Resume with a number that divides it."
         )
     return plan
+
+
+def same_settings(begun: dict, config: PretrainConfig) -> None:
+    """Raises InputError when config.json was changed, since the run began, in what its plan and weights stand on."""
+    for name, value in asdict(config).items():
+        if name not in CHANGEABLE and begun.get(name, value) != value:
+            raise InputError(
+                f"{name} is {value} in config.json, but the run began with {begun[name]}. Put it back, or start a new run "
+                "from the encoder with --init."
+            )
 
 
 def choose_parts(

@@ -22,7 +22,16 @@ from byolmeta.files import find_encoder
 from byolmeta.images import ImageStore
 from byolmeta.loader import Loader
 from byolmeta.optimizers import make_optimizer
-from byolmeta.plan import Plan, choose_parts, chosen_settings, keep_time, make_plan, parts_message, plan_of
+from byolmeta.plan import (
+    Plan,
+    choose_parts,
+    chosen_settings,
+    keep_time,
+    make_plan,
+    parts_message,
+    plan_of,
+    same_settings,
+)
 from byolmeta.ranks import Ranks, local_rank, synchronise
 from byolmeta.runs import Run
 from byolmeta.settings import PretrainConfig
@@ -81,11 +90,7 @@ def pretrain(
     watch = Watch(run, store, held_ids, device, config)
     watch.earlier = model.encoder.readout()
     if state:
-        if state.get("kind", config.optimizer) != config.optimizer:
-            raise InputError(
-                f"The checkpoint is of the optimiser {state['kind']}, but config.json now says {config.optimizer}. "
-                "Put it back, or start a new run from the encoder with --init."
-            )
+        same_settings(state.get("settings", {}), config)
         try:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
@@ -138,7 +143,7 @@ def pretrain(
         finite()
         values = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "plan": asdict(plan)}
         values |= {
-            "kind": config.optimizer,
+            "settings": asdict(config),
             "step": step,
             "seconds": elapsed(),
             "best": watch.best,

@@ -735,14 +735,16 @@ def test_parts_of_fewer_than_two_pictures_are_refused_before_anything_is_written
     assert not run.encoder.exists() and not run.resume.exists()
 
 
-@pytest.mark.parametrize("before, after", [("sgd", "lars"), ("adamw", "sgd"), ("lars", "adamw")])
-def test_a_checkpoint_of_another_optimiser_is_told(store, tmp_path, before, after):
-    settings = config(epochs=4, optimizer=before, base_lr=0.01)
+@pytest.mark.parametrize("changed", [{"optimizer": "lars"}, {"epochs": 9.0}, {"batch_size": 6}, {"whiten": False}])
+def test_a_config_that_was_changed_by_hand_is_told(store, tmp_path, changed):
+    settings = config(epochs=4, base_lr=0.01)
     run = new(tmp_path, settings)
     pretrain(store, settings, run, progress=StopAt(run, 4))
     run.withdraw("stop")
-    with pytest.raises(InputError, match=f"optimiser {before}.*now says {after}"):
-        pretrain(store, replace(settings, optimizer=after), run, resume=True)
+    ((name, value),) = changed.items()
+    with pytest.raises(InputError, match=f"{name} is {value} in config.json, but the run began with"):
+        pretrain(store, replace(settings, **changed), run, resume=True)
+    assert pretrain(store, replace(settings, log_every=2, parts=3), run, resume=True)["epochs"] == 4
 
 
 def test_a_run_from_an_encoder_resumes_when_its_own_file_is_damaged(whole, store, tmp_path):
