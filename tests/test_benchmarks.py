@@ -1,4 +1,4 @@
-"""The unattended queue for a GPU machine, dry-run in small sizes on a CPU: nothing done twice, nothing left out unsaid."""
+"""Benchmarks dry-run in small sizes: the unattended queue for a GPU machine, the study of settings; nothing done twice."""
 
 import json
 import os
@@ -58,3 +58,22 @@ def test_missing_data_and_a_failing_part_are_said(tmp_path):
     (tmp_path / "cifar10" / "train.zip").write_bytes(b"no zip")
     said = queue(tmp_path / "out", tmp_path)
     assert "cifar10 failed" in said and "starter: no" in said and "done: cifar10" not in said
+
+
+def test_the_study_of_settings_keeps_its_rows_and_goes_on(pictures, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    import quality
+
+    monkeypatch.setattr(quality, "RESULT", tmp_path / "quality.json")
+    (tmp_path / "runs").mkdir()
+    words = (
+        f"quality {pictures} {pictures} {tmp_path / 'runs'} --way 3 --encoder conv4 --image-size 16 --pictures-seen 72"
+    )
+    for arms in ("whitened", "whitened;plain"):
+        monkeypatch.setattr(sys, "argv", [*words.split(), "--arms", arms])
+        quality.main()
+    rows = json.loads((tmp_path / "quality.json").read_text())["rows"]
+    assert [row["arm"] for row in rows] == ["whitened", "plain"] and rows[0]["steps"] == 4  # 36 pictures, 32 a step
+    assert all(0 <= row["5-shot"]["accuracy"] <= 1 and row["1-shot"]["ci95"] > 0 for row in rows)
+    assert rows[0]["loss"] != rows[1]["loss"] and rows[1]["settings"] == {"whiten": False}
