@@ -38,12 +38,18 @@ def test_the_queue_runs_unattended_in_resumable_steps(data, tmp_path):
     out = tmp_path / "out"
     first = queue(out, data, CALL_MINUTES="0.15")  # too little for all of it
     second = queue(out, data)
-    assert sorted(p.name for p in (out / "done").iterdir()) == ["checks", "cifar10", "starter", "throughput"], (
-        first + second
-    )
+    assert sorted(p.name for p in (out / "done").iterdir()) == [
+        "checks",
+        "cifar10",
+        "cifar10_ours",
+        "starter",
+        "throughput",
+    ], first + second
     found = json.loads((out / "cifar10" / "cifar10.json").read_text())
     assert found["epochs"] == 2 and 0 <= found["knn"] <= 1 and 0 <= found["linear"] <= 1 and found["curve"]
     assert found["machine"]["cores"] and found["versions"]["torch"] and "cifar10.py" in found["command"]
+    recipes = [json.loads((out / name / "cifar10.json").read_text())["recipe"] for name in ("cifar10", "cifar10_ours")]
+    assert recipes[0]["whiten"] is False and "whiten" not in recipes[1]
     rows = json.loads((out / "throughput.json").read_text())["rows"]
     assert [row["arm"] for row in rows] == ["step", "step without views"] and all(
         r["images_per_second"] > 0 for r in rows

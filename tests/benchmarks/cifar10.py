@@ -1,6 +1,7 @@
 """BYOL on CIFAR-10: kNN and linear probe after the last epoch, in steps that can be taken up again.
 
     python tests/benchmarks/cifar10.py DATA OUT                                # the published recipe, for a GPU
+    python tests/benchmarks/cifar10.py DATA OUT --ours --batch-size 256           # whitened targets and LARS, as long
     python tests/benchmarks/cifar10.py DATA OUT --encoder small --image-size 64 --preset thorough --every 1    # a CPU's curve
 
 DATA holds train and test, as class folders or train.zip and test.zip. Call it again with the same OUT until it says that
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0, help="epochs between two encoders kept for a curve")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", default="", help="quick, balanced or thorough instead of epochs, batch and recipe")
+    parser.add_argument("--ours", action="store_true", help="our usual settings instead of the published recipe")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true")
     flags = parser.parse_args()
@@ -52,7 +54,11 @@ def main() -> None:
     kept.mkdir(parents=True, exist_ok=True)
     recipe = {"preset": flags.preset}
     if not flags.preset:
-        recipe = RECIPE | {"epochs": flags.epochs, "batch_size": flags.batch_size, "check_share": 0.02}
+        recipe = ({} if flags.ours else RECIPE) | {
+            "epochs": flags.epochs,
+            "batch_size": flags.batch_size,
+            "check_share": 0.02,
+        }
     network = {"encoder": flags.encoder, "image_size": flags.image_size, "seed": flags.seed}
     config = PretrainConfig(device=flags.device, compile=flags.compile, **network, **recipe)
 

@@ -30,6 +30,8 @@ part throughput "$(small 0 3)" "$python" tests/benchmarks/throughput.py "$out/th
 if [ -e "$data/cifar10/train.zip" ]; then
   part cifar10 "$(small 0 1)" "$python" tests/benchmarks/cifar10.py "$data/cifar10" "$out/cifar10" --minutes "$(left)" \
     $(small "--encoder conv4 --epochs 2 --batch-size 64 --every 1" "--batch-size 128")
+  part cifar10_ours "$(small 0 1)" "$python" tests/benchmarks/cifar10.py "$data/cifar10" "$out/cifar10_ours" --minutes "$(left)" \
+    --ours $(small "--encoder conv4 --epochs 2 --batch-size 64" "--batch-size 256 --every 20")
 else
   echo "== cifar10: no $data/cifar10/train.zip"
 fi
