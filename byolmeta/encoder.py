@@ -30,12 +30,20 @@ class Readout(NamedTuple):
     count: int
 
     def covariance(self) -> Tensor:
-        """The (damped) covariance (K, K) that the matrix whitens; directions it leaves out get its least variance."""
+        """The covariance (K, K) that was whitened, its damping taken off; directions left out get the least variance."""
         matrix = self.matrix.double()
         scale = matrix.norm(dim=0)
-        axes, variance = matrix / scale, scale.pow(-2)
+        axes, damped = matrix / scale, scale.pow(-2)
+        mean = (damped.sum() + (len(matrix) - len(damped)) * damped.min()) / len(matrix)
+        factor = damping_factor(len(matrix), self.count)
+        variance = (damped - mean * factor / (1 + factor)).clamp_min(0)
         rest = torch.eye(len(matrix), dtype=matrix.dtype) - axes @ axes.T
         return axes * variance @ axes.T + variance.min() * rest
+
+
+def damping_factor(width: int, count: int) -> float:
+    """Damping of a readout as a multiple of the mean variance: 1, more when pictures are few for `width` directions."""
+    return max(1.0, 3 * width / max(1, count))
 
 
 class Encoder(nn.Module):
@@ -80,8 +88,8 @@ class Encoder(nn.Module):
         """Whitens the pooled maps by the covariance of some unlabelled pictures' ones, (N, K).
 
         A short pretraining leaves most of the variance in a few directions (colour, brightness), which then decide
-        every distance. Whitening gives the others their say (Su et al. 2021, arXiv 2103.15316); small directions
-        are damped, more so when there are few pictures to tell them from noise. The covariance behind an `earlier`
+        every distance. Whitening gives the others their say (Su et al. 2021, arXiv 2103.15316); directions of less than
+        the mean variance are damped, more so when there are few pictures to tell them from noise. The covariance behind an `earlier`
         readout, of many other pictures, is pooled with theirs by the number of pictures.
         """
         x = (pooled.cpu() if pooled.device.type == "mps" else pooled).double()  # mps has no float64
@@ -91,9 +99,9 @@ class Encoder(nn.Module):
             count += earlier.count
             covariance += (earlier.covariance().to(x.device) - covariance) * earlier.count / count
         values, axes = torch.linalg.eigh(covariance)
+        damping = values.mean().clamp_min(1e-12) * damping_factor(x.shape[1], count)
         values, axes = values.flip(0)[:VECTOR].clamp_min(0), axes.flip(1)[:, :VECTOR]
-        damping = 1e-3 * max(1.0, 3 * x.shape[1] / count)
-        scale = (values + damping * values[0].clamp_min(1e-12)).rsqrt()
+        scale = (values + damping).rsqrt()
         found = mean, axes * scale
         self.readout_mean, self.readout_matrix = (value.float().to(pooled.device) for value in found)
         self.readout_count = count
