@@ -477,7 +477,7 @@ def test_plan_by_epochs_and_rates_by_optimiser(store):
     train = split(36, 0)[0]
     plan = make_plan(None, store, train, config(epochs=2.5, warmup=0.1), "cpu", nullcontext)
     assert (plan.steps, plan.batch_size, plan.steps_per_epoch, plan.warmup) == (8, 11, 3, 1)
-    assert plan.peak_lr == pytest.approx(1.0 * 11 / 256) and plan.momentum == 0.95
+    assert plan.peak_lr == pytest.approx(1.0 * 11 / 256) and plan.momentum == 0.99
     plan = make_plan(None, store, train, config(base_lr=0, batch_size=0, momentum=0.5, init="x"), "cpu", nullcontext)
     assert plan.steps == 200 and plan.batch_size == 32 and plan.momentum == 0.5
     assert plan.peak_lr == pytest.approx(0.5 * 32 / 256 * 0.3)
