@@ -13,6 +13,8 @@ from byolmeta.errors import InputError
 from byolmeta.files import replace_file
 from byolmeta.runs import Run
 
+NEEDED = {"model", "optimizer", "plan", "settings", "step", "seconds", "best", "earlier", "store"}
+
 
 def save_checkpoint(run: Run, values: dict) -> None:
     """Writes resume.pt whole; the one before stays as resume-before.pt."""
@@ -30,7 +32,7 @@ def read_checkpoint(run: Run, fingerprint: str) -> dict | None:
     for path in written:
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")
-            if not isinstance(state, dict) or not {"model", "optimizer", "plan", "step", "store"} <= state.keys():
+            if not isinstance(state, dict) or not NEEDED <= state.keys():
                 raise ValueError("it is no checkpoint of ours")
         except Exception as problem:  # torch and pickle raise nearly anything on a damaged file
             reason = f"'{path}' cannot be read ({type(problem).__name__})"

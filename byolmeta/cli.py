@@ -8,9 +8,10 @@ import sys
 
 import tyro
 
-from byolmeta.commands import VERBS, train
+from byolmeta.commands import VERBS
 from byolmeta.errors import InputError
 from byolmeta.runs import Run, is_full
+from byolmeta.train import train
 from byolmeta.workplace import rank
 
 NOTE = "Every verb also takes --json (one JSON object as the last line) and --home FOLDER (where work is kept)."

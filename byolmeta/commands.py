@@ -3,31 +3,29 @@
 Every verb takes a folder or zip of pictures and returns a dict. Progress goes to standard error.
 """
 
-import contextlib
 import csv
 import dataclasses
 import os
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from safetensors import SafetensorError
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from byolmeta.errors import InputError
-from byolmeta.files import PIXELS, UNTRAINED, find_encoder, image_size_of, read_card, replace_file
-from byolmeta.runs import ACTIVE, Run, is_full
+from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, replace_file
+from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import PretrainConfig, check_seed
+from byolmeta.train import same_settings, settings_of, train
 from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable
 
 ENCODER = "an encoder file, a run folder, a name in pretrained/, or torchvision:resnet18, timm:NAME, hub:OWNER/NAME"
 FOLDER = "a folder or zip of pictures"
+BASELINES = "pixels, histogram (of colours), untrained, untrained:ENCODER (of the same shape)"
 EncoderName = Annotated[Positional[str], arg(metavar="ENCODER", help=ENCODER)]
-Baseline = Annotated[Positional[str], arg(metavar="ENCODER", help=f"{ENCODER}; or a baseline: pixels, untrained")]
+Baseline = Annotated[Positional[str], arg(metavar="ENCODER", help=f"{ENCODER}; or a baseline: {BASELINES}")]
 Pictures = Annotated[Positional[Path], arg(metavar="FOLDER", help=FOLDER)]
 Seed = Annotated[int, arg(help="of what is drawn by chance, if anything is")]
 Learner = Annotated[str, arg(metavar="NAME", help="prototype, anil or linear")]
@@ -49,103 +47,18 @@ def pretrain(
             run.withdraw("stop")
             run.withdraw("pause")
         if resume:
-            _same_settings(run, settings)
+            same_settings(run, settings)
         elif settings.init:
-            settings = _settings_of(dataclasses.replace(settings, init=local(settings.init)))
+            init = Path(local(settings.init))
+            init = str(init.resolve() if init.exists() else init)  # a resumed run may begin in another folder
+            settings = settings_of(dataclasses.replace(settings, init=init))
         if not resume:  # what is wrong is said before a run folder is made
-            from byolmeta.pretrain import check_settings
+            from byolmeta.pretrain import check_pictures, check_settings
 
             check_settings(settings)
-            store_of(folder, settings.init or settings.image_size, home())
+            check_pictures(store_of(folder, settings.init or settings.image_size, home()))
             run.create(settings, folder=str(folder.resolve()), home=str(home()))
     return train(run, resume=resume, folder=folder)
-
-
-def _same_settings(run: Run, settings: PretrainConfig) -> None:
-    """Raises InputError for settings, other than the usual ones, that a run to be resumed does not have."""
-    kept = run.config()
-    for field in dataclasses.fields(settings):
-        asked = getattr(settings, field.name)
-        if asked != field.default and asked != kept.get(field.name, field.default):
-            raise InputError(
-                f"{field.name} is {asked}, but this run has {kept.get(field.name)}; --resume changes no setting. Leave it "
-                "out, or start a new run from this one's encoder with --init."
-            )
-
-
-def _settings_of(settings: PretrainConfig) -> PretrainConfig:
-    """The settings with the network and picture size that an --init encoder brings. Raises InputError for others."""
-    card, usual = read_card(find_encoder(settings.init)), PretrainConfig()
-    for name, found in (("encoder", card["architecture"]), ("image_size", card["image_size"])):
-        asked = getattr(settings, name)
-        if asked not in (found, getattr(usual, name)):
-            raise InputError(f"{name} is {asked}, but the encoder to go on from has {found}. Leave it out.")
-    return dataclasses.replace(settings, encoder=card["architecture"], image_size=card["image_size"])
-
-
-def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict:
-    """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
-    from byolmeta.pretrain import pretrain as loop
-    from byolmeta.ranks import join, leave, local_rank
-
-    ranks = join()
-    values = ranks.share(run.config() if ranks.first else None)
-    names = {field.name for field in dataclasses.fields(PretrainConfig)}
-    config = PretrainConfig(**{k: v for k, v in values.items() if k in names})
-    try:
-        size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
-        for turn in (True, False):  # one process of each machine decodes, the others find the store made
-            if turn == (local_rank() == 0):
-                store = store_of(folder or run.place("folder", values), size, run.place("home", values) or home())
-            ranks.most(0)
-        with _keyboard_stops(run) if ranks.world == 1 else contextlib.nullcontext():
-            result = loop(store, config, run, resume=resume, progress=bar("Studying"), ranks=ranks)
-        leave()
-        return result
-    except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
-        status = run.status()
-        announced = status["state"] == "starting" and "claimed" not in status
-        mine = announced or status.get("pid") == os.getpid()  # not another process's run, nor one that ended
-        if ranks.first and mine:
-            reached = {k: status[k] for k in ("step", "steps") if k in status}
-            with contextlib.suppress(OSError):
-                run.set_status("failed", message=str(problem), **reached)
-        if isinstance(problem, InputError):
-            raise
-        raise InputError(
-            f"The run folder '{run.folder}' could not be written ({problem}). "
-            f"{'Make room' if is_full(problem) else 'See that it is there and can be written'}, then go on with --resume."
-        ) from None
-
-
-@contextlib.contextmanager
-def _keyboard_stops(run: Run):
-    """Ctrl-C finishes the step and saves, as the file `stop` does; a second one ends the process at once."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield  # a shell's background job, or somebody else's handler
-        return
-
-    def stop(*_) -> None:
-        signal.signal(signal.SIGINT, before)
-        run.ask("stop")
-        print("\nThis step is finished and saved ... (Ctrl-C again ends at once)", file=sys.stderr)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _picture_size(run: Run, config: PretrainConfig, resume: bool) -> int:
-    """The side of a run's pictures: its first encoder's, which may be gone when the run is resumed, or its own."""
-    if not config.init:
-        return config.image_size
-    with contextlib.suppress(InputError):  # absent or damaged
-        if resume:
-            return image_size_of(run.encoder)
-    return image_size_of(config.init)
 
 
 def evaluate(
@@ -169,8 +82,8 @@ def evaluate(
         raise InputError(f"There is no protocol '{unknown[0]}'. Choose from: {', '.join(known)}.")
     if features not in ("readout", "encoder"):
         raise InputError(f"There are no features '{features}'. Choose readout or encoder.")
-    if encoder == PIXELS and "finetune" in asked:
-        raise InputError("Raw pixels have no network to fine-tune. Use 'untrained' for one that knows nothing yet.")
+    if encoder in (PIXELS, HISTOGRAM) and "finetune" in asked:
+        raise InputError(f"'{encoder}' has no network to fine-tune. Use 'untrained' for one that knows nothing yet.")
     check_seed(seed)
     plain = features == "encoder"
     train_store, train_vectors = vectors_of(encoder, train_folder, plain=plain)

@@ -18,25 +18,28 @@ from byolmeta.errors import InputError
 from byolmeta.files import FORMAT, find_encoder, read_card, replace_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all recipes of the field use
+KINDS = {
+    "photos": (MEAN, STD),
+    "drawings": ((0.1,), (0.3,)),
+}  # that a network is made for: mean and std of its channels
 SMALL_PICTURE = 64  # below this side the stem keeps the resolution (3x3, stride 1, no pooling), as for CIFAR
 VECTOR = 512  # directions that the readout keeps
+GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow and torchvision
 WEIGHTS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 class Readout(NamedTuple):
-    """The matrix (K, V) of a fitted readout, and the number of pictures it was fitted on."""
+    """The matrix (K, V) of a fitted readout, the number of pictures it was fitted on, and the variance added to damp it."""
 
     matrix: Tensor
     count: int
+    damping: float = 0.0
 
     def covariance(self) -> Tensor:
         """The covariance (K, K) that was whitened, its damping taken off; directions left out get the least variance."""
         matrix = self.matrix.double()
         scale = matrix.norm(dim=0)
-        axes, damped = matrix / scale, scale.pow(-2)
-        mean = (damped.sum() + (len(matrix) - len(damped)) * damped.min()) / len(matrix)
-        factor = damping_factor(len(matrix), self.count)
-        variance = (damped - mean * factor / (1 + factor)).clamp_min(0)
+        axes, variance = matrix / scale, (scale.pow(-2) - self.damping).clamp_min(0)
         rest = torch.eye(len(matrix), dtype=matrix.dtype) - axes @ axes.T
         return axes * variance @ axes.T + variance.min() * rest
 
@@ -44,10 +47,11 @@ class Readout(NamedTuple):
 def damping_factor(width: int, count: int) -> float:
     """Damping of a readout as a multiple of the mean variance: more when pictures are few for `width` directions.
 
-    Chosen on classes set apart for it (tiny_imagenet_fs val): networks trained on whitened targets would like 1, those of
-    plain BYOL 0.1, and both do well with 0.3.
+    3 suits networks of whitened targets: one-shot accuracy gains and five-shot loses nothing up to there. Those of plain
+    BYOL, which differ in fewer directions, would like 0.1. By few-shot accuracy on tiny_imagenet_fs val, caltech20 train
+    and five alphabets of omniglot's background.
     """
-    return 0.3 * max(1.0, 3 * width / max(1, count))
+    return 3 * max(1.0, width / max(1, count))
 
 
 class Encoder(nn.Module):
@@ -58,25 +62,32 @@ class Encoder(nn.Module):
         check_architecture(architecture)
         check_size(image_size)
         self.architecture, self.image_size, self.card = architecture, image_size, card or {}
+        self.kind = check_kind(self.card.get("kind", "photos"))
         self.trunk, self.dim = ARCHITECTURES[architecture](image_size)
+        if self.kind == "drawings":
+            self.trunk[0] = _one_channel(self.trunk[0])
         self.last = 4 if architecture == "conv4" else 1  # modules that make up the last stage
         self.stride = 16 if architecture == "conv4" else 8 if image_size < SMALL_PICTURE else 32  # pixels a patch
-        for name, usual in (("mean", MEAN), ("std", STD)):  # an imported network may have learned with others
-            self.register_buffer(name, _three(self.card.get(name, usual), name), persistent=False)
+        for name, usual in zip(("mean", "std"), KINDS[self.kind], strict=True):  # an imported network may have its own
+            self.register_buffer(name, _colours(self.card.get(name, usual), name, len(usual)), persistent=False)
         self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
         self.register_buffer("readout_matrix", None, persistent=False)  # (K, V)
-        self.readout_count = 0  # pictures that it was fitted on
+        self.readout_count, self.readout_damping = 0, 0.0  # pictures that it was fitted on; variance added to damp it
 
     def dense(self, images: Tensor) -> Tensor:
         """Feature maps of the last stage, (B, dim, h, w), one vector per patch of `stride` pixels."""
-        return self.trunk((images - self.mean) / self.std)
+        return self.trunk(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network sees of images (B, 3, H, W): colours, or of drawings the ink, (B, 1, H, W)."""
+        return ((ink(images) if self.kind == "drawings" else images) - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         return self.dense(images).mean(dim=(2, 3))
 
     def pooled(self, images: Tensor) -> Tensor:
         """Mean-pooled maps of the last two stages side by side, (B, K): what the readout works on."""
-        maps = self.trunk[: -self.last]((images - self.mean) / self.std)
+        maps = self.trunk[: -self.last](self.normalised(images))
         return torch.cat([maps.mean(dim=(2, 3)), self.trunk[-self.last :](maps).mean(dim=(2, 3))], 1)
 
     def vectors(self, images: Tensor) -> Tensor:
@@ -108,18 +119,20 @@ class Encoder(nn.Module):
         scale = (values + damping).rsqrt()
         found = mean, axes * scale
         self.readout_mean, self.readout_matrix = (value.float().to(pooled.device) for value in found)
-        self.readout_count = count
+        self.readout_count, self.readout_damping = count, float(damping)
 
     def readout(self) -> "Readout | None":
         """What the whitening stands for, for a later fit."""
-        return None if self.readout_mean is None else Readout(self.readout_matrix.cpu(), self.readout_count)
+        if self.readout_mean is None:
+            return None
+        return Readout(self.readout_matrix.cpu(), self.readout_count, self.readout_damping)
 
     def initial(self, seed: int = 0) -> "Encoder":
         """An untrained network of the same shape: the baseline that shows what training bought."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Encoder(
-                self.architecture, self.image_size, {k: v for k, v in self.card.items() if k in ("mean", "std")}
+                self.architecture, self.image_size, {k: v for k, v in self.card.items() if k in ("kind", "mean", "std")}
             )
 
 
@@ -135,12 +148,35 @@ def check_size(image_size: int) -> None:
         raise InputError(f"The picture size is {image_size}; it must lie between 8 and 1024 pixels.")
 
 
-def _three(values, name: str) -> Tensor:
-    """Mean or std of the colours as (1, 3, 1, 1). Raises InputError for anything else."""
-    fits = isinstance(values, (list, tuple)) and len(values) == 3 and all(isinstance(v, (int, float)) for v in values)
-    if not (fits and all(-10 < v < 10 for v in values) and (name != "std" or all(v > 1e-6 for v in values))):
-        raise InputError(f"The {name} of the colours is {values!r}; it must be three numbers, those of std above 0.")
-    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+def check_kind(kind: str) -> str:
+    """The kind of pictures, as given. Raises InputError for one that is not known."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"There is no kind of pictures '{str(kind)[:40]}'. Choose one of: {', '.join(KINDS)}.")
+    return kind
+
+
+def ink(images: Tensor) -> Tensor:
+    """The ink of drawings (B, 3, H, W) as (B, 1, H, W): grey, and bright on dark whichever way they are drawn."""
+    grey = (images * images.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return torch.where(grey.mean((1, 2, 3), keepdim=True) > 0.5, 1 - grey, grey)
+
+
+def _colours(values, name: str, count: int) -> Tensor:
+    """Mean or std of the channels as (1, count, 1, 1). Raises InputError for anything else."""
+    fits = isinstance(values, (list, tuple)) and len(values) == count
+    fits = fits and all(isinstance(v, (int, float)) and -10 < v < 10 for v in values)
+    if not (fits and (name != "std" or all(v > 1e-6 for v in values))):
+        numbers = "three numbers" if count == 3 else "one number"
+        raise InputError(f"The {name} of the colours is {values!r}; it must be {numbers}, above 0 for std.")
+    return torch.tensor(values, dtype=torch.float32).view(1, count, 1, 1)
+
+
+def _one_channel(first: nn.Conv2d) -> nn.Conv2d:
+    """The first layer of a network of colours, made for one channel."""
+    shape = (first.kernel_size, first.stride, first.padding)
+    layer = nn.Conv2d(1, first.out_channels, *shape, bias=first.bias is not None)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
 
 
 def _resnet(blocks: str, image_size: int) -> tuple[nn.Module, int]:
@@ -224,12 +260,14 @@ def save_encoder(
         "format": FORMAT,
         "architecture": encoder.architecture,
         "image_size": encoder.image_size,
+        "kind": encoder.kind,
         "mean": [round(v, 6) for v in encoder.mean.flatten().tolist()],
         "std": [round(v, 6) for v in encoder.std.flatten().tolist()],
         "width": encoder.trunk[0].out_channels,
         "dim": encoder.dim,
         "stride": encoder.stride,
         "readout_images": encoder.readout_count,
+        "readout_damping": encoder.readout_damping,
     }
     data = save(tensors, metadata={"card": json.dumps(card)})  # save_file would make a file that only its owner reads
     replace_file(Path(path), lambda p: p.write_bytes(data))
@@ -254,6 +292,7 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
         mean, matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
     width = encoder.pooled(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
     fits = mean.shape == (width,) and matrix.ndim == 2 and len(matrix) == width and matrix.shape[1] > 0
+    fits = fits and bool((matrix.norm(dim=0) > 1e-15).all())  # else a direction that nothing could vary in
     if not (fits and mean.dtype == matrix.dtype == torch.float32 and mean.isfinite().all() and matrix.isfinite().all()):
         raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.readout_mean, encoder.readout_matrix = mean, matrix
@@ -262,18 +301,40 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
         raise InputError(
             f"The card of '{path.name}' says that its readout saw {str(count)[:20]} pictures; use another copy."
         )
-    encoder.readout_count = count
+    damping = encoder.card.get("readout_damping", 0.0)  # older files do not say: theirs is taken for variance
+    if type(damping) not in (int, float) or not 0 <= damping < 1e30:
+        raise InputError(f"The card of '{path.name}' has a readout_damping of {str(damping)[:20]}; use another copy.")
+    encoder.readout_count, encoder.readout_damping = count, float(damping)
+
+
+class Mismatch(InputError):
+    """Weights that are whole, but of another network."""
+
+
+def has_heads(where: str | Path) -> bool:
+    """Whether an encoder file brings BYOL's heads."""
+    with safe_open(str(find_encoder(where)), "pt") as file:
+        return any(key.startswith("predictor.") for key in file.keys())
+
+
+def learned_plainly(where: str | Path, hidden: int, dim: int) -> bool:
+    """Whether an encoder file brings heads of these sizes that learned without whitened targets, and so expect plain ones."""
+    with safe_open(str(find_encoder(where)), "pt") as file:
+        keys = set(file.keys())
+        if "predictor.0.weight" not in keys or any(key.startswith("whitening.") for key in keys):
+            return False
+        return file.get_slice("predictor.0.weight").get_shape() == [hidden, dim]
 
 
 def load_heads(where: str | Path, heads: dict[str, nn.Module]) -> bool:
-    """Fills BYOL's heads from an encoder file if it holds matching ones; says whether it did."""
+    """Fills BYOL's heads from an encoder file if it holds matching ones; says whether it did. InputError for damaged ones."""
     path = find_encoder(where)
     try:
         for part, head in heads.items():
             _load_part(copy.deepcopy(head), path, part)  # all or nothing: a half-loaded head is worse than none
         for part, head in heads.items():
             _load_part(head, path, part)
-    except InputError:
+    except Mismatch:
         return False
     return True
 
@@ -287,7 +348,7 @@ def _load_part(module: nn.Module, path: Path, part: str) -> None:
             k for k in found.keys() & wanted.keys() if file.get_slice(found[k]).get_shape() != list(wanted[k].shape)
         ]
         if wrong:
-            raise InputError(
+            raise Mismatch(
                 f"The weights in '{path.name}' do not fit the network its card describes "
                 f"({len(wrong)} tensors differ, the first is '{wrong[0]}'). The file may be damaged; use another copy."
             )

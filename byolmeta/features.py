@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byolmeta.augment import ViewConfig, make_view
+from byolmeta.augment import ViewConfig, make_view, two_views
 from byolmeta.encoder import Encoder, load_encoder
-from byolmeta.files import PIXELS, UNTRAINED, file_fingerprint, find_encoder, replace_file
+from byolmeta.files import ARCHITECTURES, HISTOGRAM, PIXELS, UNTRAINED, file_fingerprint, find_encoder, replace_file
 
 FORMAT = 3  # of the banks: raise it when vectors of the same encoder come out differently
 
@@ -101,6 +101,7 @@ def calibrate(encoder: Encoder, pixels: np.ndarray, batches: int = 8, batch_size
         norm.momentum = None  # plain mean over the batches
     encoder.train()
     rows = np.linspace(0, len(pixels) - 1, min(len(pixels), batches * batch_size)).astype(int)
+    rows = np.repeat(rows, 2) if len(rows) == 1 else rows  # of a single value there is no variance
     for part in np.array_split(rows, max(1, round(len(rows) / batch_size))):
         encoder(prepare(pixels[part], encoder.image_size))
     for norm in norms:
@@ -112,6 +113,18 @@ def raw_pixels(pixels: np.ndarray, side: int = 16) -> np.ndarray:
     """The baseline that knows nothing: images shrunk to 16 x 16 and centred, (N, 768) float32."""
     parts = [prepare(pixels[i : i + 1024], side).flatten(1).numpy() - 0.5 for i in range(0, len(pixels), 1024)]
     return np.concatenate(parts) if parts else np.empty((0, 3 * side * side), np.float32)
+
+
+def colour_histogram(pixels: np.ndarray, bins: int = 4) -> np.ndarray:
+    """The baseline that knows colours alone: root of the share of points in each cell of colour space, (N, bins^3).
+
+    Euclidean distances of the roots are Hellinger distances of the histograms.
+    """
+    found = np.empty((len(pixels), bins**3), np.float32)
+    for row, picture in enumerate(pixels):
+        red, green, blue = np.asarray(picture).reshape(3, -1).astype(np.int64) * bins // 256
+        found[row] = np.bincount((red * bins + green) * bins + blue, minlength=bins**3) / red.size
+    return np.sqrt(found)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -163,12 +176,11 @@ def twin_score(encoder: Encoder, pixels: np.ndarray, seed: int = 0, device: str 
     """Share of pictures, cropped twice, whose nearest other crop is their own second half; 0..1.
 
     A quality figure that needs no labels. Chance is 1 / N; a tie is not found, so equal vectors score 0. Crops and
-    colours are drawn from the seed, so that
-    checks of one run compare.
+    colours, or of drawings the views they are studied in, are drawn from the seed, so that checks of one run compare.
     """
     generator = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(np.array(pixels))
-    config = ViewConfig(crop=(0.2, 0.6))
+    config = ViewConfig(crop=(0.2, 0.6)) if encoder.kind == "photos" else two_views(encoder.image_size, encoder.kind)[0]
     views = [make_view(images, encoder.image_size, config, generator) for _ in range(2)]
     a, b = (F.normalize(_vectors(encoder, view.to(device)), dim=1) for view in views)
     cosine = a @ b.T
@@ -236,17 +248,19 @@ def encoder_bank(
 ) -> FeatureBank:
     """The vectors of a store by an encoder file, run folder or shipped name; or by a baseline.
 
-    'pixels' are the raw pixels; 'untrained' (or 'untrained:resnet18', ...) is a network at its random start, its
-    batch norm calibrated on these pictures, or on those of the store `beside`, whose vectors they are to
-    be compared with. `plain`: the pooled maps of the last stage instead, as the literature measures them. Cached in
-    `banks`.
+    'pixels' are the raw pixels and 'histogram' those of their colours; 'untrained' (or 'untrained:resnet18', or
+    'untrained:' and an encoder of the same shape) is a network at its random start, its batch norm calibrated on these
+    pictures, or on those of the store `beside`, whose vectors they are to be compared with. `plain`: the pooled maps of
+    the last stage instead, as the literature measures them. Cached in `banks`.
     """
     name = str(where)
     if name == PIXELS:
         return open_bank(banks, f"{PIXELS}-{store.fingerprint}", len(store), lambda: raw_pixels(store.pixels))
+    if name == HISTOGRAM:
+        return open_bank(banks, f"{HISTOGRAM}-{store.fingerprint}", len(store), lambda: colour_histogram(store.pixels))
     untrained = name.split(":")[0] == UNTRAINED
     parts = [
-        name.replace(":", "-") if untrained else file_fingerprint(find_encoder(where)),
+        _shape(initial_of(name, store.size)) if untrained else file_fingerprint(find_encoder(where)),
         store.size,
         store.fingerprint,
     ]
@@ -269,14 +283,26 @@ def open_encoder(name: str, store) -> Encoder:
     return untrained_for(name, store) if name.split(":")[0] == UNTRAINED else load_encoder(name)
 
 
+def initial_of(name: str, size: int) -> Encoder:
+    """The network at its random start that an 'untrained...' names; where that is an architecture, at a size."""
+    model = name.partition(":")[2] or "small"
+    return (Encoder(model, size) if model in ARCHITECTURES else load_encoder(model)).initial(seed=0)
+
+
+def _shape(encoder: Encoder) -> str:
+    """What tells untrained networks apart, as a part of a file's name."""
+    colours = torch.cat([encoder.mean, encoder.std]).flatten().tolist()
+    return "-".join(map(str, (UNTRAINED, encoder.architecture, encoder.image_size, encoder.kind, *colours)))
+
+
 def untrained_for(name: str, store) -> Encoder:
-    """The untrained network that 'untrained' or 'untrained:ARCHITECTURE' names, calibrated on a store's pictures.
+    """The untrained network that a name stands for, calibrated on a store's pictures.
 
     It answers with the pooled maps as they are: whitening, which helps trained networks, costs this one 3 to 9 points
     of few-shot accuracy, and a baseline deserves its best.
     """
-    encoder = calibrate(Encoder(name.partition(":")[2] or "small", store.size).initial(seed=0), store.pixels)
+    encoder = calibrate(initial_of(name, store.size), store.pixels)
     with torch.no_grad():
-        width = encoder.pooled(torch.zeros(1, 3, store.size, store.size)).shape[1]
+        width = encoder.pooled(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
     encoder.readout_mean, encoder.readout_matrix = torch.zeros(width), torch.eye(width)
     return encoder

@@ -11,8 +11,11 @@ from safetensors import SafetensorError, safe_open
 from byolmeta.errors import InputError
 
 FORMAT = 1  # of encoder files
+ARCHITECTURES = ("small", "conv4", "resnet18", "resnet50")
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
-PIXELS, UNTRAINED = "pixels", "untrained"  # names that stand for the two baselines wherever an encoder is asked for
+# Names that stand for the baselines wherever an encoder is asked for. 'untrained:NAME' is an architecture or, shaped like
+# it, an encoder at its random start.
+PIXELS, HISTOGRAM, UNTRAINED = "pixels", "histogram", "untrained"
 
 
 def replace_file(path: Path, write, keep: Path | None = None) -> None:
@@ -37,7 +40,8 @@ def read_card(path: Path) -> dict:
             card = json.loads((file.metadata() or {})["card"])
         if card["format"] > FORMAT:
             raise InputError(f"'{Path(path).name}' was written by a newer byolmeta. Please update this one.")
-        if not (isinstance(card["architecture"], str) and isinstance(card["image_size"], int)):
+        texts = card["architecture"], card.get("kind", "photos")
+        if not (all(isinstance(text, str) for text in texts) and isinstance(card["image_size"], int)):
             raise ValueError("its card does not describe a network")
         return card
     except FileNotFoundError:
@@ -73,7 +77,8 @@ def file_fingerprint(path: Path) -> str:
 
 
 def image_size_of(where: str | Path) -> int:
-    """The picture size an encoder or baseline works at; 64 for the baselines."""
-    if str(where) == PIXELS or str(where).split(":")[0] == UNTRAINED:
+    """The picture size an encoder or baseline works at; 64 for the baselines that no encoder is the model of."""
+    name, _, model = str(where).partition(":")
+    if str(where) in (PIXELS, HISTOGRAM) or (name == UNTRAINED and model in ("", *ARCHITECTURES)):
         return 64
-    return read_card(find_encoder(where))["image_size"]
+    return read_card(find_encoder(model if name == UNTRAINED else where))["image_size"]

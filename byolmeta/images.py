@@ -64,8 +64,9 @@ def open_store(
     Sizes in `also` are decoded in the same pass, to be opened later. `progress(done, total)` is called from this
     thread; raising in it stops the work and leaves nothing behind.
     """
-    if not all(4 <= s <= 1024 for s in (size, *also)):
-        raise InputError(f"The picture size is {size}; it must be 4 to 1024 pixels.")
+    for side in (size, *also):
+        if not 4 <= side <= 1024:
+            raise InputError(f"The picture size is {side}; it must be 4 to 1024 pixels.")
     found = scan(source, limits)
     stores = Path(stores)
     stores.mkdir(parents=True, exist_ok=True)

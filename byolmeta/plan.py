@@ -81,7 +81,7 @@ def plan_of(state: dict, ranks: Ranks) -> Plan:
     return plan
 
 
-def same_settings(begun: dict, config: PretrainConfig) -> None:
+def unchanged(begun: dict, config: PretrainConfig) -> None:
     """Raises InputError when config.json was changed, since the run began, in what its plan and weights stand on."""
     for name, value in asdict(config).items():
         if name not in CHANGEABLE and begun.get(name, value) != value:
@@ -164,11 +164,15 @@ def trial(
     return float(np.median(times[1:]))
 
 
-def chosen_settings(config: PretrainConfig, plan: Plan, parts: int, device: str) -> PretrainConfig:
-    """The settings with what was left to us filled in, as the encoder's card has them."""
+def chosen_settings(config: PretrainConfig, plan: Plan, parts: int, device: str, model: BYOL) -> PretrainConfig:
+    """The settings with what was left to us, or came with an encoder, filled in, as the encoder's card has them."""
     rate, decay = OPTIMIZERS[config.optimizer]
     return replace(
         config,
+        encoder=model.encoder.architecture,
+        image_size=model.encoder.image_size,
+        kind=model.encoder.kind,
+        whiten=model.whitening is not None,
         batch_size=plan.batch_size,
         parts=parts,
         base_lr=config.base_lr or rate,

@@ -16,7 +16,17 @@ import torch
 from byolmeta.byol import BYOL, learning_rate, target_momentum
 from byolmeta.checkpoint import read_checkpoint, save_checkpoint
 from byolmeta.devices import autocast, choose_device
-from byolmeta.encoder import Encoder, Readout, check_architecture, check_size, load_encoder, load_heads
+from byolmeta.encoder import (
+    Encoder,
+    Readout,
+    check_architecture,
+    check_kind,
+    check_size,
+    has_heads,
+    learned_plainly,
+    load_encoder,
+    load_heads,
+)
 from byolmeta.errors import InputError
 from byolmeta.files import find_encoder
 from byolmeta.images import ImageStore
@@ -30,7 +40,7 @@ from byolmeta.plan import (
     make_plan,
     parts_message,
     plan_of,
-    same_settings,
+    unchanged,
 )
 from byolmeta.ranks import Ranks, local_rank, synchronise
 from byolmeta.runs import Run
@@ -49,10 +59,7 @@ def pretrain(
     `store` must be the one the run began with when it is resumed. Calls progress(step, steps, metrics) if given. On
     several ranks, each gets its share of every batch, and rank 0 alone touches the run folder.
     """
-    if len(store) < 4:
-        raise InputError(
-            f"There are {len(store)} readable pictures. Studying needs at least 4, and gets useful from about 100."
-        )
+    check_pictures(store)
     device = choose_device(config.device)
     if device == "cuda" and ranks.world > 1:
         device = f"cuda:{local_rank()}"
@@ -64,12 +71,17 @@ def pretrain(
     if ranks.first:
         run.claim()
     state = ranks.share(read_checkpoint(run, store.fingerprint) if resume and ranks.first else None)
-    model = BYOL(_first_encoder(config, run, bool(state), ranks), config.hidden, config.dim, config.whiten)
+    if state:
+        whiten = "whitening.mean" in state["model"]
+    else:
+        whiten = config.whiten and not ranks.share(
+            bool(config.init) and ranks.first and learned_plainly(config.init, config.hidden, config.dim)
+        )
+    note = ""
+    model = BYOL(_first_encoder(config, run, bool(state), ranks), config.hidden, config.dim, whiten)
     if config.init and not state and ranks.first:
-        heads = model.heads()
-        whitening = {name: heads.pop(name) for name in ("whitening",) if name in heads}
-        if load_heads(config.init, heads):
-            load_heads(config.init, whitening)
+        if not load_heads(config.init, model.heads()) and has_heads(config.init):
+            note = "The heads of BYOL beside that encoder have another size or aim, so new ones were begun. "
         model.start_target()
     model.to(device, memory_format=torch.channels_last)
     cast = autocast(device, config.precision)
@@ -85,12 +97,12 @@ def pretrain(
         model.compile()
     plan = plan_of(state, ranks) if state else make_plan(model, store, train_ids, config, device, cast, ranks, parts)
     optimizer = make_optimizer(model.online_parameters(), config.optimizer, plan.peak_lr, config.weight_decay, device)
-    chosen = chosen_settings(config, plan, parts, device)
+    chosen = chosen_settings(config, plan, parts, device, model)
     step, seconds = 0, 0.0
     watch = Watch(run, store, held_ids, device, config)
-    watch.earlier = model.encoder.readout()
+    watch.earlier = _earlier(model.encoder, store, len(watch.ids))
     if state:
-        same_settings(state.get("settings", {}), config)
+        unchanged(state.get("settings", {}), config)
         try:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
@@ -222,16 +234,25 @@ def pretrain(
             message += " The encoder of an earlier step is kept: since then, fewer pictures find their twin."
     run.withdraw("stop")
     state_name = "done" if step == plan.steps else "stopped"
-    result = _result(run, store, plan, step, elapsed(), loss, watch) | {"message": message.strip()}
+    result = _result(run, store, plan, step, elapsed(), loss, watch) | {"message": (note + message).strip()}
     last = {"step": step, "steps": plan.steps, "message": result["message"], "result": result}
     run.write(lambda: run.set_status(state_name, **last))
     return ranks.share(result)
+
+
+def check_pictures(store: ImageStore) -> None:
+    """Raises InputError for too few pictures."""
+    if len(store) < 4:
+        raise InputError(
+            f"Pictures that can be read: {len(store)}. Studying needs at least 4, and gets useful from about 100."
+        )
 
 
 def check_settings(config: PretrainConfig) -> None:
     """Raises InputError for what this machine lacks or no network has, before anything is made."""
     check_architecture(config.encoder)
     check_size(config.image_size)
+    check_kind(config.kind)
     autocast(choose_device(config.device), config.precision)
 
 
@@ -248,7 +269,7 @@ def _first_encoder(config: PretrainConfig, run: Run, resumed: bool, ranks: Ranks
     Only rank 0 needs the file: the others get its weights over the network.
     """
     if not config.init:
-        return Encoder(config.encoder, config.image_size)
+        return Encoder(config.encoder, config.image_size, {"kind": config.kind})
     encoder = None
     if ranks.first and resumed:
         with contextlib.suppress(InputError):  # absent or damaged: then the first one
@@ -257,8 +278,16 @@ def _first_encoder(config: PretrainConfig, run: Run, resumed: bool, ranks: Ranks
     if ranks.first and not encoder:
         encoder = load_encoder(config.init)
         encoder.card = {"parent": encoder.card | {"file": find_encoder(config.init).name}}
-    shape = ranks.share((encoder.architecture, encoder.image_size) if encoder else None)
+    shape = ranks.share((encoder.architecture, encoder.image_size, {"kind": encoder.kind}) if encoder else None)
     return encoder or Encoder(*shape)
+
+
+def _earlier(encoder: Encoder, store: ImageStore, count: int) -> Readout | None:
+    """The readout that an encoder brings, without the `count` pictures of this store that it may have been fitted on."""
+    readout = encoder.readout()
+    if readout is None or (encoder.card.get("parent") or {}).get("store") != store.fingerprint:
+        return readout
+    return readout._replace(count=readout.count - count) if readout.count > count else None
 
 
 def _ended(run: Run) -> dict | None:
@@ -296,6 +325,7 @@ def card(store: ImageStore, chosen: PretrainConfig, plan: Plan, step: int, secon
     """What the encoder file says about its making; `chosen` are the settings with what was left to us filled in."""
     return {
         "trained_on": store.index.source.name,
+        "store": store.fingerprint,
         "images": len(store),
         "steps": step,
         "epochs": round(step / plan.steps_per_epoch, 2),

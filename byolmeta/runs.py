@@ -111,6 +111,13 @@ class Run:
                 raise InputError(
                     f"Another process ({status['pid']}) is training in '{self.folder}'. Stop it first, or use another folder."
                 )
+            for file in (
+                self.resume,
+                self.encoder,
+                self.vectors,
+            ):  # what a killed process was writing, see replace_file
+                for path in self.folder.glob(f".{file.name}.*-*"):
+                    path.unlink(missing_ok=True)
             self.set_status("starting", claimed=True, **{k: v for k, v in status.items() if k in ("step", "steps")})
 
     def set_status(self, state: str, *, pid: int | None = None, **more) -> None:

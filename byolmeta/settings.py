@@ -22,6 +22,7 @@ class PretrainConfig:
     preset: str = ""  # quick, balanced or thorough: settings that you leave out are then the recipe's
     encoder: str = "small"  # small, conv4, resnet18 or resnet50; an --init encoder brings its own
     image_size: int = 64  # side of the views in pixels
+    kind: str = "photos"  # photos, or drawings: one channel of ink, views turned and sheared, not recoloured
     epochs: float = 0  # passes over the pictures; 0 with no minutes: 100
     minutes: float = 0  # or the time to spend, measured in a short trial at the start; with both, what ends first
     batch_size: int = 0  # pictures a step; 0: by the number of pictures, 32 to 256
@@ -31,9 +32,7 @@ class PretrainConfig:
     weight_decay: float = -1  # on weights only, never on biases and norms; -1: by the optimiser
     warmup: float = 0.05  # share of the steps in which the rate rises
     momentum: float = 0  # of the target at the start, rises to 1; 0: by the number of steps
-    whiten: bool = (
-        True  # the target's projections get unit covariance, so that no few directions rule; without: plain BYOL
-    )
+    whiten: bool = True  # the target's projections get unit covariance; without: plain BYOL
     hidden: int = 1024  # width of the projector's and predictor's inner layer
     dim: int = 256  # size of the projection
     init: str = ""  # encoder to go on from: a file, a run folder or a shipped name

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from byolmeta.augment import draw_view, render, two_views
+from byolmeta.augment import ViewConfig, draw_view, render, two_views
 from byolmeta.byol import BYOL
 from byolmeta.devices import out_of_memory
 from byolmeta.errors import InputError
@@ -29,7 +29,7 @@ class Step:
     def __init__(self, model: BYOL, optimizer: torch.optim.Optimizer, cast, device: str, ranks: Ranks = Ranks()):
         self.model, self.optimizer, self.cast, self.device, self.ranks = model, optimizer, cast, device, ranks
         self.size = model.encoder.image_size
-        self.views = two_views(self.size)
+        self.views = two_views(self.size, model.encoder.kind)
         self.parts, self.graph, self.lanes = 1, None, None
         self.network: nn.Module = model
         if ranks.world > 1:
@@ -88,7 +88,7 @@ class Step:
         for number in range(self.parts):
             rows = slice(number, None, self.parts)  # every n-th: a batch lies sorted, often by class
             views = [
-                functools.partial(self._view, images[rows], draw[rows], view.blur > 0)
+                functools.partial(self._view, images[rows], draw[rows], view)
                 for view, draw in zip(self.views, draws, strict=True)
             ]
             weight = len(images[rows]) / len(images)
@@ -104,8 +104,8 @@ class Step:
             total = total + loss.detach()
         return total
 
-    def _view(self, images: Tensor, draw: Tensor, blur: bool) -> Tensor:
-        return render(images, self.size, draw, blur=blur).contiguous(memory_format=torch.channels_last)
+    def _view(self, images: Tensor, draw: Tensor, view: ViewConfig) -> Tensor:
+        return render(images, self.size, draw, view).contiguous(memory_format=torch.channels_last)
 
     def _halve(self, count: int) -> bool:
         """Twice as many parts; False when they would have fewer than two pictures."""

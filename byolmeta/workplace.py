@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from byolmeta.errors import InputError
-from byolmeta.files import image_size_of
+from byolmeta.files import UNTRAINED, image_size_of
 
 TOLD = 10  # files that could not be read are named up to here
 
@@ -28,6 +28,8 @@ def home() -> Path:
 
 def local(encoder: str) -> str:
     """The encoder's name, or the file that was fetched for torchvision:, timm: and hub: names."""
+    if str(encoder).startswith(f"{UNTRAINED}:"):  # its shape is that of another
+        return f"{UNTRAINED}:{local(str(encoder).partition(':')[2])}"
     if not str(encoder).startswith(("torchvision:", "timm:", "hub:")):
         return str(encoder)
     from byolmeta.hub import fetch

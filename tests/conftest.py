@@ -7,10 +7,10 @@ from pathlib import Path
 for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image, ImageDraw  # noqa: E402
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
 
 DATA = Path(__file__).resolve().parents[1] / "../shared/data"
 

@@ -1,5 +1,7 @@
 """augment.py: every operator against torchvision, and who gets which draw."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,43 @@ def test_whole_crop_at_the_same_size_is_the_picture():
     torch.testing.assert_close(straight, x.float() / 255, atol=2e-5, rtol=0)
     mirrored = crop_and_flip(x, 24, whole, torch.ones(3, dtype=torch.bool))
     torch.testing.assert_close(mirrored, x.flip(3).float() / 255, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("turn, shear", [(0.4, 0.0), (-0.9, 0.0), (0.0, 0.3), (0.0, -0.2)])
+def test_a_bent_crop_equals_torchvision_away_from_the_rim(turn, shear):
+    x, whole = textures(2, 41), torch.tensor([[0.0, 0, 1, 1]]).repeat(2, 1)
+    found = crop_and_flip(x, 41, whole, torch.zeros(2, dtype=torch.bool), torch.tensor([[turn, shear]]).repeat(2, 1))
+    slant = [math.degrees(math.atan(shear)), 0.0]
+    how = {"interpolation": v2.InterpolationMode.BILINEAR}
+    theirs = tv.rotate(x, math.degrees(turn), **how) if turn else tv.affine(x, 0, [0, 0], 1, slant, **how)
+    middle = slice(12, -12)
+    torch.testing.assert_close(found[..., middle, middle], theirs[..., middle, middle], atol=2e-3, rtol=0)
+
+
+def test_beyond_the_picture_a_drawing_goes_on_like_its_border():
+    paper = torch.full((1, 3, 20, 20), 255, dtype=torch.uint8)
+    paper[..., 8:12, 8:12] = 0
+    box = torch.tensor([[-0.5, -0.5, 2.0, 2.0]])
+    view = crop_and_flip(paper, 20, box, torch.zeros(1, dtype=torch.bool), torch.tensor([[0.3, 0.2]]))
+    assert view[..., :4, :].min() == 1 and view[..., :4].min() == 1 and view.min() < 0.3
+
+
+def test_views_of_drawings_fill_their_ranges_and_keep_the_colours():
+    config = two_views(28, "drawings")[0]
+    draw = draw_view(4000, 28, config, seeded())
+    column = dict(zip(COLUMNS, draw.T, strict=True))
+    area = column["width"] * column["height"]
+    centre = torch.stack([column["left"] + column["width"] / 2, column["top"] + column["height"] / 2])
+    for values, low, high in (
+        (area, *config.crop),
+        (column["turn"], -math.radians(config.turn), math.radians(config.turn)),
+        (column["shear"], -config.shear, config.shear),
+        (centre, 0.5 - config.shift, 0.5 + config.shift),
+    ):
+        room = 0.02 * (high - low)
+        assert low - 1e-6 <= values.min() < low + room and high - room < values.max() <= high + 1e-6
+    assert (column["flip"] == 0).all() and (draw[:, FIRST : FIRST + 4] == -1).all()
+    assert not draw[:, [COLUMNS.index(name) for name in ("grey", "sigma", "solarise")]].any()
 
 
 def test_crops_are_drawn_as_by_torchvision():
@@ -253,28 +292,30 @@ def test_whole_views_equal_torchvision_with_the_same_draws(size):
         draw = draw_view(60, size, config, seeded(3))
         assert len({tuple(row[FIRST : FIRST + 4].tolist()) for row in draw}) > 15
         expected = torch.stack([composed(p, row, size) for p, row in zip(x, draw, strict=True)])
-        off = (render(x, size, draw) - expected).abs()
+        off = (render(x, size, draw, config) - expected).abs()
         assert off.quantile(0.999) < 1e-3 and off.median() < 1e-5, off.quantile(0.999)
 
 
+@pytest.mark.parametrize("kind", ("photos", "drawings"))
 @pytest.mark.parametrize("size", (32, 64))
-def test_the_way_of_a_gpu_gives_the_same_views(size):
+def test_the_way_of_a_gpu_gives_the_same_views(size, kind):
     x = (textures(40, size) * 255).to(torch.uint8)
-    for config in two_views(size):
+    for config in two_views(size, kind):
         draw = draw_view(40, size, config, seeded(5))
-        off = (render(x, size, draw) - _render_masked(x, size, draw, blur=config.blur > 0)).abs()
+        off = (render(x, size, draw, config) - _render_masked(x, size, draw, config)).abs()
         assert off.quantile(0.999) < 1e-4
 
 
 def test_a_view_depends_on_its_picture_and_its_draws_alone():
     x = (textures(50, 32) * 255).to(torch.uint8)
-    draw = draw_view(50, 32, two_views(32)[1], seeded(6))
-    whole = render(x, 32, draw)
+    config = two_views(32)[1]
+    draw = draw_view(50, 32, config, seeded(6))
+    whole = render(x, 32, draw, config)
     for rows in (slice(0, 25), slice(25, 50), slice(7, 8)):
-        torch.testing.assert_close(render(x[rows], 32, draw[rows]), whole[rows], atol=1e-6, rtol=0)
-    many = render(x.repeat(9, 1, 1, 1), 32, draw.repeat(9, 1))  # worked on in several chunks
+        torch.testing.assert_close(render(x[rows], 32, draw[rows], config), whole[rows], atol=1e-6, rtol=0)
+    many = render(x.repeat(9, 1, 1, 1), 32, draw.repeat(9, 1), config)  # worked on in several chunks
     torch.testing.assert_close(many, whole.repeat(9, 1, 1, 1), atol=1e-6, rtol=0)
-    assert render(x[:0], 32, draw[:0]).shape == (0, 3, 32, 32)
+    assert render(x[:0], 32, draw[:0], config).shape == (0, 3, 32, 32)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -282,5 +323,5 @@ def test_views_on_a_gpu_equal_those_of_the_cpu():
     x = (textures(64, 64) * 255).to(torch.uint8)
     for config in two_views(64):
         draw = draw_view(64, 64, config, seeded(5))
-        off = (render(x.cuda(), 64, draw.cuda()).cpu() - render(x, 64, draw)).abs()
+        off = (render(x.cuda(), 64, draw.cuda(), config).cpu() - render(x, 64, draw, config)).abs()
         assert off.quantile(0.999) < 1e-3

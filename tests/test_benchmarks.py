@@ -83,3 +83,40 @@ def test_the_study_of_settings_keeps_its_rows_and_goes_on(pictures, tmp_path, mo
     assert [row["arm"] for row in rows] == ["whitened", "plain"] and rows[0]["steps"] == 4  # 36 pictures, 32 a step
     assert all(0 <= row["5-shot"]["accuracy"] <= 1 and row["1-shot"]["ci95"] > 0 for row in rows)
     assert rows[0]["loss"] != rows[1]["loss"] and rows[1]["settings"] == {"whiten": False}
+
+
+def test_the_model_card_says_what_the_results_say(monkeypatch):
+    """Every figure of the shipped encoders, readable by machines, as the file of results has it."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import model_card
+    import yaml
+
+    rows = json.loads(model_card.RESULT.read_text(encoding="utf-8"))["rows"]
+    text = model_card.README.read_text(encoding="utf-8")
+    index = yaml.safe_load(text.split("---\n", 2)[1])["model-index"]
+    assert index == model_card.model_index(rows)
+    assert [model["name"] for model in index] == model_card.starters()
+    assert all(len(model["results"]) >= 8 for model in index)
+    assert model_card.figures(rows) in text
+    measured = [row for row in rows if "shot" in row]
+    assert all(row["episodes"] >= 600 and row["ci95"] > 0 and row["date"] and row["machine"] for row in measured)
+
+
+def test_the_table_keeps_one_row_of_a_kind(pictures, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    import few_shot_table
+
+    monkeypatch.setattr(few_shot_table, "RESULT", tmp_path / "few.json")
+    monkeypatch.setitem(few_shot_table.LEARNERS, few_shot_table.SKLEARN, None)  # taken out again at the end
+    words = f"table raw=pixels hist=histogram --sklearn --way 3 --episodes 3 --sets shapes={pictures}"
+    for more in ("", f" --evaluate shapes={pictures},{pictures}"):
+        monkeypatch.setattr(sys, "argv", (words + more).split())
+        few_shot_table.main()
+    rows = json.loads((tmp_path / "few.json").read_text())["rows"]
+    tasks = [(row["encoder"], row["learner"], row["shot"]) for row in rows if "shot" in row]
+    assert len(tasks) == len(set(tasks)) == 10  # 2 encoders, 2 learners, 2 numbers of examples; scikit-learn on pixels
+    assert [(r["encoder"], r["features"]) for r in rows if "features" in r] == [
+        ("raw", "readout"), ("raw", "encoder"), ("hist", "readout"), ("hist", "encoder")
+    ]  # fmt: skip
+    assert all(0 <= r.get("accuracy", r.get("linear")) <= 1 for r in rows)

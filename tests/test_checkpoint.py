@@ -25,7 +25,8 @@ def run(tmp_path):
 
 
 def state(step, store="ours"):
-    return {"model": {"w": torch.full((5,), float(step))}, "optimizer": {}, "plan": {}, "step": step, "store": store}
+    values = {"model": {"w": torch.full((5,), float(step))}, "optimizer": {}, "plan": {}, "step": step, "store": store}
+    return values | {"settings": {}, "seconds": 1.0, "best": 0.5, "earlier": None}
 
 
 def test_nothing_written_yet_is_none(run):
@@ -39,7 +40,7 @@ def test_the_last_is_read_and_the_one_before_is_kept(run):
     assert torch.load(run.resume_before, weights_only=True)["step"] == 2
 
 
-@pytest.mark.parametrize("damage", ("empty", "cut", "noise", "other", "gone"))
+@pytest.mark.parametrize("damage", ("empty", "cut", "noise", "other", "older", "gone"))
 def test_a_damaged_one_falls_back_to_the_one_before(run, damage, capsys):
     for step in (1, 2):
         save_checkpoint(run, state(step))
@@ -48,6 +49,8 @@ def test_a_damaged_one_falls_back_to_the_one_before(run, damage, capsys):
         run.resume.unlink()
     elif damage == "other":
         torch.save({"something": 1}, run.resume)
+    elif damage == "older":
+        torch.save({k: v for k, v in state(2).items() if k != "earlier"}, run.resume)
     else:
         run.resume.write_bytes({"empty": b"", "cut": data[: len(data) // 2], "noise": os.urandom(len(data))}[damage])
     assert read_checkpoint(run, "ours")["step"] == 1

@@ -395,3 +395,23 @@ def test_ctrl_c_finishes_the_step_and_saves(pictures, tmp_path):
     assert run.status()["state"] == "stopped" and not run.asked("stop")
     state = torch.load(run.resume, weights_only=True)
     assert state["step"] == run.status()["step"] >= run.metrics()[-1]["step"] > 3
+
+
+def test_baselines_are_told_from_encoders(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path))
+    for name in ("pixels", "histogram"):
+        with pytest.raises(InputError, match=f"'{name}' has no network to fine-tune"):
+            commands.evaluate(name, pictures, pictures, protocol="finetune")
+    found = commands.evaluate("histogram", pictures, pictures)
+    assert 0 <= found["knn"] <= 1 and found["also_in_training"] == 36
+    monkeypatch.setattr("byolmeta.hub.fetch", lambda name, folder: tmp_path / name.replace(":", "-"))
+    assert commands.local("untrained:torchvision:resnet18") == f"untrained:{tmp_path / 'torchvision-resnet18'}"
+    assert commands.local("untrained:conv4") == "untrained:conv4"
+
+
+def test_too_few_pictures_are_told_before_a_run_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    few = draw_pictures(tmp_path / "few", each=1)
+    with pytest.raises(InputError, match="can be read: 3"):
+        pretrain(few, tmp_path / "run", PretrainConfig(encoder="conv4", image_size=16, epochs=1))
+    assert not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ from byolmeta import encoder as module
 from byolmeta.byol import BYOL
 from byolmeta.encoder import ARCHITECTURES, Encoder, load_encoder, load_heads, save_encoder
 from byolmeta.errors import InputError
-from byolmeta.files import PRETRAINED, read_card
+from byolmeta.files import read_card
 
 CARD = {"trained_on": "drawn shapes", "images": 36, "steps": 5, "seconds": 1}
 DIMS = {"resnet18-no-stem-relu": 512, "small": 256, "conv4": 64, "resnet18": 512, "resnet50": 2048}
@@ -57,6 +57,30 @@ def test_pictures_are_normalised_inside():
     net = Encoder("conv4", 16).eval()
     x = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(net.dense(x), net.trunk((x - torch.tensor(module.MEAN).view(3, 1, 1)) / torch.tensor(module.STD).view(3, 1, 1)))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ("conv4", "small", "resnet18"))
+def test_drawings_are_seen_as_ink_whichever_way_they_are_drawn(name, tmp_path):
+    net = Encoder(name, 28, {"kind": "drawings"}).eval()
+    assert net.trunk[0].in_channels == 1 and net.normalised(torch.rand(2, 3, 28, 28)).shape == (2, 1, 28, 28)
+    x = torch.ones(2, 3, 28, 28)
+    x[:, :, 5:9, 3:20] = 0.1
+    torch.testing.assert_close(net(x), net(1 - x), atol=1e-5, rtol=1e-5)
+    coloured = x.clone()
+    coloured[:, 0] = coloured[:, 0] * 0.9  # another tint, another grey
+    assert not torch.allclose(net(coloured), net(x), atol=1e-5)
+    save_encoder(net, tmp_path / "drawn.safetensors", CARD)
+    again = load_encoder(tmp_path / "drawn.safetensors")
+    assert (again.kind, again.initial().kind, again.card["kind"]) == ("drawings",) * 3
+    assert torch.equal(again(x), net(x))
+
+
+@pytest.mark.parametrize("card", [{"kind": "films"}, {"kind": ["photos"]}, {"kind": "drawings"}, {"mean": [0.5]}])
+def test_a_card_of_another_kind_than_its_weights_is_refused(saved, card):
+    _, path = saved
+    changed(path, **card)
+    with pytest.raises(InputError, match="kind of pictures|of the colours|do not fit|does not describe"):
+        load_encoder(path)
 
 
 def test_initial_repeats_and_leaves_the_random_state():
@@ -212,18 +236,27 @@ def test_failed_write_leaves_the_old_file_and_no_other(saved, monkeypatch):
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda p: p.stem)
-def test_shipped_encoders_load_and_say_what_they_are(path):
-    net = load_encoder(path.stem)
-    need = "format architecture image_size mean std dim trained_on images steps epochs seconds settings figures"
-    assert set(need.split()) <= read_card(path).keys()
-    assert tuple(net.card["mean"]) == module.MEAN and tuple(net.card["std"]) == module.STD
-    x = torch.rand(4, 3, net.image_size, net.image_size, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        vectors = net(x)
-    assert vectors.shape == (4, net.dim) and vectors.isfinite().all()
-    assert all(t.isfinite().all() for t in load_file(path).values() if t.is_floating_point())
-    assert net.card["figures"]["twin"] > 10 / net.card["figures"]["twin_of"]  # ten times chance
+def test_a_readout_comes_back_with_what_it_damped(saved):
+    _, path = saved
+    encoder = load_encoder(path)
+    encoder.fit_readout(torch.rand(40, 128))
+    save_encoder(encoder, path)
+    kept, again = encoder.readout(), load_encoder(path).readout()
+    assert (again.count, again.damping) == (40, kept.damping) and kept.damping > 0
+    torch.testing.assert_close(again.covariance(), kept.covariance())
+    changed(path, readout_damping="much")
+    with pytest.raises(InputError, match="readout_damping"):
+        load_encoder(path)
+
+
+def test_a_readout_with_an_empty_direction_is_refused(saved):
+    _, path = saved
+    encoder = load_encoder(path)
+    encoder.fit_readout(torch.rand(40, 128))
+    encoder.readout_matrix[:, 0] = 0
+    save_encoder(encoder, path)
+    with pytest.raises(InputError, match="readout"):
+        load_encoder(path)
 
 
 @pytest.mark.parametrize("count", ("x", -40, 10**400, 1.5, True))

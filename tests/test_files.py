@@ -53,4 +53,7 @@ def test_fingerprint_changes_with_the_file(saved):
 def test_the_picture_size_is_read_from_the_card_without_torch(saved):
     assert read_card(saved)["architecture"] == "conv4"
     assert image_size_of(saved) == 16
-    assert image_size_of("pixels") == image_size_of("untrained") == image_size_of("untrained:resnet18") == 64
+    assert {image_size_of(n) for n in ("pixels", "histogram", "untrained", "untrained:resnet18")} == {64}
+    assert image_size_of(f"untrained:{saved}") == 16
+    with pytest.raises(InputError, match="There is no encoder"):
+        image_size_of("untrained:nothing")

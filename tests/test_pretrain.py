@@ -17,6 +17,7 @@ import pytest
 import torch
 from conftest import draw_pictures
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from byolmeta import features, jobs
 from byolmeta import plan as plan_module
@@ -658,6 +659,61 @@ def test_init_starts_target_and_online_at_the_given_weights(whole, store, tmp_pa
             assert torch.equal(seen[0][key], file.get_tensor(key)), key
 
 
+def test_an_encoder_that_learned_plainly_goes_on_plainly(store, tmp_path):
+    """Its heads expect plain targets; the card says so, and a resumed run keeps to it."""
+    plain = config(epochs=2, whiten=False)
+    old = new(tmp_path, plain, "plain")
+    pretrain(store, plain, old)
+    settings = config(epochs=3, init=str(old.folder))
+    run = new(tmp_path, settings)
+    pretrain(store, settings, run, progress=StopAt(run, 4))
+    run.withdraw("stop")
+    assert pretrain(store, settings, run, resume=True)["epochs"] == 3
+    assert read_card(run.encoder)["settings"]["whiten"] is False
+    assert not any("whitening" in key for key in torch.load(run.resume, weights_only=True)["model"])
+
+
+def test_heads_that_do_not_fit_are_begun_anew_with_whitening_and_a_word(store, tmp_path):
+    plain = config(epochs=1, whiten=False)
+    old = new(tmp_path, plain, "plain")
+    pretrain(store, plain, old)
+    wider = config(epochs=1, hidden=24, init=str(old.folder))
+    run = new(tmp_path, wider)
+    assert "new ones were begun" in pretrain(store, wider, run)["message"]
+    assert read_card(run.encoder)["settings"]["whiten"] is True
+    tensors = load_file(old.encoder)
+    tensors["projector.0.weight"][0, 0] = float("inf")
+    save_file(tensors, old.encoder, metadata={"card": json.dumps(read_card(old.encoder))})
+    same = config(epochs=1, init=str(old.folder))
+    with pytest.raises(InputError, match="finite|number"):
+        pretrain(store, same, new(tmp_path, same, "damaged"))
+
+
+def test_pictures_seen_before_count_once_in_the_readout(store, tmp_path):
+    counts, init = [], ""
+    for name in ("first", "second", "third"):
+        settings = config(epochs=1, init=init)
+        run = new(tmp_path, settings, name)
+        pretrain(store, settings, run)
+        counts.append(read_card(run.encoder)["readout_images"])
+        init = str(run.folder)
+    assert counts == [36, 36, 36]
+
+
+def test_drawings_are_studied_in_one_channel_and_gone_on_from(store, tmp_path):
+    settings = config(epochs=3, kind="drawings")
+    run = new(tmp_path, settings, "drawn")
+    pretrain(store, settings, run, progress=StopAt(run, 4))
+    run.withdraw("stop")
+    pretrain(store, settings, run, resume=True)
+    card = read_card(run.encoder)
+    assert card["kind"] == card["settings"]["kind"] == "drawings" and len(card["mean"]) == 1
+    later = config(init=str(run.folder))  # says photos, as whoever does not know
+    pretrain(store, later, new(tmp_path, later, "later"))
+    card = read_card(tmp_path / "later" / "encoder.safetensors")
+    assert card["kind"] == card["settings"]["kind"] == "drawings"
+
+
 def test_a_run_resumes_when_the_encoder_it_began_from_is_gone(store, tiny_encoder, tmp_path):
     start = tmp_path / "start.safetensors"
     start.write_bytes(tiny_encoder.read_bytes())
@@ -673,7 +729,7 @@ def test_a_run_resumes_when_the_encoder_it_began_from_is_gone(store, tiny_encode
 
 def test_too_few_pictures_are_refused(tmp_path, store):
     few = replace(store, pixels=store.pixels[:3])
-    with pytest.raises(InputError, match="3 readable pictures.*at least 4"):
+    with pytest.raises(InputError, match="can be read: 3.*at least 4"):
         pretrain(few, config(), new(tmp_path, config()))
 
 

@@ -101,6 +101,14 @@ def test_config_of_no_run_is_refused(tmp_path):
     assert Run(tmp_path).status()["state"] == "failed"
 
 
+def test_what_a_killed_process_was_writing_is_swept_by_the_next(run):
+    left, others = run.folder / ".resume.pt.4863-1", run.folder / ".status.json.4863-1"
+    for path in (left, others):
+        path.write_bytes(b"half")
+    run.claim()
+    assert not left.exists() and others.exists()  # the page may be writing the status
+
+
 def test_a_half_written_last_line_is_left_out(run):
     assert run.metrics() == []
     run.append({"step": 1, "loss": 2.0})

@@ -73,7 +73,7 @@ def test_parts_of_a_sorted_batch_are_alike(monkeypatch):
     """A batch comes sorted by place in the store, so often by class: each part takes every n-th picture."""
     seen = []
 
-    def render(images, size, draw, *, blur):
+    def render(images, size, draw, view):
         seen.append(images[:, 0, 0, 0].tolist())
         return torch.rand(len(images), 3, size, size)
 

@@ -1,5 +1,7 @@
 """ui/: what the steps do to a session, called as functions; the page itself is in test_app.py."""
 
+import json
+import os
 import shutil
 import threading
 
@@ -7,12 +9,15 @@ import gradio as gr
 import numpy as np
 import pytest
 from conftest import draw_pictures
+from safetensors.torch import load_file, save_file
 
-from byolmeta import jobs, ui
+from byolmeta import files, jobs, samples, ui
 from byolmeta.adapt import Accuracy
+from byolmeta.encoder import Encoder, save_encoder
 from byolmeta.errors import InputError
+from byolmeta.files import read_card
 from byolmeta.settings import PretrainConfig
-from byolmeta.ui import learn, pictures, teach
+from byolmeta.ui import forms, learn, pictures, teach
 from byolmeta.ui import map as map_step
 from byolmeta.ui.html import safe
 from byolmeta.ui.words import table
@@ -235,3 +240,98 @@ def test_a_run_that_waits_for_the_disk_does_not_ask_for_a_press_of_go_on():
     assert (
         "disk is full" in said[0] and words["page_note_paused"] not in said[0] and words["page_note_paused"] in said[1]
     )
+
+
+def test_the_starter_follows_the_pictures_and_the_page_says_why(work):
+    """The sample of digits is ink on plain paper; what a visitor chose by hand for some pictures stays with them."""
+    session = work.session("local")
+    assert (work.kind(session), work.encoder(session)) == ("photos", "photos-small")
+    assert "photos-small" in pictures.why(work, WORDS, session)
+    work.choose(session, samples.sample_folder("digits", work.home), "digits")
+    assert (work.kind(session), work.encoder(session)) == ("drawings", "drawings-conv4")
+    assert work.image_size(session) == 28 and work.pictures(session).store.size == 28
+    why = pictures.why(work, WORDS, session)
+    assert "ink on plain paper" in why and "drawings-conv4" in why
+    assert teach.compared_with(work, session)["untrained"] == "untrained:drawings-conv4"
+    map_step.choose_encoder(work, session, "photos-small")
+    assert work.image_size(session) == 64 and pictures.why(work, WORDS, session) == ""
+    work.choose(session, "", "")
+    assert work.encoder(session) == "photos-small" and session.encoder == ""
+
+
+def test_a_source_that_is_gone_counts_as_photos(work, session, tmp_path):
+    session.encoder = ""
+    shutil.rmtree(tmp_path / "mine")
+    assert work.kind(session) == "photos" and work.encoder(session) == "photos-small"
+
+
+def test_thumbnails_are_those_of_the_pictures_that_are_opened(work, session, tmp_path):
+    """A change deep in the folder is not seen by its date; whoever opens the pictures at another size sees both anew."""
+    shutil.copy(tmp_path / "mine" / "disc" / "1.png", tmp_path / "mine" / "disc" / "aaa.png")
+    session.encoder = "drawings-conv4"
+    found = work.pictures(session)
+    assert found.store.size == 28 and len(found.store) == 19
+    assert found.store.index.paths == found.thumbnails.index.paths and len(found.copies) == 19
+
+
+def test_nothing_of_a_visitor_stays_decoded(tmp_path):
+    work = Workspace(tmp_path / "home", public=True)
+    draw_pictures(tmp_path / "home" / "uploads" / "v1" / "1", each=4)
+    session = work.session("v1")
+    work.choose(session, tmp_path / "home" / "uploads" / "v1" / "1", "theirs")
+    work.pictures(session)
+    assert len(list((work.home / "stores").iterdir())) == 3  # thumbnails, and the sizes of both starters
+    work.forget("v1")
+    assert not list((work.home / "stores").iterdir()) and not work.small and not work.opened
+
+
+@pytest.mark.parametrize("card", [None, {"image_size": 10**9}, {"kind": []}])
+def test_one_damaged_starter_does_not_close_the_page(work, tmp_path, monkeypatch, card):
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    for name in ("photos-small", "drawings-conv4"):
+        shutil.copy(files.PRETRAINED / f"{name}.safetensors", shipped)
+    damaged = shipped / "drawings-conv4.safetensors"
+    if card is None:
+        damaged.write_bytes(damaged.read_bytes()[:1000])
+    else:
+        save_file(load_file(damaged), damaged, metadata={"card": json.dumps(read_card(damaged) | card)})
+    monkeypatch.setattr(files, "PRETRAINED", shipped)
+    session = work.session("local")
+    assert len(work.pictures(session).store) == 350 and work.encoder(session) == "photos-small"
+
+
+def test_what_is_shown_and_studied_is_of_the_encoder_that_goes_on(work, monkeypatch):
+    session = work.session("local")
+    work.choose(session, samples.sample_folder("digits", work.home), "digits")
+    assert work.encoder_kind(session) == "drawings"
+    map_step.choose_encoder(work, session, "photos-small")
+    assert work.encoder_kind(session) == "photos"
+    begun = []
+
+    def done(run, **_):
+        begun.append(run.config()["kind"])
+        run.set_status("stopped")
+
+    monkeypatch.setattr(jobs, "start", done)
+    for start in ("current", learn.SCRATCH):
+        learn.begin(work, WORDS, session, "quick", start, *[field.default for field in forms._asked()])
+    assert begun == ["photos", "drawings"]
+
+
+def test_an_untrained_twin_follows_the_encoder_behind_its_name(work, session, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    widths = []
+    for number, name in enumerate(("conv4", "small")):
+        save_encoder(Encoder(name, 64), run / "encoder.safetensors")
+        os.utime(run / "encoder.safetensors", ns=(number, number))
+        widths.append(work.bank(session, f"untrained:{run}").shape[1])
+    assert widths == [128, 384]
+
+
+def test_a_deleted_run_leaves_the_page_with_the_starter(work, session, tmp_path):
+    session.encoder = str(tmp_path / "gone")
+    assert work.encoder(session) == "photos-small"
+    work.choose(session, draw_pictures(tmp_path / "others", each=4), "others")
+    assert len(work.pictures(session).store) == 12

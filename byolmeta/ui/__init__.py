@@ -93,7 +93,7 @@ def warm(work: Workspace) -> None:
     work.layouts = work.layouts or MapWorker()
     first = Session("warm") if work.public else work.session("local")
     try:
-        for where in (None, "pixels", "untrained"):
+        for where in teach.compared_with(work, first).values():
             work.bank(first, where)
     except InputError:
         pass  # the page says so when it is asked

@@ -7,10 +7,11 @@ from dataclasses import fields
 import gradio as gr
 
 from byolmeta.errors import InputError
+from byolmeta.files import ARCHITECTURES
 from byolmeta.settings import OPTIMIZERS, PretrainConfig
 
 CHOICES = {
-    "encoder": ["small", "conv4", "resnet18", "resnet50"],
+    "encoder": list(ARCHITECTURES),
     "optimizer": list(OPTIMIZERS),
     "device": ["auto", "cpu", "cuda", "mps"],
     "precision": ["auto", "bf16", "fp32"],
@@ -21,7 +22,7 @@ NOTES = {  # what differs from the command line
     "encoder": "the network, when it starts from nothing",
     "image_size": "side of the pictures it sees in pixels, when it starts from nothing",
 }
-ELSEWHERE = ("init", "preset")  # chosen by 'Start from' and by the length
+ELSEWHERE = ("init", "preset", "kind")  # chosen by 'Start from', by the length and by the pictures
 
 
 def pretrain_fields() -> dict[str, gr.components.Component]:

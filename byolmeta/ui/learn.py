@@ -81,7 +81,9 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
         values["preset"] = length if length in PRESETS else "quick"
     if work.public:
         values = {"minutes": min(values.get("minutes") or LENGTHS["quick"], PUBLIC_MINUTES)}
-    config = PretrainConfig(**values | {"init": init})
+    config = PretrainConfig(
+        **values | {"init": init, "kind": work.encoder_kind(session) if init else work.kind(session)}
+    )
     if len(work.pictures(session).store) < 4:
         raise InputError("Studying needs at least 4 pictures, and gets useful from about 100. Add pictures first.")
     with alone(work.home / "runs"):
@@ -319,7 +321,8 @@ def views(work: Workspace, words: dict[str, str], session: Session) -> str:
     images = torch.from_numpy(store.pixels[rows])
     generator = torch.Generator().manual_seed(0)
     pairs = [
-        (make_view(images, store.size, config, generator) * 255).byte().numpy() for config in two_views(store.size)
+        (make_view(images, store.size, config, generator) * 255).byte().numpy()
+        for config in two_views(store.size, work.encoder_kind(session))
     ]
     folder = work.home / "thumbs"
     columns = [

@@ -8,7 +8,7 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.files import PIXELS, UNTRAINED, replace_file, starters
+from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
 from byolmeta.ui.workspace import Session, Workspace
@@ -34,7 +34,7 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
         gr.Warning(safe(words["source_gone"].format(source=session.gone)), title=words["error_what"], duration=12)
         session.gone = ""
     found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
-    report = pictures.report_card(found, words)
+    report = pictures.report_card(found, words, pictures.why(work, words, session))
     work.shown[session.name] = {}
     board, scatter = whole_board(work, session), whole_map(work, session)
     choice = encoder_choice(work, words, session)
@@ -97,7 +97,7 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
         yield work.points(session, places, "umap", near)
     elif earlier is None:
         yield work.points(session, image_map.pca_layout(vectors), "pca", near)
-    for baseline in (PIXELS, UNTRAINED):
+    for baseline in (PIXELS, work.untrained(session)):
         work.bank(session, baseline)  # so that the first curve need not wait for them
     if places is None and work.layouts:
         try:

@@ -146,8 +146,14 @@ def status_line(text: str, share: float) -> dict:
     )
 
 
-def report_card(pictures: Pictures, words: dict[str, str]) -> str:
-    """What was found: counts, unreadable files with reasons, copies, classes, and some of the pictures."""
+def why(work: Workspace, words: dict[str, str], session: Session) -> str:
+    """Which starter the page chose for these pictures, and why; nothing where the visitor chose."""
+    starter = "" if session.encoder else work.starter(session)
+    return words[f"suits_{work.kind(session)}"].format(name=starter) if starter else ""
+
+
+def report_card(pictures: Pictures, words: dict[str, str], starter: str = "") -> str:
+    """What was found: counts, unreadable files with reasons, copies, classes, the `starter`, and some of the pictures."""
     index, count = pictures.store.index, len(pictures.store)
     rows = [int((i + 0.5) * count / SHOWN) for i in range(SHOWN)] if count > SHOWN else range(count)
     tiles = "".join(tile(pictures.sheets, i) for i in rows)
@@ -169,4 +175,5 @@ def report_card(pictures: Pictures, words: dict[str, str]) -> str:
         facts.append(safe(words["no_copies"]))
     names = ", ".join(index.class_names[:12]) + (" …" if len(index.class_names) > 12 else "")
     classes = safe(words["classes"].format(names=names) if names else words["no_classes"])
-    return f'<div class="tiles">{tiles}</div><div class="facts">{" · ".join(facts)}</div><p class="quiet">{classes}</p>'
+    lines = f'<p class="quiet">{classes}{"<br>" * bool(starter)}{safe(starter)}</p>'
+    return f'<div class="tiles">{tiles}</div><div class="facts">{" · ".join(facts)}</div>{lines}'

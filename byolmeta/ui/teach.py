@@ -183,9 +183,9 @@ def compared_with(work: Workspace, session: Session) -> dict[str, str]:
     yours = work.encoder(session)
     wheres = {"pixels": PIXELS}
     if yours != UNTRAINED:
-        wheres["untrained"] = UNTRAINED
-    if starters() and yours not in (*starters(), UNTRAINED):
-        wheres["starter"] = starters()[0]
+        wheres["untrained"] = work.untrained(session)
+    if yours not in (*starters(), UNTRAINED) and (starter := work.starter(session)):
+        wheres["starter"] = starter
     return wheres | {"yours": yours}
 
 

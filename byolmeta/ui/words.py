@@ -32,6 +32,8 @@ ENGLISH = {
     "no_copies": "no copies found",
     "classes": "Subfolders can serve as class names: {names}",
     "no_classes": "No class folders, and none are needed.",
+    "suits_photos": "They look like photos or coloured pictures, so the page sees them with the starter {name}.",
+    "suits_drawings": "They look like ink on plain paper, so the page sees them with the starter {name}.",
     "show": "show",
     "starter": "starter",
     "studied": "studied",

@@ -4,6 +4,7 @@ One `Workspace` per app holds the home folder and the loaded things; one `Sessio
 local mode) holds what was chosen, and is saved as it changes, so that a reload finds everything again.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -18,9 +19,19 @@ from PIL import Image
 from byolmeta import decode, jobs, samples
 from byolmeta.copies import copies_group_ids
 from byolmeta.errors import InputError
-from byolmeta.files import PIXELS, PRETRAINED, UNTRAINED, find_encoder, image_size_of, replace_file, starters
+from byolmeta.files import (
+    ARCHITECTURES,
+    PIXELS,
+    UNTRAINED,
+    find_encoder,
+    image_size_of,
+    read_card,
+    replace_file,
+    starters,
+)
 from byolmeta.images import ImageStore, open_store, read_image
 from byolmeta.runs import Run
+from byolmeta.starters import kind_of, suggest
 from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
 
@@ -72,6 +83,7 @@ class Workspace:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         self.sessions: dict[str, Session] = {}
         self.opened: dict[tuple, Pictures] = {}
+        self.small: dict[tuple, tuple[ImageStore, str]] = {}  # by source: at the thumbnails' size, and their kind
         self.vectors: dict[tuple, np.ndarray] = {}  # newest first
         self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
         self.locks: dict[tuple, threading.RLock] = {}
@@ -79,6 +91,7 @@ class Workspace:
         self.places: dict[str, tuple[str, np.ndarray]] = {}  # by visitor: key of the pictures, last whole map
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
         self.layouts = None  # the map worker, started with the app
+        self.limits = decode.Limits(images=5_000, total_bytes=1 << 30) if public else decode.Limits()
 
     def alone(self, *key) -> threading.RLock:
         """The lock of one piece of slow work: who asks for the same waits for it, nobody else does."""
@@ -129,10 +142,14 @@ class Workspace:
             uploads = self.home / "uploads" / name
             theirs = {key: found for key, found in self.opened.items() if Path(key[0]).is_relative_to(uploads)}
             self.opened = {key: found for key, found in self.opened.items() if key not in theirs}
+            small = {key: found for key, found in self.small.items() if Path(key[0]).is_relative_to(uploads)}
+            self.small = {key: found for key, found in self.small.items() if key not in small}
         places = [uploads, self.home / "projects" / f"{name}-exchange"]
-        for found in theirs.values():
-            places += [Path(store.pixels.filename).parent for store in (found.store, found.thumbnails)]
-            places += [self.home / "thumbs" / found.sheets["key"]]
+        decoded = [store for found in theirs.values() for store in (found.store, found.thumbnails)]
+        for store in (*decoded, *(found for found, _ in small.values())):
+            signature = Path(store.pixels.filename).parent.name.rpartition("-")[0]
+            places += (self.home / "stores").glob(f"{signature}-*")  # at every size
+        places += [self.home / "thumbs" / found.sheets["key"] for found in theirs.values()]
         if session:
             places += [self._extras(session)]
         if session and session.run:
@@ -147,21 +164,53 @@ class Workspace:
 
     def pictures(self, session: Session, progress=None) -> Pictures:
         """The decoded pictures of a session, from memory or disk, or made now."""
+        self._small(session, progress)
         key = source, size, _ = self._key(session)
         with self.alone("pictures", source, size):
             found = self.opened.get(key)
             if found is None:
-                limits = decode.Limits(images=5_000, total_bytes=1 << 30) if self.public else decode.Limits()
-                store = open_store(
-                    source, self.home / "stores", size, also=(thumbs.TILE,), limits=limits, progress=progress
-                )
-                small = open_store(source, self.home / "stores", thumbs.TILE, limits=limits)
+                store = open_store(source, self.home / "stores", size, limits=self.limits, progress=progress)
+                small = open_store(source, self.home / "stores", thumbs.TILE, limits=self.limits)  # it may have changed
                 found = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
                 with self.lock:
                     self.opened = {key: found} | dict(list(self.opened.items())[:8])
             if session.fingerprint != found.store.fingerprint:
                 self._follow(session, found.store)
             return found
+
+    def _small(self, session: Session, progress=None) -> tuple[ImageStore, str]:
+        """A session's pictures at the thumbnails' size, and their kind. All sizes that may follow are decoded with them."""
+        source = self.source(session)
+        key = str(source), _stamp(source)
+        with self.alone("pictures", key[0]):
+            if key not in self.small:
+                sizes = self._sizes(session)
+                found = open_store(
+                    source, self.home / "stores", thumbs.TILE, also=sizes, limits=self.limits, progress=progress
+                )
+                with self.lock:
+                    self.small = {key: (found, kind_of(found.pixels))} | dict(list(self.small.items())[:8])
+            return self.small[key]
+
+    def _sizes(self, session: Session) -> list[int]:
+        """The picture sizes of the starters and of the session's encoder, of those that can be read."""
+        sizes = set()
+        for name in (*starters(), session.encoder or UNTRAINED):
+            with contextlib.suppress(InputError):  # a damaged file
+                sizes.add(image_size_of(name))
+        return sorted(size for size in sizes if 4 <= size <= 1024)
+
+    def encoder_kind(self, session: Session) -> str:
+        """The kind of pictures that the session's encoder is made for; the untrained one takes them as they are."""
+        where = self.encoder(session)
+        return self.kind(session) if where == UNTRAINED else read_card(find_encoder(where)).get("kind", "photos")
+
+    def kind(self, session: Session) -> str:
+        """Whether a session's pictures are photos or drawings; photos where they cannot be opened."""
+        try:
+            return self._small(session)[1]
+        except InputError:
+            return "photos"
 
     def _key(self, session: Session) -> tuple:
         """Of the opened pictures: source, size, and a stamp that changes with a zip or a flat folder."""
@@ -209,8 +258,8 @@ class Workspace:
         session.boxes = {"boxes": back["boxes"], "rev": rev + 1}
         session.names, session.count = back.get("names", {}), back.get("count", 0)
         session.fingerprint = back.get("fingerprint", "")
-        if studied:  # what was learned from some pictures is not taken to others unasked
-            session.encoder = ""
+        if session.encoder != UNTRAINED:
+            session.encoder = ""  # what suits some pictures, or learned from them, is not taken to others unasked
         if back.get("studied") and self._encoder_exists(back["studied"]):
             session.encoder = back["studied"]
         self.save(session)
@@ -280,17 +329,26 @@ class Workspace:
         return [(name, name) for name in starters()] + [(run.folder.name, str(run.folder)) for run in runs]
 
     def encoder(self, session: Session) -> str:
-        """Where the session's encoder is: the chosen one, else the first starter, else the untrained network."""
-        return session.encoder or next(iter(starters()), "untrained")
+        """Where the session's encoder is: the chosen one, else the starter that suits, else the untrained network."""
+        chosen = session.encoder if self._encoder_exists(session.encoder) else ""  # a run's folder may be deleted
+        return chosen or self.starter(session) or UNTRAINED
+
+    def untrained(self, session: Session) -> str:
+        """The baseline of the encoder's shape that learned nothing."""
+        where = self.encoder(session)
+        return where if where == UNTRAINED else f"{UNTRAINED}:{where}"
+
+    def starter(self, session: Session) -> str | None:
+        """The shipped encoder that suits a session's pictures and this machine."""
+        return suggest(self.kind(session))
 
     def encoder_name(self, session: Session) -> str:
         return Path(self.encoder(session)).name
 
     def _encoder_exists(self, where: str) -> bool:
-        path = Path(where)
-        return (
-            (path / "encoder.safetensors").exists() or path.is_file() or (PRETRAINED / f"{where}.safetensors").exists()
-        )
+        with contextlib.suppress(InputError):
+            return bool(where) and (where == UNTRAINED or find_encoder(where).exists())
+        return False
 
     def image_size(self, session: Session) -> int:
         return image_size_of(self.encoder(session))
@@ -317,7 +375,7 @@ class Workspace:
                 pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
                 if where == PIXELS:
                     more = features.raw_pixels(pixels)
-                elif where == UNTRAINED:
+                elif where.split(":")[0] == UNTRAINED:
                     more = features.embed(features.untrained_for(where, pictures.store), pixels)
                 else:
                     more = features.embed(load_encoder(where), pixels)
@@ -330,7 +388,9 @@ class Workspace:
 
     def _encoder_stamp(self, where: str) -> int:
         """Changes when an encoder file does: a run goes on writing its own."""
-        return 0 if where in (PIXELS, UNTRAINED) else os.stat(find_encoder(where)).st_mtime_ns
+        name, _, model = where.partition(":")
+        where = model if name == UNTRAINED else where
+        return 0 if where in ("", PIXELS, *ARCHITECTURES) else os.stat(find_encoder(where)).st_mtime_ns
 
     def _extras_stamp(self, session: Session) -> tuple:
         return tuple(os.stat(self._extras(session) / f"{i}.png").st_mtime_ns for i in range(session.extras))

@@ -18,16 +18,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from machine import about  # noqa: E402
-from starter import NOT_DONE, train  # noqa: E402
+from machine import about
+from starter import NOT_DONE, train
 
-from byolmeta import evaluate, features  # noqa: E402, the project is no installed package
-from byolmeta.devices import choose_device  # noqa: E402
-from byolmeta.encoder import Encoder, load_encoder  # noqa: E402
-from byolmeta.files import read_card  # noqa: E402
-from byolmeta.images import ImageStore, open_store  # noqa: E402
-from byolmeta.runs import Run  # noqa: E402
-from byolmeta.settings import PretrainConfig  # noqa: E402
+from byolmeta import evaluate, features
+from byolmeta.devices import choose_device
+from byolmeta.encoder import Encoder, load_encoder
+from byolmeta.files import read_card
+from byolmeta.images import ImageStore, open_store
+from byolmeta.runs import Run
+from byolmeta.settings import PretrainConfig
 
 # lightly's: 0.06 per 128 pictures and decay 5e-4. Its loss is a quarter of ours, so the rate is a quarter and the decay four
 # times as large for the same steps; ours spares biases and norms, and raises the momentum of 0.99 to 1.

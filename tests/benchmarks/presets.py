@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from machine import about  # noqa: E402
+from machine import about
 
-from byolmeta import commands  # noqa: E402, the project is no installed package
-from byolmeta.settings import PRESETS, PretrainConfig  # noqa: E402
+from byolmeta import commands
+from byolmeta.settings import PRESETS, PretrainConfig
 
 RESULT = Path(__file__).parent / "results" / "presets.json"
 FIGURES = ("steps", "seconds", "images_per_second", "loss", "twin", "spread", "effective_rank", "message")

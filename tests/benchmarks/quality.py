@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from machine import about  # noqa: E402
+from machine import about
 
-from byolmeta import commands  # noqa: E402, the project is no installed package
-from byolmeta.images import open_store  # noqa: E402
-from byolmeta.settings import PretrainConfig  # noqa: E402
-from byolmeta.workplace import home  # noqa: E402
+from byolmeta import commands
+from byolmeta.images import open_store
+from byolmeta.settings import PretrainConfig
+from byolmeta.workplace import home
 
 RESULT = Path(__file__).parent / "results" / "quality_per_minute.json"
 ARMS = {  # what differs from the usual settings

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from machine import about  # noqa: E402
+from machine import about
 
-from byolmeta.images import open_store  # noqa: E402, the project is no installed package
-from byolmeta.pretrain import pretrain  # noqa: E402
-from byolmeta.runs import Run  # noqa: E402
-from byolmeta.settings import PretrainConfig  # noqa: E402
+from byolmeta.images import open_store
+from byolmeta.pretrain import pretrain
+from byolmeta.runs import Run
+from byolmeta.settings import PretrainConfig
 
 NOT_DONE = 3
 

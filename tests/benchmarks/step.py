@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from machine import about  # noqa: E402
+from machine import about
 
 RESULT = Path(__file__).parent / "results" / "step.json"
 ARMS = ("ours", "lightly", "byol-pytorch")

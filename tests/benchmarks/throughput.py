@@ -14,18 +14,18 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from machine import about  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+import numpy as np
+import torch
+from machine import about
+from torch.utils.flop_counter import FlopCounterMode
 
-from byolmeta import step as step_module  # noqa: E402, the project is no installed package
-from byolmeta.byol import BYOL  # noqa: E402
-from byolmeta.devices import autocast, choose_device  # noqa: E402
-from byolmeta.encoder import Encoder  # noqa: E402
-from byolmeta.loader import Loader  # noqa: E402
-from byolmeta.optimizers import make_optimizer  # noqa: E402
-from byolmeta.step import Step  # noqa: E402
+from byolmeta import step as step_module
+from byolmeta.byol import BYOL
+from byolmeta.devices import autocast, choose_device
+from byolmeta.encoder import Encoder
+from byolmeta.loader import Loader
+from byolmeta.optimizers import make_optimizer
+from byolmeta.step import Step
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def made(architecture: str, size: int, pixels: np.ndarray, batch: int, device: s
     optimizer = make_optimizer(model.online_parameters(), "sgd", 0.1, -1, device)
     step, loader, count = Step(model, optimizer, autocast(device, "auto"), device), Loader(pixels, np.arange(len(pixels)), batch, 0, device), [0]  # fmt: skip
 
-    def plain(images, size, draw, *, blur=True):
+    def plain(images, size, draw, view):
         return images.float().div_(255)
 
     def work():

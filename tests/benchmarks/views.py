@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import torch  # noqa: E402
-from machine import about  # noqa: E402
-from PIL import Image  # noqa: E402
-from torchvision.transforms import v2  # noqa: E402
+import torch
+from machine import about
+from PIL import Image
+from torchvision.transforms import v2
 
-from byolmeta.augment import make_view, two_views  # noqa: E402, the project is no installed package
-from byolmeta.images import open_store  # noqa: E402
+from byolmeta.augment import make_view, two_views
+from byolmeta.images import open_store
 
 RESULT = Path(__file__).parent / "results" / "views.json"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -1,0 +1,105 @@
+"""A run folder's training in this process, for the command line and for the processes that the page starts."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from byolmeta.errors import InputError
+from byolmeta.files import find_encoder, image_size_of, read_card
+from byolmeta.runs import Run, is_full
+from byolmeta.settings import PretrainConfig
+from byolmeta.workplace import bar, home, store_of
+
+
+def same_settings(run: Run, settings: PretrainConfig) -> None:
+    """Raises InputError for settings, other than the usual ones, that a run to be resumed does not have."""
+    kept = run.config()
+    for field in dataclasses.fields(settings):
+        asked = getattr(settings, field.name)
+        if asked != field.default and asked != kept.get(field.name, field.default):
+            raise InputError(
+                f"{field.name} is {asked}, but this run has {kept.get(field.name, field.default)}; --resume changes no setting. Leave it "
+                "out, or start a new run from this one's encoder with --init."
+            )
+
+
+def settings_of(settings: PretrainConfig) -> PretrainConfig:
+    """The settings with the network and picture size that an --init encoder brings. Raises InputError for others."""
+    card, usual = read_card(find_encoder(settings.init)), PretrainConfig()
+    brought = {"encoder": card["architecture"], "image_size": card["image_size"], "kind": card.get("kind", "photos")}
+    for name, found in brought.items():
+        asked = getattr(settings, name)
+        if asked not in (found, getattr(usual, name)):
+            raise InputError(f"{name} is {asked}, but the encoder to go on from has {found}. Leave it out.")
+    return dataclasses.replace(settings, **brought)
+
+
+def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict:
+    """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
+    from byolmeta.pretrain import pretrain as loop
+    from byolmeta.ranks import join, leave, local_rank
+
+    ranks = join()
+    values = ranks.share(run.config() if ranks.first else None)
+    names = {field.name for field in dataclasses.fields(PretrainConfig)}
+    config = PretrainConfig(**{k: v for k, v in values.items() if k in names})
+    try:
+        size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
+        for turn in (True, False):  # one process of each machine decodes, the others find the store made
+            if turn == (local_rank() == 0):
+                store = store_of(folder or run.place("folder", values), size, run.place("home", values) or home())
+            ranks.most(0)
+        with _keyboard_stops(run) if ranks.world == 1 else contextlib.nullcontext():
+            result = loop(store, config, run, resume=resume, progress=bar("Studying"), ranks=ranks)
+        leave()
+        return result
+    except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
+        status = run.status()
+        announced = status["state"] == "starting" and "claimed" not in status
+        mine = announced or status.get("pid") == os.getpid()  # not another process's run, nor one that ended
+        if ranks.first and mine:
+            reached = {k: status[k] for k in ("step", "steps") if k in status}
+            with contextlib.suppress(OSError):
+                run.set_status("failed", message=str(problem), **reached)
+        if isinstance(problem, InputError):
+            raise
+        raise InputError(
+            f"The run folder '{run.folder}' could not be written ({problem}). "
+            f"{'Make room' if is_full(problem) else 'See that it is there and can be written'}, then go on with --resume."
+        ) from None
+
+
+@contextlib.contextmanager
+def _keyboard_stops(run: Run):
+    """Ctrl-C finishes the step and saves, as the file `stop` does; a second one ends the process at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # a shell's background job, or somebody else's handler
+        return
+
+    def stop(*_) -> None:
+        signal.signal(signal.SIGINT, before)
+        run.ask("stop")
+        print("\nThis step is finished and saved ... (Ctrl-C again ends at once)", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _picture_size(run: Run, config: PretrainConfig, resume: bool) -> int:
+    """The side of a run's pictures: its first encoder's, which may be gone when the run is resumed, or its own."""
+    if not config.init:
+        return config.image_size
+    with contextlib.suppress(InputError):  # absent or damaged
+        if resume:
+            return image_size_of(run.encoder)
+    return image_size_of(config.init)
