@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byolmeta.episodes import Episode
+from byolmeta.fewshot import Z95
 from byolmeta.learners import Support
 
-Z95 = 1.959964  # two-sided 95 % of the normal distribution
 STRANGE = 0.35  # share of all pictures that may lie so far from a class that they cannot belong to it
 FOLDS = 30  # hiding each example in turn is done one by one up to here, in this many folds beyond
 
@@ -36,22 +35,6 @@ class Accuracy:
         centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
         half = Z95 / (1 + Z95**2 / n) * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
         return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def episode_accuracy(learner, vectors: Tensor, episode: Episode) -> float:
-    """Accuracy of the last step on the query images; `vectors` (N, D) are those of the whole store."""
-    support = Support(vectors[episode.support], torch.from_numpy(episode.support_labels), episode.way)
-    for step in learner.adapt(nn.Identity(), support):
-        pass
-    found = step.predict(vectors[episode.query]).argmax(1)
-    return float((found == torch.from_numpy(episode.query_labels)).float().mean())
-
-
-def mean_and_interval(values: list[float]) -> tuple[float, float]:
-    """Mean over episodes and the half width of its 95 % interval."""
-    array = np.asarray(values)
-    spread = array.std(ddof=1) if len(array) > 1 else math.nan
-    return float(array.mean()), float(Z95 * spread / math.sqrt(len(array)))
 
 
 def check_trace(

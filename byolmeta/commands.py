@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from byolmeta.errors import InputError
 from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, replace_file
 from byolmeta.runs import ACTIVE, Run
-from byolmeta.settings import PretrainConfig, check_seed
+from byolmeta.settings import MetatrainConfig, PretrainConfig, check_seed
 from byolmeta.train import same_settings, settings_of, train
 from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable
 
@@ -28,7 +28,7 @@ EncoderName = Annotated[Positional[str], arg(metavar="ENCODER", help=ENCODER)]
 Baseline = Annotated[Positional[str], arg(metavar="ENCODER", help=f"{ENCODER}; or a baseline: {BASELINES}")]
 Pictures = Annotated[Positional[Path], arg(metavar="FOLDER", help=FOLDER)]
 Seed = Annotated[int, arg(help="of what is drawn by chance, if anything is")]
-Learner = Annotated[str, arg(metavar="NAME", help="prototype, anil or linear")]
+Learner = Annotated[str, arg(metavar="NAME", help="prototype, ridge, linear, anil, metasgd, maml, finetune or auto")]
 File = Annotated[Path, arg(metavar="FILE", help="the file to write")]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads leave the cores to other processes
@@ -58,6 +58,37 @@ def pretrain(
             check_settings(settings)
             check_pictures(store_of(folder, settings.init or settings.image_size, home()))
             run.create(settings, folder=str(folder.resolve()), home=str(home()))
+    return train(run, resume=resume, folder=folder)
+
+
+def metatrain(
+    encoder: Baseline,
+    folder: Pictures,
+    out: Annotated[Path, arg(metavar="RUN", help="the run folder, made here")],
+    settings: OmitArgPrefixes[MetatrainConfig] = MetatrainConfig(),
+    resume: Annotated[bool, arg(help="go on where the run in --out stopped")] = False,
+) -> dict:
+    """Practise with small puzzles (meta-training): OUT becomes a run folder whose encoder learns faster from few examples.
+
+    Puzzles come from the pictures alone (--tasks pseudo) or from class folders (--tasks labels). Some are held back:
+    `before` and `after` are accuracies on those, `difference` is the paired one with its interval `ci95`. Without a gain the
+    encoder stays as it was, and says so.
+    """
+    run = Run(out)
+    if resume:
+        if run.status()["state"] not in ACTIVE:
+            run.withdraw("stop")
+            run.withdraw("pause")
+        same_settings(run, settings)
+    else:
+        encoder = local(encoder)
+        if encoder in (PIXELS, HISTOGRAM):
+            raise InputError(f"'{encoder}' has no network to practise with. Use an encoder, or 'untrained'.")
+        if encoder.split(":")[0] == UNTRAINED and settings.through == "vectors":
+            raise InputError("An untrained network has no vectors worth practising on. Add --through all, or use an encoder.")
+        path = encoder if encoder.split(":")[0] == UNTRAINED else str(find_encoder(encoder).resolve())
+        store_of(folder, path, home())  # what is wrong is said before a run folder is made
+        run.create(settings, folder=str(folder.resolve()), home=str(home()), encoder_file=path)
     return train(run, resume=resume, folder=folder)
 
 
@@ -169,33 +200,28 @@ def fewshot(
     query: Annotated[int, arg(help="other pictures of each class that are asked; 0: up to 15")] = 0,
     episodes: Annotated[int, arg(help="tasks")] = 600,
     learner: Learner = "prototype",
+    versus: Annotated[str, arg(metavar="ENCODER", help="another encoder, or ENCODER,LEARNER, on the same tasks")] = "",
+    out: Annotated[Path | None, arg(metavar="FILE", help="CSV of pictures that are answered wrongly")] = None,
     seed: Seed = 0,
 ) -> dict:
     """N-way K-shot accuracy over many tasks drawn from class folders, with its 95 % interval (inductive).
 
-    A query of 0 means 15 a class, or as many as the smallest of the classes leaves.
+    A query of 0 means 15 a class, or as many as the smallest of the classes leaves. A learner has the settings that practice
+    found, where the encoder brings some. With --versus, `difference` is by how much ENCODER is better than the other on the
+    same tasks, and its interval. maml and finetune adapt the network to each task, which takes a while.
     """
-    import torch
-
-    from byolmeta.adapt import episode_accuracy, mean_and_interval
-    from byolmeta.copies import copies_group_ids
-    from byolmeta.episodes import draw_episodes
-    from byolmeta.learners import learner as make
+    from byolmeta.fewshot import failures, mean_and_interval, paired
+    from byolmeta.measure import Measured, draw_tasks, measure
 
     check_seed(seed)
-    method = make(learner)
-    store, bank = vectors_of(encoder, folder)
-    copies = copies_group_ids(store)
-    if not query:
-        sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
-        usable = [size for size in sizes if size > shot]
-        query = min(15, min(usable) - shot) if len(usable) >= max(way, 1) else 1
+    if out:
+        writable(out)
     start = time.perf_counter()
-    tasks = draw_episodes(store.labels, way, shot, query, episodes, seed, copies, store.class_names)
-    vectors = torch.from_numpy(bank)
-    values = [episode_accuracy(method, vectors, task) for task in tasks]
-    accuracy, interval = mean_and_interval(values)
-    return {
+    store = store_of(folder, local(encoder), home())
+    tasks, query = draw_tasks(store, way, shot, query, episodes, seed)
+    found: Measured = measure(local(encoder), learner, store, tasks, home(), bar("Tasks"))
+    accuracy, interval = mean_and_interval(found.right)
+    result = {
         "accuracy": accuracy,
         "ci95": interval if episodes > 1 else None,
         "episodes": episodes,
@@ -205,9 +231,26 @@ def fewshot(
         "learner": learner,
         "seed": seed,
         "skipped": len(store.index.skipped),
+        "practised": found.practised,
         "seconds": round(time.perf_counter() - start, 3),
         "transductive": encoder.split(":")[0] == UNTRAINED,  # its batch norm has seen all pictures, without labels
     }
+    if versus:
+        other, _, method = versus.partition(",")
+        second = store_of(folder, local(other), home())  # its pictures may have another size
+        beside = measure(local(other), method or learner, second, tasks, home(), bar("Tasks"))
+        gain, half = paired(beside.right, found.right)
+        more = {"versus": other, "versus_learner": method or learner, "versus_accuracy": float(beside.right.mean())}
+        result |= more | {"difference": gain, "difference_ci95": half if episodes > 1 else None}
+    if out:
+        rows = [
+            {"path": text(store.index.paths[f["row"]]), "class": text(store.class_names[store.labels[f["row"]]]),
+             "taken_for": text(store.class_names[f["taken_for"]]), "asked": f["asked"], "wrong": f["wrong"]}
+            for f in failures(found.answers, tasks, store.labels)
+        ]  # fmt: skip
+        replace_file(out, lambda path: write_csv(path, rows))
+        result["out"] = str(out)
+    return result
 
 
 def classify(
@@ -311,5 +354,5 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         )
 
 
-VERBS = {f.__name__: f for f in (pretrain, evaluate, embed, map, fewshot, classify, export, push)}
+VERBS = {f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, export, push)}
 VERBS["import"] = import_encoder  # a word of Python's own

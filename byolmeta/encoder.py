@@ -72,6 +72,7 @@ class Encoder(nn.Module):
             self.register_buffer(name, _colours(self.card.get(name, usual), name, len(usual)), persistent=False)
         self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
         self.register_buffer("readout_matrix", None, persistent=False)  # (K, V)
+        self.register_buffer("practice", None, persistent=False)  # (V, V), what practice turns vectors by; see metatrain
         self.readout_count, self.readout_damping = 0, 0.0  # pictures that it was fitted on; variance added to damp it
 
     def dense(self, images: Tensor) -> Tensor:
@@ -91,8 +92,10 @@ class Encoder(nn.Module):
         return torch.cat([maps.mean(dim=(2, 3)), self.trunk[-self.last :](maps).mean(dim=(2, 3))], 1)
 
     def vectors(self, images: Tensor) -> Tensor:
-        """What everything after pretraining works with: whitened pooled maps (B, V), or `forward` without a readout."""
-        return self(images) if self.readout_mean is None else self.read(self.pooled(images))
+        """What everything after pretraining works with, (B, V): whitened pooled maps, or `forward` without a readout;
+        turned by what practice found, if it did."""
+        found = self(images) if self.readout_mean is None else self.read(self.pooled(images))
+        return found if self.practice is None else found @ self.practice
 
     def read(self, pooled: Tensor) -> Tensor:
         """(B, K) to (B, V) by the readout."""
@@ -120,6 +123,7 @@ class Encoder(nn.Module):
         found = mean, axes * scale
         self.readout_mean, self.readout_matrix = (value.float().to(pooled.device) for value in found)
         self.readout_count, self.readout_damping = count, float(damping)
+        self.practice = None  # it was for the readout of before
 
     def readout(self) -> "Readout | None":
         """What the whitening stands for, for a later fit."""
@@ -134,6 +138,21 @@ class Encoder(nn.Module):
             return Encoder(
                 self.architecture, self.image_size, {k: v for k, v in self.card.items() if k in ("kind", "mean", "std")}
             )
+
+
+class Vectors(nn.Module):
+    """An encoder as learners take it: images (B, 3, S, S) to the vectors that everything works with, (B, V)."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder.vectors(images)
+
+    def last_stage(self) -> nn.Module:
+        """The part that learns last and most specially."""
+        return self.encoder.trunk[-self.encoder.last :]
 
 
 def check_architecture(architecture: str) -> None:
@@ -255,6 +274,8 @@ def save_encoder(
     if encoder.readout_mean is not None:
         readout = {"mean": encoder.readout_mean, "matrix": encoder.readout_matrix}
         tensors |= {f"readout.{key}": value.cpu().contiguous() for key, value in readout.items()}
+    if encoder.practice is not None:
+        tensors["practice.projection"] = encoder.practice.detach().cpu().contiguous()
     card = encoder.card | (card or {})
     card |= {
         "format": FORMAT,
@@ -280,10 +301,25 @@ def load_encoder(where: str | Path) -> Encoder:
     encoder = Encoder(card["architecture"], card["image_size"], card)
     _load_part(encoder, path, "encoder")
     _load_readout(encoder.eval(), path)
+    _load_practice(encoder, path)
     return encoder
 
 
-@torch.inference_mode()
+@torch.no_grad()
+def _load_practice(encoder: Encoder, path: Path) -> None:
+    """Reads what practice turns vectors by, if the file holds it. Raises InputError where it does not fit."""
+    with safe_open(str(path), "pt") as file:
+        if "practice.projection" not in file.keys():
+            return
+        found = file.get_tensor("practice.projection")
+    width = encoder.vectors(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
+    fits = found.dtype == torch.float32 and found.ndim == 2 and found.shape[0] == width and found.shape[1] > 0
+    if not (fits and found.isfinite().all()):
+        raise InputError(f"The practice in '{path.name}' does not fit its network; use another copy of the file.")
+    encoder.practice = found
+
+
+@torch.no_grad()
 def _load_readout(encoder: Encoder, path: Path) -> None:
     """Reads the whitening if the file holds one. Raises InputError where it does not fit the network."""
     with safe_open(str(path), "pt") as file:

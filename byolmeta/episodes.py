@@ -1,7 +1,8 @@
 """N-way K-shot tasks as lists of image ids, drawn from labelled images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,31 @@ class Episode:
     query: np.ndarray  # int64 (way * query,)
     query_labels: np.ndarray
     way: int
+
+
+class Tasks(NamedTuple):
+    """B tasks of one size, as rows of a bank of vectors or pictures."""
+
+    support: np.ndarray  # int64 (B, n)
+    support_labels: np.ndarray  # int64 (B, n), 0..way-1
+    query: np.ndarray  # int64 (B, m)
+    query_labels: np.ndarray  # int64 (B, m)
+    way: int
+
+    def part(self, rows: slice) -> "Tasks":
+        """Some of the tasks."""
+        return Tasks(*(each[rows] for each in self[:-1]), self.way)
+
+    def among(self, rows: np.ndarray) -> "Tasks":
+        """The same tasks, counted in `rows` (sorted): the bank that holds those alone."""
+        return self._replace(support=np.searchsorted(rows, self.support), query=np.searchsorted(rows, self.query))
+
+
+def stack(episodes: Iterable[Episode]) -> Tasks:
+    """Episodes of one size as arrays."""
+    found = list(episodes)
+    names = ("support", "support_labels", "query", "query_labels")
+    return Tasks(*(np.stack([getattr(one, name) for one in found]) for name in names), found[0].way)
 
 
 def draw_episodes(
@@ -49,19 +75,26 @@ def draw_episodes(
             f"'{small}' with {sizes.get(small, 0)}). Ask for fewer classes, examples or queries."
         )
     random = np.random.default_rng(seed)
+    unlike = [len(np.unique(copies[ids])) == len(ids) for ids in big]
     for _ in range(episodes):
         chosen = random.choice(len(big), way, replace=False)
-        picked = np.stack([_distinct(random.permutation(big[c]), copies, shot + query) for c in chosen])
-        yield Episode(
-            picked[:, :shot].ravel(),
-            np.repeat(np.arange(way), shot),
-            picked[:, shot:].ravel(),
-            np.repeat(np.arange(way), query),
-            way,
-        )
+        yield deal([draw_distinct(big[c], copies, shot + query, random, unlike[c]) for c in chosen], shot)
 
 
-def _distinct(ids: np.ndarray, copies: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` ids that are no copies of an earlier one."""
-    first = np.unique(copies[ids], return_index=True)[1]
-    return ids[np.sort(first)[:count]]
+def deal(picked: list[np.ndarray], shot: int) -> Episode:
+    """The task whose classes these rows are, as many of each: the first `shot` are its examples."""
+    way, rows = len(picked), np.stack(picked)
+    labels = np.arange(way)
+    query = rows.shape[1] - shot
+    return Episode(rows[:, :shot].ravel(), labels.repeat(shot), rows[:, shot:].ravel(), labels.repeat(query), way)
+
+
+def draw_distinct(
+    rows: np.ndarray, copies: np.ndarray, count: int, random: np.random.Generator, unlike: bool = False
+) -> np.ndarray:
+    """`count` rows in random order, none a copy of another (`unlike`: it is known that none is)."""
+    order = random.permutation(rows)
+    if unlike:
+        return order[:count]
+    first = np.unique(copies[order], return_index=True)[1]
+    return order[np.sort(first)[:count]]

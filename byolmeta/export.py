@@ -6,22 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from byolmeta.encoder import Encoder
+from byolmeta.encoder import Encoder, Vectors
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
 
 TOLERANCE = 1e-4
-
-
-class _Vectors(nn.Module):
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.encoder.vectors(images)
 
 
 def export_onnx(encoder: Encoder, path: Path) -> dict:
@@ -38,7 +28,7 @@ def export_onnx(encoder: Encoder, path: Path) -> dict:
         raise InputError(
             f"Writing ONNX needs the package '{missing.name}'. Install it: pip install onnx onnxscript onnxruntime"
         ) from None
-    network, size = _Vectors(encoder).cpu().float().eval(), encoder.image_size
+    network, size = Vectors(encoder).cpu().float().eval(), encoder.image_size
     images = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
     worst = 0.0
 

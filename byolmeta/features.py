@@ -245,13 +245,15 @@ def encoder_bank(
     progress: Callable[[int, int], None] | None = None,
     beside=None,
     plain: bool = False,
+    practised: bool = True,
 ) -> FeatureBank:
     """The vectors of a store by an encoder file, run folder or shipped name; or by a baseline.
 
     'pixels' are the raw pixels and 'histogram' those of their colours; 'untrained' (or 'untrained:resnet18', or
     'untrained:' and an encoder of the same shape) is a network at its random start, its batch norm calibrated on these
     pictures, or on those of the store `beside`, whose vectors they are to be compared with. `plain`: the pooled maps of
-    the last stage instead, as the literature measures them. Cached in `banks`.
+    the last stage instead, as the literature measures them. Not `practised`: without what practice turned the vectors
+    by. Cached in `banks`.
     """
     name = str(where)
     if name == PIXELS:
@@ -268,11 +270,15 @@ def encoder_bank(
         parts.append(beside.fingerprint)
     if plain:
         parts.append("plain")
+    if not practised:
+        parts.append("unpractised")
 
     def compute() -> np.ndarray:
         encoder = open_encoder(name, store if beside is None else beside)
         if plain:
             encoder.readout_mean = encoder.readout_matrix = None
+        if plain or not practised:
+            encoder.practice = None
         return embed(encoder, store.pixels, progress=progress)
 
     return open_bank(banks, "-".join(map(str, parts)), len(store), compute)

@@ -215,7 +215,7 @@ def pretrain(
             learn.forget()
             _move(model, optimizer, "cpu")  # others may have the GPU meanwhile
             if ranks.first:
-                began += _wait(run, step, plan.steps)
+                began += run.wait(step, plan.steps)
             order = ranks.share("end" if run.asked("stop") else "go")
             _move(model, optimizer, device)
             loader = Loader(store.pixels, train_ids, plan.batch_size, config.seed, device, share)
@@ -310,15 +310,6 @@ def _move(model: BYOL, optimizer: torch.optim.Optimizer, device: str) -> None:
 def seed_of(seed: int, step: int) -> int:
     """The seed of a step's draws."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _wait(run: Run, step: int, steps: int) -> float:
-    """Sleeps while the run is asked to pause; returns for how long, so that time is not counted."""
-    start = time.monotonic()
-    run.set_status("paused", step=step, steps=steps)
-    while run.asked("pause") and not run.asked("stop"):
-        time.sleep(0.2)
-    return time.monotonic() - start
 
 
 def card(store: ImageStore, chosen: PretrainConfig, plan: Plan, step: int, seconds: float) -> dict:

@@ -213,6 +213,14 @@ class Run:
                 f"{what}. Remove it."
             ) from None
 
+    def wait(self, step: int, steps: int) -> float:
+        """Sleeps while the run is asked to pause; returns for how long, so that time is not counted."""
+        start = time.monotonic()
+        self.set_status("paused", step=step, steps=steps)
+        while self.asked("pause") and not self.asked("stop"):
+            time.sleep(0.2)
+        return time.monotonic() - start
+
     def asked(self, what: str) -> bool:
         return (self.folder / what).exists()
 

@@ -47,11 +47,7 @@ class PretrainConfig:
     log_every: int = 0  # steps between two lines of metrics; 0: by time
 
     def __post_init__(self):
-        for field in fields(self):
-            value, kind = getattr(self, field.name), field.type
-            fits = isinstance(value, (int, float) if kind is float else kind)
-            if not fits or isinstance(value, bool) != (kind is bool):
-                raise InputError(f"{field.name} is {value!r}; it must be {KINDS[kind]}.")
+        check_types(self)
         if self.preset and self.preset not in PRESETS:
             raise InputError(f"There is no preset '{self.preset}'. Choose one of: {', '.join(PRESETS)}.")
         if self.preset and not (self.epochs or self.minutes):
@@ -85,6 +81,62 @@ class PretrainConfig:
         if not (1 <= self.hidden <= WIDEST and 2 <= self.dim <= WIDEST):
             raise InputError(f"hidden is {self.hidden} and dim is {self.dim}; they must lie in 1 and 2 to {WIDEST:,}.")
         check_seed(self.seed)
+
+
+TASKS = ("pseudo", "clusters", "twins", "labels")  # where puzzles come from
+THROUGH = ("vectors", "last", "all")  # what practice changes beside the learner
+PRACTISED = ("prototype", "ridge", "anil", "metasgd", "maml")  # learners that an outer gradient passes through
+
+
+@dataclass(frozen=True)
+class MetatrainConfig:
+    """Settings of one practice run (meta-training)."""
+
+    learner: str = "anil"  # prototype, ridge, anil, metasgd or maml
+    tasks: str = "pseudo"  # clusters, twins (views of one picture), pseudo: both of them; or labels: class folders
+    through: str = "vectors"  # changed beside the learner: a turn of the vectors, the network's last stage, or all of it
+    steps: int = 600  # of the outer loop, at most: practice ends when puzzles held back get no better
+    minutes: float = 0  # or the time to spend, at most; 0: no limit
+    batch: int = 16  # puzzles a step
+    way: int = 5  # classes in a puzzle; fewer where there are not so many
+    train_way: int = 0  # the same, in the puzzles that are practised on; 0: way
+    shot: int = 0  # examples of each class; 0: 1 to 5 by chance, and judged at 1 and 5
+    query: int = 5  # questions about each class
+    inner_steps: int = 0  # of the learner; 0: its usual number
+    first_order: bool = False  # maml: the outer gradient leaves out how the inner ones change
+    lr: float = 0  # of the outer loop; 0: 1e-3, and 1e-4 for a network that was trained before
+    weight_decay: float = 0.1  # pulls the turn of the vectors back to none
+    check_every: int = 25  # steps between two looks at puzzles held back
+    patience: int = 8  # looks without gain after which practice ends
+    judge: int = 600  # puzzles that judge at the end, and never before
+    seed: int = 0  # of everything that is drawn by chance
+    device: str = "auto"  # auto, cpu, cuda or mps
+    checkpoint_seconds: float = 30.0  # between two saves of what a run goes on from
+
+    def __post_init__(self):
+        check_types(self)
+        for name, known in (("learner", PRACTISED), ("tasks", TASKS), ("through", THROUGH)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is '{getattr(self, name)}'. Choose one of: {', '.join(known)}.")
+        if self.learner == "maml" and self.through == "vectors":
+            raise InputError("maml changes the network, so it needs --through last or all. On vectors use anil.")
+        least = {"steps": 1, "batch": 1, "way": 2, "query": 1, "check_every": 1, "patience": 1, "judge": 2}
+        least |= {"shot": 0, "inner_steps": 0, "minutes": 0, "lr": 0, "weight_decay": 0, "checkpoint_seconds": 0}
+        for name, value in least.items():
+            if not value <= getattr(self, name) <= LONGEST:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be {value} to {LONGEST:,}.")
+        if not (self.train_way == 0 or 2 <= self.train_way <= LONGEST):
+            raise InputError(f"train_way is {self.train_way}; it must be 2 or more, or 0 for that of --way.")
+        check_seed(self.seed)
+
+
+def check_types(record) -> None:
+    """Raises InputError for a field whose value is not of its kind."""
+    for field in fields(record):
+        value, kind = getattr(record, field.name), field.type
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if not fits or isinstance(value, bool) != (kind is bool):
+            raise InputError(f"{field.name} is {value!r}; it must be {KINDS[kind]}.")
 
 
 def check_seed(seed: int) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from byolmeta.errors import InputError
-from byolmeta.files import find_encoder, image_size_of, read_card
+from byolmeta.files import UNTRAINED, find_encoder, image_size_of, read_card
 from byolmeta.runs import Run, is_full
-from byolmeta.settings import PretrainConfig
-from byolmeta.workplace import bar, home, store_of
+from byolmeta.settings import MetatrainConfig, PretrainConfig
+from byolmeta.workplace import bar, home, rank, store_of
 
 
-def same_settings(run: Run, settings: PretrainConfig) -> None:
+def same_settings(run: Run, settings: PretrainConfig | MetatrainConfig) -> None:
     """Raises InputError for settings, other than the usual ones, that a run to be resumed does not have."""
     kept = run.config()
     for field in dataclasses.fields(settings):
@@ -41,15 +41,17 @@ def settings_of(settings: PretrainConfig) -> PretrainConfig:
 
 
 def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict:
-    """Does what the config.json of a run folder says; `folder`: where its pictures lie now."""
+    """Does what the config.json of a run folder says, studying or practice; `folder`: where its pictures lie now."""
+    if not rank() and run.config().get("encoder_file"):
+        with _said_in_status(run, mine=True):
+            return _practise(run, resume, folder)
     from byolmeta.pretrain import pretrain as loop
     from byolmeta.ranks import join, leave, local_rank
 
     ranks = join()
     values = ranks.share(run.config() if ranks.first else None)
-    names = {field.name for field in dataclasses.fields(PretrainConfig)}
-    config = PretrainConfig(**{k: v for k, v in values.items() if k in names})
-    try:
+    config = _config(PretrainConfig, values)
+    with _said_in_status(run, ranks.first):
         size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
         for turn in (True, False):  # one process of each machine decodes, the others find the store made
             if turn == (local_rank() == 0):
@@ -59,11 +61,40 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
             result = loop(store, config, run, resume=resume, progress=bar("Studying"), ranks=ranks)
         leave()
         return result
+
+
+def _practise(run: Run, resume: bool, folder: Path | None) -> dict:
+    """Meta-training as config.json says, from the encoder that it names."""
+    from byolmeta.copies import copies_group_ids
+    from byolmeta.features import encoder_bank, open_encoder
+    from byolmeta.metatrain import metatrain
+
+    values = run.config()
+    name, where = values["encoder_file"], run.place("home", values) or home()
+    store = store_of(folder or run.place("folder", values), name, where)
+    bank = encoder_bank(name, store, where / "banks", bar("Vectors"), practised=False).vectors
+    with _keyboard_stops(run):
+        return metatrain(
+            store, open_encoder(name, store), bank, copies_group_ids(store), _config(MetatrainConfig, values), run,
+            untrained=name.split(":")[0] == UNTRAINED, resume=resume, progress=bar("Practising"),
+        )  # fmt: skip
+
+
+def _config(record, values: dict):
+    """The settings among what config.json holds."""
+    names = {field.name for field in dataclasses.fields(record)}
+    return record(**{k: v for k, v in values.items() if k in names})
+
+
+@contextlib.contextmanager
+def _said_in_status(run: Run, mine: bool):
+    """What ends a run before its loop can say so stands in its status.json too, if it is this process's (`mine`)."""
+    try:
+        yield
     except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
         status = run.status()
         announced = status["state"] == "starting" and "claimed" not in status
-        mine = announced or status.get("pid") == os.getpid()  # not another process's run, nor one that ended
-        if ranks.first and mine:
+        if mine and (announced or status.get("pid") == os.getpid()):  # not another process's run, nor one that ended
             reached = {k: status[k] for k in ("step", "steps") if k in status}
             with contextlib.suppress(OSError):
                 run.set_status("failed", message=str(problem), **reached)

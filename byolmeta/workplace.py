@@ -73,7 +73,9 @@ def bar(what: str):
         said = ""
         if line:  # of training
             left = line["seconds"] / max(done, 1) * (total - done)
-            said = f"  loss {line['loss']:.3f}  {line['images_per_second']:.0f} pictures/s  {left // 60:.0f}:{left % 60:02.0f} left"
+            speed = f"{line['images_per_second']:.0f} pictures/s" if "images_per_second" in line else ""
+            speed = speed or f"{line['episodes_per_second']:.0f} puzzles/s"
+            said = f"  loss {line['loss']:.3f}  {speed}  {left // 60:.0f}:{left % 60:02.0f} left"
         filled = "#" * (30 * done // max(total, 1))
         print(
             f"\r{what} [{filled:<30}] {done}/{total}{said}",

@@ -1,34 +1,43 @@
-"""Nearest class mean by cosine: nothing is trained, so it answers at once and is hard to beat with few examples.
+"""Nearest class mean: nothing is trained, so it answers at once and is hard to beat with few examples.
 
-Prototypical Networks, Snell et al. 2017 (arXiv 1703.05175), with centred unit vectors (SimpleShot, Wang et al. 2019).
+Prototypical Networks, Snell et al. 2017 (arXiv 1703.05175): by squared Euclidean distance; or, the usual here, by cosine of
+centred unit vectors (SimpleShot, Wang et al. 2019, arXiv 1911.04623). The temperature can be meta-learned.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
+from torch import Tensor
 
-from byolmeta.learners.protocol import Step, Support, balanced_weights, centred, class_means
+from byolmeta.errors import InputError
+from byolmeta.learners.protocol import LinearHead
+
+METRICS = ("cosine", "euclidean")
 
 
 @dataclass(frozen=True)
-class Prototype:
+class Prototype(LinearHead):
     """Settings of the nearest class mean."""
 
-    scale: float = 10.0  # inverse temperature of the cosine in the scores
+    LEARNED: ClassVar = ("scale",)  # what practice may change
 
-    @torch.enable_grad()
-    def adapt(self, embed, support: Support, *, keep_graph: bool = False) -> Iterator[Step]:
-        """Yields one step. Differentiable through `embed` when keep_graph is set."""
-        vectors = embed(support.inputs)
-        vectors = vectors if keep_graph else vectors.detach()
-        x, place = centred(vectors, support.labels, support.way)
-        means = F.normalize(class_means(x, support.labels, support.way), dim=1)
+    scale: float = 10.0  # inverse temperature: scores are this times the cosine, or minus the squared distance
+    metric: str = "cosine"  # or euclidean, of the vectors as they are
 
-        def predict(inputs):
-            with torch.set_grad_enabled(keep_graph):
-                return self.scale * place(embed(inputs)) @ means.T
+    def __post_init__(self):
+        if self.metric not in METRICS:
+            raise InputError(f"There is no metric '{self.metric}'. Choose one of: {', '.join(METRICS)}.")
 
-        losses = F.cross_entropy(self.scale * x @ means.T, support.labels, reduction="none")
-        yield Step(0, (losses * balanced_weights(support.labels, support.way)).sum(), predict)
+    @property
+    def unit(self) -> bool:
+        return self.metric == "cosine"
+
+    def coefficients(self, products: Tensor, goal: Tensor, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields once: the class means."""
+        mean = goal / goal.sum(1, keepdim=True).clamp_min(1)
+        length = (mean * (products @ mean)).sum(1, keepdim=True).clamp_min(0)  # squared, (B, 1, way)
+        if self.unit:
+            yield self.scale * mean * length.clamp_min(1e-20).rsqrt(), 0 * length
+        else:
+            yield 2 * self.scale * mean, -self.scale * length

@@ -1,0 +1,99 @@
+"""Learners on many tasks at once: who is answered how, accuracy with its interval, and pairs of columns compared."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from byolmeta.episodes import Tasks
+from byolmeta.learners import LinearHead, Support
+
+Z95 = 1.959964  # two-sided 95 % of the normal distribution
+CHUNK = 32  # tasks at once: their vectors stay in a core's cache
+
+
+def episode_answers(learner, vectors: Tensor, tasks: Tasks) -> np.ndarray:
+    """The class that the last step gives each query, int64 (B, m); `vectors` (N, D) are those of the whole store."""
+    if not isinstance(learner, LinearHead):
+        return picture_answers(learner, nn.Identity(), lambda rows: vectors[rows], tasks)
+    found = []
+    with torch.no_grad():
+        for part, scores in _solved(learner, vectors, tasks):
+            found.append(scores[-1][1].argmax(2).numpy())
+    return np.concatenate(found)
+
+
+def picture_answers(
+    learner, embed: nn.Module, pictures: Callable[[np.ndarray], Tensor], tasks: Tasks, progress=None
+) -> np.ndarray:
+    """As episode_answers, one task after another, on what `pictures` gives for rows and `embed` turns into vectors."""
+    found = np.empty_like(tasks.query_labels)
+    for i in range(len(found)):
+        support = Support(pictures(tasks.support[i]), torch.from_numpy(tasks.support_labels[i]), tasks.way)
+        for step in learner.adapt(embed, support):
+            pass
+        found[i] = step.predict(pictures(tasks.query[i])).argmax(1).cpu().numpy()
+        if progress:
+            progress(i + 1, len(found))
+    return found
+
+
+def episode_accuracies(learner, vectors: Tensor, tasks: Tasks) -> np.ndarray:
+    """Share of right answers in each task, (B,)."""
+    return (episode_answers(learner, vectors, tasks) == tasks.query_labels).mean(1)
+
+
+def inner_curve(learner: LinearHead, vectors: Tensor, tasks: Tasks) -> list[dict]:
+    """What the inner loop does: mean loss and accuracy on the queries before the first step and after each."""
+    sums, count = [], len(tasks.query)
+    with torch.no_grad():
+        for part, steps in _solved(learner, vectors, tasks):
+            truth = torch.from_numpy(part.query_labels)
+            for number, (_, scores) in enumerate(steps):
+                loss = nn.functional.cross_entropy(scores.flatten(0, 1), truth.flatten())
+                right = (scores.argmax(2) == truth).float().mean()
+                if number == len(sums):
+                    sums.append(np.zeros(2))
+                sums[number] += np.array([loss.item(), right.item()]) * len(truth) / count
+    return [{"loss": float(loss), "accuracy": float(right)} for loss, right in sums]
+
+
+def _solved(learner: LinearHead, vectors: Tensor, tasks: Tasks):
+    """Yields some of the tasks and the learner's steps on them, until all had their turn."""
+    for start in range(0, len(tasks.query), CHUNK):
+        part = tasks.part(slice(start, start + CHUNK))
+        support, query = vectors[torch.from_numpy(part.support)], vectors[torch.from_numpy(part.query)]
+        yield part, list(learner.solve(support, torch.from_numpy(part.support_labels), query, part.way))
+
+
+def mean_and_interval(values) -> tuple[float, float]:
+    """Mean over episodes and the half width of its 95 % interval (not a number for a single one)."""
+    array = np.asarray(values, float)
+    spread = array.std(ddof=1) if len(array) > 1 else math.nan
+    return float(array.mean()), float(Z95 * spread / math.sqrt(len(array)))
+
+
+def paired(first, second) -> tuple[float, float]:
+    """How much higher the second is on the same episodes, and half its 95 % interval: far narrower than the two apart."""
+    return mean_and_interval(np.asarray(second, float) - np.asarray(first, float))
+
+
+def failures(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> list[dict]:
+    """Pictures that were answered wrongly, most often first: row, times asked, times wrong, and the class (of `labels`,
+    by row) they were mostly taken for."""
+    asked, wrong, taken = {}, {}, {}
+    names = np.zeros((len(tasks.query), tasks.way), np.int64)  # the true class behind each of a task's numbers
+    np.put_along_axis(names, tasks.support_labels, labels[tasks.support], 1)
+    said = np.take_along_axis(names, answers, 1)
+    for row, right, name in zip(tasks.query.ravel(), (answers == tasks.query_labels).ravel(), said.ravel(), strict=True):
+        asked[row] = asked.get(row, 0) + 1
+        if not right:
+            wrong[row] = wrong.get(row, 0) + 1
+            taken.setdefault(row, []).append(name)
+    rows = sorted(wrong, key=lambda row: (-wrong[row] / asked[row], -asked[row], row))
+    return [
+        {"row": int(r), "asked": asked[r], "wrong": wrong[r], "taken_for": int(np.bincount(taken[r]).argmax())}
+        for r in rows
+    ]

@@ -1,0 +1,65 @@
+"""Any encoder with any learner on the same tasks: what the verb `fewshot` and the Measure panel stand on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from byolmeta.copies import copies_group_ids
+from byolmeta.encoder import Vectors
+from byolmeta.episodes import Tasks, draw_episodes, stack
+from byolmeta.features import encoder_bank, open_encoder, prepare
+from byolmeta.fewshot import episode_answers, picture_answers
+from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, read_card
+from byolmeta.learners import ON_PICTURES, learner
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A learner's answers to some tasks."""
+
+    answers: np.ndarray  # int64 (B, m), classes 0..way-1
+    right: np.ndarray  # float (B,), share of right answers
+    practised: bool  # the learner has settings that practice found
+
+
+def draw_tasks(store, way: int, shot: int, query: int, episodes: int, seed: int) -> tuple[Tasks, int]:
+    """Tasks from a store's class folders, and their queries of each class; a query of 0: 15, or what the smallest class
+    leaves. The same for every encoder, whatever its picture size. Raises InputError when the classes are too few."""
+    copies = copies_group_ids(store)
+    if not query:
+        sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
+        usable = [size for size in sizes if size > shot]
+        query = min(15, min(usable) - shot) if len(usable) >= max(way, 1) else 1
+    return stack(draw_episodes(store.labels, way, shot, query, episodes, seed, copies, store.class_names)), query
+
+
+def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=None) -> Measured:
+    """What a learner, with the settings that the encoder's practice found, answers to tasks drawn from a store.
+
+    maml and finetune adapt the network to the pictures of each task; all others work on the store's vectors.
+    """
+    baseline = encoder.split(":")[0] in (PIXELS, HISTOGRAM, UNTRAINED)
+    card = {} if baseline else read_card(find_encoder(encoder))
+    method = learner(name, card)
+    if name in ON_PICTURES and encoder not in (PIXELS, HISTOGRAM):
+        network = open_encoder(encoder, store)
+        embed = Vectors(network).eval()
+        answers = picture_answers(
+            method, embed, lambda rows: prepare(store.pixels[rows], network.image_size), tasks, progress
+        )
+    else:
+        vectors = torch.from_numpy(encoder_bank(encoder, store, home / "banks").vectors)
+        answers = episode_answers(method, vectors - vectors.mean(0), tasks)  # the same; numbers near 0 are more exact
+    right = (answers == tasks.query_labels).mean(1)
+    return Measured(answers, right, name in practised_learners(card))
+
+
+def practised_learners(card: dict) -> list[str]:
+    """Names of the learners for which an encoder's practice found settings that are in force."""
+    practice = card.get("practice")
+    if not isinstance(practice, dict) or not practice.get("in_force"):
+        return []
+    found = practice.get("learners")
+    return list(found) if isinstance(found, dict) else []
