@@ -80,13 +80,18 @@ def paired(first, second) -> tuple[float, float]:
     return mean_and_interval(np.asarray(second, float) - np.asarray(first, float))
 
 
+def said_classes(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> np.ndarray:
+    """The class (of `labels`, by row) behind each answer, int64 (B, m)."""
+    names = np.zeros((len(tasks.query), tasks.way), np.int64)  # the true class behind each of a task's numbers
+    np.put_along_axis(names, tasks.support_labels, labels[tasks.support], 1)
+    return np.take_along_axis(names, answers, 1)
+
+
 def failures(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> list[dict]:
     """Pictures that were answered wrongly, most often first: row, times asked, times wrong, and the class (of `labels`,
     by row) they were mostly taken for."""
     asked, wrong, taken = {}, {}, {}
-    names = np.zeros((len(tasks.query), tasks.way), np.int64)  # the true class behind each of a task's numbers
-    np.put_along_axis(names, tasks.support_labels, labels[tasks.support], 1)
-    said = np.take_along_axis(names, answers, 1)
+    said = said_classes(answers, tasks, labels)
     for row, right, name in zip(tasks.query.ravel(), (answers == tasks.query_labels).ravel(), said.ravel(), strict=True):
         asked[row] = asked.get(row, 0) + 1
         if not right:

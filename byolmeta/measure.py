@@ -1,5 +1,6 @@
 """Any encoder with any learner on the same tasks: what the verb `fewshot` and the Measure panel stand on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,24 @@ class Measured:
     practised: bool  # the learner has settings that practice found
 
 
-def draw_tasks(store, way: int, shot: int, query: int, episodes: int, seed: int) -> tuple[Tasks, int]:
+@dataclass(frozen=True)
+class Candidate:
+    """An encoder with a learner, ready for tasks drawn from a store."""
+
+    learner: object  # with the settings that are in force
+    answers: Callable[..., np.ndarray]  # of (tasks, progress=None): int64 (B, m)
+    practised: bool  # its settings are those that the encoder's practice found
+    transductive: bool  # its batch norm has seen all pictures, without labels
+    saw_labels: bool  # practised with the class folders of these very pictures
+
+
+def draw_tasks(
+    store, way: int, shot: int, query: int, episodes: int, seed: int, copies: np.ndarray | None = None
+) -> tuple[Tasks, int]:
     """Tasks from a store's class folders, and their queries of each class; a query of 0: 15, or what the smallest class
-    leaves. The same for every encoder, whatever its picture size. Raises InputError when the classes are too few."""
-    copies = copies_group_ids(store)
+    leaves. The same for every encoder, whatever its picture size. `copies` (N,): of the store, where they are known.
+    Raises InputError when the classes are too few."""
+    copies = copies_group_ids(store) if copies is None else copies
     if not query:
         sizes = [len(np.unique(copies[store.labels == c])) for c in range(len(store.class_names))]
         usable = [size for size in sizes if size > shot]
@@ -35,8 +50,8 @@ def draw_tasks(store, way: int, shot: int, query: int, episodes: int, seed: int)
     return stack(draw_episodes(store.labels, way, shot, query, episodes, seed, copies, store.class_names)), query
 
 
-def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=None) -> Measured:
-    """What a learner, with the settings that the encoder's practice found, answers to tasks drawn from a store.
+def candidate(encoder: str, name: str, store, home: Path, progress=None) -> Candidate:
+    """A learner, with the settings that the encoder's practice found, on a store's pictures; `progress` of its vectors.
 
     maml and finetune adapt the network to the pictures of each task; all others work on the store's vectors.
     """
@@ -46,14 +61,27 @@ def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=N
     if name in ON_PICTURES and encoder not in (PIXELS, HISTOGRAM):
         network = open_encoder(encoder, store)
         embed = Vectors(network).eval()
-        answers = picture_answers(
-            method, embed, lambda rows: prepare(store.pixels[rows], network.image_size), tasks, progress
-        )
+
+        def answers(tasks: Tasks, progress=None) -> np.ndarray:
+            return picture_answers(
+                method, embed, lambda rows: prepare(store.pixels[rows], network.image_size), tasks, progress
+            )
     else:
-        vectors = torch.from_numpy(encoder_bank(encoder, store, home / "banks").vectors)
-        answers = episode_answers(method, vectors - vectors.mean(0), tasks)  # the same; numbers near 0 are more exact
-    right = (answers == tasks.query_labels).mean(1)
-    return Measured(answers, right, name in practised_learners(card))
+        vectors = torch.from_numpy(encoder_bank(encoder, store, home / "banks", progress).vectors)
+        centred = vectors - vectors.mean(0)  # the same; numbers near 0 are more exact
+
+        def answers(tasks: Tasks, progress=None) -> np.ndarray:
+            return episode_answers(method, centred, tasks)
+
+    practised, transductive = name in practised_learners(card), encoder.split(":")[0] == UNTRAINED
+    return Candidate(method, answers, practised, transductive, _saw_labels(card, store))
+
+
+def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=None) -> Measured:
+    """What a learner answers to tasks drawn from a store; the rest as `candidate`."""
+    one = candidate(encoder, name, store, home)
+    answers = one.answers(tasks, progress)
+    return Measured(answers, (answers == tasks.query_labels).mean(1), one.practised)
 
 
 def practised_learners(card: dict) -> list[str]:
@@ -63,3 +91,11 @@ def practised_learners(card: dict) -> list[str]:
         return []
     found = practice.get("learners")
     return list(found) if isinstance(found, dict) else []
+
+
+def _saw_labels(card: dict, store) -> bool:
+    """Whether an encoder practised with the class folders of a store."""
+    practice = card.get("practice")
+    if not isinstance(practice, dict) or not practice.get("in_force"):
+        return False
+    return practice.get("tasks") == "labels" and practice.get("store") == store.fingerprint

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from byolmeta.episodes import draw_episodes
+from byolmeta.episodes import deal, draw_distinct, draw_episodes, stack
 from byolmeta.errors import InputError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(8), [12, 9, 9, 10, 30, 9, 3, 12]))
@@ -75,3 +75,41 @@ def test_what_cannot_be_drawn_is_said():
     for wrong in (dict(way=1), dict(shot=0), dict(query=0), dict(episodes=0)):
         with pytest.raises(InputError, match="at least 2 classes"):
             draw(**wrong)
+
+
+def test_stacked_tasks_are_the_episodes_and_a_part_is_some_of_them():
+    episodes = draw(episodes=5)
+    tasks = stack(iter(episodes))
+    assert tasks.way == 5 and tasks.support.shape == (5, 10) and tasks.query.shape == (5, 30)
+    for number, one in enumerate(episodes):
+        for name in ("support", "support_labels", "query", "query_labels"):
+            assert getattr(tasks, name)[number].tolist() == getattr(one, name).tolist()
+    part = tasks.part(slice(1, 3))
+    assert part.way == 5 and part.query.tolist() == tasks.query[1:3].tolist() and len(part.support_labels) == 2
+
+
+def test_tasks_among_some_rows_are_the_same_pictures():
+    labels = np.where(np.isin(LABELS, [0, 3, 4]), LABELS, -1)
+    tasks, rows = stack(draw(labels, 3, 1, 2, 6)), np.flatnonzero(labels >= 0)
+    inside = tasks.among(rows)
+    assert rows[inside.support].tolist() == tasks.support.tolist()
+    assert rows[inside.query].tolist() == tasks.query.tolist()
+    assert inside.query.max() < len(rows) and inside.query_labels is tasks.query_labels and inside.way == 3
+
+
+def test_dealing_by_hand():
+    task = deal([np.array([7, 3, 5]), np.array([1, 2, 9])], shot=2)
+    assert task.support.tolist() == [7, 3, 1, 2] and task.support_labels.tolist() == [0, 0, 1, 1]
+    assert task.query.tolist() == [5, 9] and task.query_labels.tolist() == [0, 1] and task.way == 2
+
+
+def test_distinct_rows_are_no_copies_and_any_of_a_group_may_come():
+    rows, copies = np.array([2, 3, 5, 8, 9, 11]), np.arange(12) // 2  # 2 and 3 are copies, 8 and 9 too
+    random, seen = np.random.default_rng(0), set()
+    for _ in range(60):
+        drawn = draw_distinct(rows, copies, 3, random)
+        assert len(set(copies[drawn])) == 3 and set(drawn) <= set(rows)
+        seen |= set(drawn.tolist())
+    assert seen == set(rows)
+    plain = draw_distinct(rows, np.arange(12), 4, np.random.default_rng(5), unlike=True)
+    assert plain.tolist() == draw_distinct(rows, np.arange(12), 4, np.random.default_rng(5)).tolist()
