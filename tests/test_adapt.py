@@ -75,7 +75,9 @@ def test_hiding_equals_plain_leave_one_out(method, seed):
     copies = np.arange(60)
     found = [(a.right, a.of) for a in hide_trace(method, vectors, support, labels, 5, copies)]
     assert found == naive(method, vectors, support, labels, 5, copies)
-    assert 8 <= found[0][1] <= 10 and len(found) == len(list(predictions(method, vectors, support, labels, 5, [0])))
+    assert 8 <= found[0][1] <= 10
+    if not isinstance(method, LEARNERS["auto"]):  # which takes the steps of whom it chooses
+        assert len(found) == len(list(predictions(method, vectors, support, labels, 5, [0])))
 
 
 @every
