@@ -1,5 +1,9 @@
 """The table of learners: a new method is one file and one line."""
 
+import dataclasses
+import types
+import typing
+
 from byolmeta.errors import InputError
 from byolmeta.learners.anil import Anil
 from byolmeta.learners.auto import Auto
@@ -34,8 +38,23 @@ def learner(name: str, card: dict | None = None):
     if name not in LEARNERS:
         raise InputError(f"There is no learner called '{name}'. Choose one of: {', '.join(LEARNERS)}.")
     practice = (card or {}).get("practice")
-    found = practice.get("learners", {}).get(name, {}) if isinstance(practice, dict) and practice.get("in_force") else {}
-    try:
-        return LEARNERS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
-    except (TypeError, AttributeError):
-        raise InputError(f"The card of this encoder has settings for '{name}' that it does not take.") from None
+    in_force = isinstance(practice, dict) and practice.get("in_force") is True
+    known = practice.get("learners", {}) if in_force else {}
+    found = known.get(name, {}) if isinstance(known, dict) else None
+    kinds = {field.name: field.type for field in dataclasses.fields(LEARNERS[name])}
+    if not (isinstance(found, dict) and all(_fits(value, kinds.get(key)) for key, value in found.items())):
+        raise InputError(f"The card of this encoder has settings for '{name}' that it does not take. Use another copy.")
+    return LEARNERS[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+
+
+def _fits(value, kind) -> bool:
+    """Whether a value from a file is one that a field of this type takes."""
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, each) for each in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(each, float) for each in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e6  # not so for NaN
+    if kind is int:
+        return type(value) is int and 0 <= value <= 1000
+    return kind in (bool, str) and type(value) is kind and len(str(value)) <= 40

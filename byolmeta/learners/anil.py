@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from byolmeta.errors import InputError
 from byolmeta.learners.protocol import LinearHead
 
 
@@ -26,6 +27,10 @@ class Anil(LinearHead):
     rate: float | tuple[float, ...] = 0.15  # of the inner loop; or one a step, the last of which goes on
     scale: float = 4.0  # length of the vectors the head sees
     start: float = 0.0  # the head begins as this times the class means
+
+    def __post_init__(self):
+        if isinstance(self.rate, tuple) and not self.rate:
+            raise InputError("The inner loop has no rate; it needs one number, or one for each step.")
 
     def coefficients(self, products: Tensor, goal: Tensor, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the head before the first step (from a start of 0 it knows nothing) and after each."""

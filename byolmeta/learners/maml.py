@@ -7,6 +7,7 @@ statistics that the network brings (`running`, in eval mode), or those of the su
 """
 
 import contextlib
+import copy
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Maml:
     @torch.enable_grad()
     def adapt(self, embed, support: Support, *, keep_graph: bool = False) -> Iterator[Step]:
         """Yields network and head before the first step and after each. `embed` itself is left as it is."""
+        embed = embed if keep_graph else copy.deepcopy(embed).eval()  # others may use it between steps, and beside them
         part = embed.last_stage() if self.stages == "last" and hasattr(embed, "last_stage") else embed
         chosen = {id(p) for p in part.parameters()}
         weights = {

@@ -130,9 +130,9 @@ def least_length(lengths: Tensor, centre: Tensor) -> Tensor:
     return (EMPTY * lengths.mean(-2, keepdim=True) + rounding).detach().clamp_min(1e-30)
 
 
-def inverse_root(length: Tensor, least: Tensor) -> Tensor:
+def inverse_root(length: Tensor, least: Tensor | float) -> Tensor:
     """1 / sqrt(length), and 0 where that is not above `least`: what lies in the centre has no direction."""
-    return torch.where(length > least, torch.maximum(length, least).rsqrt(), torch.zeros_like(length))
+    return torch.where(length > least, length.clamp_min(least).rsqrt(), torch.zeros_like(length))
 
 
 def task_losses(scores: Tensor, goal: Tensor, weights: Tensor) -> Tensor:
@@ -146,9 +146,7 @@ def class_means(vectors: Tensor, labels: Tensor, way: int) -> Tensor:
     return (member.T @ vectors) / member.sum(0).clamp_min(1)[:, None]
 
 
-def centred(
-    vectors: Tensor, labels: Tensor, way: int, unit: bool = True
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def centred(vectors: Tensor, labels: Tensor, way: int, unit: bool = True) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Support vectors as unit vectors around the mean of the class means, and the same map for later inputs.
 
     Vectors of one encoder share a large common part, which says nothing about classes; the support set alone

@@ -11,9 +11,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from byolmeta.errors import InputError
-from byolmeta.learners.protocol import LinearHead
+from byolmeta.learners.protocol import LinearHead, inverse_root
 
 METRICS = ("cosine", "euclidean")
+SHORT = 1e-6  # squared length of a mean of unit vectors below which they cancel out, but for rounding
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,6 @@ class Prototype(LinearHead):
         mean = goal / goal.sum(1, keepdim=True).clamp_min(1)
         length = (mean * (products @ mean)).sum(1, keepdim=True).clamp_min(0)  # squared, (B, 1, way)
         if self.unit:
-            yield self.scale * mean * length.clamp_min(1e-20).rsqrt(), 0 * length
+            yield self.scale * mean * inverse_root(length, SHORT), 0 * length
         else:
             yield 2 * self.scale * mean, -self.scale * length

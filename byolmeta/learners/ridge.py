@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from byolmeta.errors import InputError
 from byolmeta.learners.protocol import LinearHead
 
 
@@ -22,6 +23,10 @@ class Ridge(LinearHead):
 
     penalty: float = 1.0  # times the squared weights, beside the squared errors of unit vectors
     scale: float = 10.0  # inverse temperature of the scores
+
+    def __post_init__(self):
+        if not self.penalty > 0:
+            raise InputError(f"The penalty of the ridge regression is {self.penalty}; it must be above 0.")
 
     def coefficients(self, products: Tensor, goal: Tensor, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields once. Every class counts alike, however many examples it has."""
