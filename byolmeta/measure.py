@@ -33,6 +33,7 @@ class Candidate:
     answers: Callable[..., np.ndarray]  # of (tasks, progress=None): int64 (B, m)
     practised: bool  # its settings are those that the encoder's practice found
     transductive: bool  # its batch norm has seen all pictures, without labels
+    studied: bool  # learned from these very pictures, without labels
     saw_labels: bool  # practised with the class folders of these very pictures
 
 
@@ -74,7 +75,8 @@ def candidate(encoder: str, name: str, store, home: Path, progress=None) -> Cand
             return episode_answers(method, centred, tasks)
 
     practised, transductive = name in practised_learners(card), encoder.split(":")[0] == UNTRAINED
-    return Candidate(method, answers, practised, transductive, _saw_labels(card, store))
+    studied = card.get("store") == store.fingerprint
+    return Candidate(method, answers, practised, transductive, studied, _saw_labels(card, store))
 
 
 def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=None) -> Measured:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import learn, pictures, teach
+from byolmeta.ui import learn, measure, pictures, teach
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
@@ -102,10 +102,15 @@ def warm(work: Workspace) -> None:
 
 def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
+
+    def forget(name: str) -> None:
+        measure.forget(name)
+        work.forget(name)
+
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True) as demo:
         who = gr.State(
             lambda: secrets.token_hex(16) if work.public else "local",
-            delete_callback=work.forget if work.public else None,  # an hour after the page was closed
+            delete_callback=forget if work.public else None,  # an hour after the page was closed
         )
         with gr.Row(elem_id="top"):
             gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
@@ -125,6 +130,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 scatter = Scatter(words=words.get("of_map"), elem_id="map")
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
+            with gr.Tab(words["step_measure"], id="measure", render_children=True, elem_id="measure-tab") as measure_tab:
+                gauge = measure.layout(work, words)
         on_arrival = [pick.status, header, encoder, pick.report, pick.try_these]
         on_arrival += [pick.preview, scatter, study.scatter, task.board]
 
@@ -214,6 +221,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         study.timer.tick(lambda who: learn.poll(work, words, work.session(who)), who,
                          [*study.live, study.scatter, scatter, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
+        measure.connect(work, words, gauge, measure_tab, who, lambda function: _sentences(function, words))
     return demo
 
 

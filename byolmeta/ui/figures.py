@@ -7,6 +7,7 @@ import numpy as np
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#666666")
 QUIET = {"pixels": ("#999999", "dot"), "untrained": ("#CC79A7", "dash"), "starter": ("#56B4E9", "dashdot")}
 MAIN = "#0072B2"
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 
 
 def _layout(**more) -> dict:
@@ -105,6 +106,61 @@ def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]
         "data": [cells],
         "layout": _layout(showlegend=False, hovermode="closest", margin={"l": 90, "r": 10, "t": 10, "b": 60}, **axes),
     }
+
+
+def measured_figure(names: list[str], found: dict[int, list], chance: float, words: dict[str, str]) -> dict:
+    """Accuracy of each line as a dot with its 95 % interval, for each number of examples, from the top down.
+
+    `found`: {shot: [(accuracy, half its interval, tasks) or None, for each name]}.
+    """
+    count, data = len(names), []
+    for place, (shot, values) in enumerate(found.items()):
+        rows = [(row, value) for row, value in enumerate(values) if value]
+        shift = (place - (len(found) - 1) / 2) * 0.16
+        data.append({
+            "x": [round(100 * mean, 2) for _, (mean, _, _) in rows], "y": [round(row + shift, 3) for row, _ in rows],
+            "error_x": {"array": [round(100 * half, 2) if n > 1 else 0 for _, (_, half, n) in rows], "thickness": 2, "width": 5},
+            "mode": "markers", "name": words["measure_column"].format(shot=shot), "text": [_plain(names[row]) for row, _ in rows],
+            "marker": {"color": COLOURS[place % len(COLOURS)], "size": 9, "symbol": SYMBOLS[place % len(SYMBOLS)]},
+            "hovertemplate": "%{text}<br>%{x:.1f} ± %{error_x.array:.1f} %",
+        })  # fmt: skip
+    line = {"type": "line", "x0": 100 * chance, "x1": 100 * chance, "y0": 0, "y1": 1, "yref": "paper", "layer": "below",
+            "line": {"color": "#999999", "width": 1, "dash": "dot"}}  # fmt: skip
+    labels = ["<br>".join(_plain(_short(part, 22)) for part in name.split(" · ")) for name in names]
+    axes = {
+        "xaxis": {"title": {"text": words["measure_axis"].format(chance=f"{100 * chance:.0f}")}, "ticksuffix": " %"},
+        "yaxis": {"tickvals": list(range(count)), "ticktext": labels, "range": [count - 0.5, -0.5], "zeroline": False},
+    }
+    return {"data": data, "layout": _layout(hovermode="closest", showlegend=len(found) > 1, shapes=[line], **axes)}
+
+
+def confusions_figure(counts: np.ndarray, asked: np.ndarray, names: list[str], words: dict[str, str]) -> dict:
+    """Share of each true class's questions by the class that was answered; a press on a cell opens its pictures."""
+    share = 100 * counts / np.maximum(asked, 1)[:, None]
+    few = len(names) <= 12
+    labels = [_plain(_short(name, 14 if few else 10)) for name in names]
+    whole = [_plain(name) for name in names]
+    text = [[words["measure_hover"].format(truth=t, said=s) for s in whole] for t in whole]
+    cells = {
+        "type": "heatmap", "z": np.round(share, 1).tolist(), "zmin": 0, "zmax": 100, "showscale": False, "xgap": 1, "ygap": 1,
+        "colorscale": [[0, "#f2f6fb"], [0.25, "#b7d3ea"], [1, "#4a90c4"]], "text": text, "customdata": counts.tolist(),
+        "hovertemplate": "%{text}<br>%{z:.1f} % (%{customdata})<extra></extra>",
+    }  # fmt: skip
+    if few:
+        cells |= {"texttemplate": "%{z:.0f}", "textfont": {"color": "#10243a"}}
+    ticks = {"tickvals": list(range(len(names))), "ticktext": labels, "showgrid": False, "zeroline": False}
+    axes = {
+        "xaxis": ticks | {"title": {"text": words["measure_taken"]}, "tickangle": -45 if len(names) > 5 else 0},
+        "yaxis": ticks | {"title": {"text": words["measure_truth"], "standoff": 12}, "autorange": "reversed"},
+    }
+    return {
+        "data": [cells],
+        "layout": _layout(showlegend=False, hovermode="closest", margin={"l": 60, "r": 10, "t": 10, "b": 60}, **axes),
+    }
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def map_page(places: np.ndarray, store) -> str:

@@ -132,6 +132,106 @@ ENGLISH = {
     "**Inner loop**: the few steps that adapt to your examples; "
     "the **outer loop** practises such steps on many tasks.\n\n"
     "**Episode**: one small practice task. **Epoch**: every picture seen once. **Loss**: what training makes small.",
+    "step_measure": "Measure",
+    "measure_line": "For experts: how well few examples suffice, measured on many small tasks that are drawn from your "
+    "class folders. Every encoder and learner gets the same tasks.",
+    "measure_encoders": "Encoders and baselines",
+    "measure_learners": "Learners",
+    "measure_slow": "{name} (slow)",
+    "measure_slow_note": "maml and finetune change the network for every task: seconds each, so they get the first {n} "
+    "tasks only.",
+    "measure_way": "Classes in a task (way)",
+    "measure_shots": "Examples of each (shots)",
+    "measure_tasks": "Tasks",
+    "measure_query": "Questions a class (0: up to 15)",
+    "measure_seed": "Seed",
+    "measure_start": "Measure",
+    "measure_stop": "Stop",
+    "measure_empty": "Choose encoders and learners, then press Measure. Each pair becomes a line here, with its 95 % interval.",
+    "measure_untrained": "untrained (as {name})",
+    "measure_pixels": "raw pixels",
+    "measure_histogram": "colour histogram",
+    "measure_figure": "Accuracy with 95 % intervals",
+    "measure_axis": "right answers (dotted: guessing, {chance} %)",
+    "measure_pairing": "Encoder · learner",
+    "measure_column": "{shot}-shot",
+    "measure_few": "{n} tasks",
+    "measure_statement": "{label}: {pictures} pictures in {classes} classes. {tasks} tasks, {way}-way, {query} questions a "
+    "class, seed {seed}. Each figure is the mean over tasks ± half its 95 % interval. Inductive: every picture is "
+    "answered by itself, from the examples alone.",
+    "measure_bold": "Bold: the best, and all that are not clearly worse than it on the same tasks.",
+    "measure_tag_practised": "practised",
+    "measure_tag_transductive": "transductive",
+    "measure_tag_studied": "studied these",
+    "measure_tag_saw_labels": "knows these labels",
+    "measure_note_practised": "Practised: with the settings that this encoder's practice found.",
+    "measure_note_transductive": "Transductive: the batch norm of the untrained network has seen all pictures, without labels.",
+    "measure_note_studied": "Studied these: it learned from these very pictures, without labels.",
+    "measure_note_saw_labels": "Knows these labels: it practised with these class folders, so its figures are too good for new "
+    "classes.",
+    "measure_note_slow": "maml and finetune got the first {n} tasks; pairs are compared on the tasks that both were given.",
+    "measure_drawing": "Drawing tasks…",
+    "measure_running": "{line}, {shot}-shot: {done} of {of} tasks",
+    "measure_stopped": "Stopped. What was measured until then is shown, with its number of tasks.",
+    "measure_time": "Stopped after {seconds} seconds, the limit of this shared page. What was measured until then is shown.",
+    "measure_shot": "A closer look at",
+    "measure_compare": "Compare two on the same tasks",
+    "measure_first": "Is this one",
+    "measure_second": "better than this one?",
+    "measure_better": "Clearly better: {first} beats {second}.",
+    "measure_unclear": "No clear difference between {first} and {second}.",
+    "measure_worse": "Clearly worse: {first} loses to {second}.",
+    "measure_difference": "{gain} points (95 % interval {low} to {high}) over {n} tasks that both were given, {shot}-shot.",
+    "measure_one_line": "To compare, measure at least two encoders or learners.",
+    "measure_same_line": "Choose two different lines.",
+    "measure_one_task": "One task tells nothing about the difference. Measure more.",
+    "measure_wrong": "What goes wrong",
+    "measure_of": "With",
+    "measure_confusion": "Which class is taken for which",
+    "measure_confusion_line": "Which class is taken for which, in % of its questions. Press a cell to see its pictures.",
+    "measure_truth": "belongs to",
+    "measure_taken": "taken for",
+    "measure_any": "any class",
+    "measure_hover": "{truth}, taken for {said}",
+    "measure_found": "{n} of {of} pictures that were asked; the first {shown} are shown, those that fail most first.",
+    "measure_none_here": "No picture here.",
+    "measure_none_wrong": "Appears when something was measured.",
+    "measure_tile": "{wrong} of {asked} wrong",
+    "measure_tile_right": "{wrong} of {asked} right",
+    "measure_csv": "Table (CSV)",
+    "measure_json": "Everything (JSON)",
+    "measure_wrong_csv": "All that fail (CSV)",
+    "measure_no_classes": "Measuring needs class folders, at least two: put the pictures of each class into a folder of its own, "
+    "and open the folder above them in step 1. Or take a sample there.",
+    "measure_nothing": "Nothing is chosen. Choose at least one encoder or baseline and one learner.",
+    "measure_gone": "One of the encoders is no longer there. Choose from the list again.",
+    "measure_not_here": "{name} takes too long for this shared page. Choose from: {names}.",
+    "measure_no_learner": "There is no learner called '{name}'. Choose from: {names}.",
+    "measure_lines": "{n} pairs of encoder and learner are chosen; {most} is the most here. Choose fewer.",
+    "measure_shots_wrong": "The examples of each class are '{text}'. Give whole numbers from 1, such as 1, 5.",
+    "measure_shots_many": "{n} numbers of examples are given; {most} is the most here.",
+    "measure_number": "'{name}' is {value}. Give a whole number from {low} to {high}.",
+    "measure_big": "Each task would hold {n} pictures; {most} is the most here. Choose fewer classes, examples or questions.",
+    "measure_many": "That makes {n} questions; {most} is the most that is kept. Choose fewer tasks or lines.",
+    "measure_changed": "The pictures changed meanwhile. Open the step again, then measure.",
+    "measure_not_measured": "That was not measured. Choose from what is shown.",
+    "measure_glossary": "**Task (episode)**: a small test; some classes are drawn, a few examples of each are given, and other "
+    "pictures of these classes are asked.\n\n"
+    "**N-way, K-shot**: a task with N classes and K examples of each. **Query**: a picture that is asked.\n\n"
+    "**95 % interval**: where the mean over all possible tasks from these folders very likely lies; it does not speak for "
+    "other pictures.\n\n"
+    "**Paired**: both answer the same tasks, so luck with easy tasks cancels out, and small differences show. Of twenty "
+    "comparisons without any difference, about one looks clear by chance.\n\n"
+    "**Inductive**: each query is answered by itself; **transductive**: something was learned from all pictures, without "
+    "labels, before they were asked.\n\n"
+    "**prototype**: the nearest class mean. **ridge**: ridge regression on the examples, in closed form. **linear**: logistic "
+    "regression. **anil**: a few gradient steps on the head alone. **metasgd**: the same with a learned rate for each "
+    "direction. **auto**: tries the examples on each other and picks one of prototype, ridge and linear. **maml**: a few gradient "
+    "steps on the whole network. **finetune**: trains the network's last stage on changed copies of the examples.\n\n"
+    "**Untrained**: the same network before it saw anything; **raw pixels** and the **colour histogram** use no network "
+    "at all. An encoder that is not clearly better than these has learned nothing useful for your classes.\n\n"
+    "Copies of a picture never stand on both sides of a task. The command `byolmeta fewshot` measures the same, with the same "
+    "seed, in a terminal.",
     "some_unread": "{n} could not be added",
     "error_what": "Something went wrong",
     "public_no_paths": "Folder paths work only on your own computer. Upload the pictures instead.",

@@ -45,10 +45,10 @@ class Chart(Component):
         as Gradio does not deliver None) for the sentence `empty`.
     label: what the chart shows, for screen readers. height: pixels.
     Colours, fonts and grid come from the page's theme unless the figure says otherwise. Names of traces are
-    shown as plain text.
+    shown as plain text. Event `pick`: a point or cell was pressed (`x`, `y`).
     """
 
-    TRIGGERS = ("ready",)
+    TRIGGERS = ("ready", "pick")
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ async function draw() {
     await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false, doubleClick: "reset" });
     state.ms = performance.now() - start;
     state.updates += 1;
+    if (!drawn) plot.on("plotly_click", ({ points: [point] }) => trigger("pick", { x: point.x, y: point.y }));
     drawn = true;
   } catch (problem) {
     failed = true;
