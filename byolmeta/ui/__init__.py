@@ -13,7 +13,7 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import learn, measure, pictures, teach
+from byolmeta.ui import learn, measure, pictures, practise, teach
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
@@ -27,8 +27,8 @@ HEAD = """<script>document.addEventListener("keydown", (event) => {
   if (event.key === "Tab" && event.target.closest?.("#encoder")) event.stopImmediatePropagation();
 }, true)</script>"""
 # On a phone the progress is far below the button.
-SHOW_PROGRESS = """(...values) => {
-  setTimeout(() => document.querySelector("#progress")?.scrollIntoView({ behavior: "smooth", block: "nearest" }), 600);
+SHOW = """(...values) => {
+  setTimeout(() => document.querySelector("#PART")?.scrollIntoView({ behavior: "smooth", block: "nearest" }), 600);
   return values;
 }"""
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
@@ -124,7 +124,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             ):  # else props sent before the first visit are lost
                 pick = pictures.layout(work, words)
             with gr.Tab(words["step_learn"], id="learn", render_children=True) as learn_tab:
-                study = learn.layout(work, words, learn_tab)
+                study, practice = learn.layout(work, words), practise.layout(words)
             with gr.Tab(words["step_map"], id="map", render_children=True):
                 map_status = gr.HTML(visible="hidden", elem_id="map-status", padding=False)
                 scatter = Scatter(words=words.get("of_map"), elem_id="map")
@@ -132,6 +132,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 task = teach.layout(words)
             with gr.Tab(words["step_measure"], id="measure", render_children=True, elem_id="measure-tab") as measure_tab:
                 gauge = measure.layout(work, words)
+        both = [study.button, practice.button, learn_tab]  # follow a study as they follow practice
         on_arrival = [pick.status, header, encoder, pick.report, pick.try_these]
         on_arrival += [pick.preview, scatter, study.scatter, task.board]
 
@@ -168,12 +169,21 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def begin(who: str, *form):
             return learn.begin(work, words, work.session(who), *form)
 
+        def begin_practice(who: str, *form):
+            return practise.begin(work, words, work.session(who), *form)
+
         def choose(value: str, who: str):
             session = work.session(who)
             if value == work.encoder(session):
                 return gr.skip()  # Gradio sends this also when the list is only left
             map_step.choose_encoder(work, session, value)
             return f"{value} {time.time()}"
+
+        def chosen(who: str):
+            """What practice can be made of, and the learner of Teach, once pictures and encoder are there."""
+            session = work.session(who)
+            shared = learn.shared(work, words, session)
+            return [*practise.choices(work, words, session), *shared, gr.update(value=session.learner)]
 
         def method(value: str, who: str):
             teach.choose_method(work, work.session(who), value)
@@ -189,8 +199,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
             )
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
+            shown.then(chosen, who, [*practice.choices, *both, task.method], **options)
 
-        refresh(demo.load(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options))
+        refresh(
+            demo.load(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
+        )
+        demo.load(lambda who: practise.attach(work, words, work.session(who)), who, [*practice.live, *both], **options)
         for button in (pick.try_these, study.onward):
             button.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
         for event, value, function in pick.sources:
@@ -202,7 +216,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         for part, whole in [(task.board, map_step.whole_board), *maps]:
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
-        study.quality.ready(lambda who: learn.attach(work, words, work.session(who)), who, study.live, **options)
+        for step, chart, live in ((learn, study.quality, study.live), (practise, practice.outer, practice.live)):
+            chart.ready(lambda who, s=step: s.attach(work, words, work.session(who)), who, [*live, *both], **options)
         task.board.change(_sentences(adapt, words), who, task.outputs, **often)
         task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(
             _sentences(sort, words), who, task.outputs, **often
@@ -214,12 +229,21 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             _sentences(sort, words), who, task.outputs, **often
         )
 
-        study.button.click(_sentences(begin, words), [who, *study.form], study.live, **options, js=SHOW_PROGRESS)
-        for button, what in ((study.pause, "pause"), (study.resume, "resume"), (study.stop, "stop")):
-            ask = _sentences(lambda who, w=what: learn.ask(work, words, work.session(who), w), words)
-            button.click(ask, who, study.live, **options)
+        for step, part, start, name in (
+            (learn, study, begin, "progress"),
+            (practise, practice, begin_practice, "practice-progress"),
+        ):
+            live = [*part.live, *both]
+            part.button.click(
+                _sentences(start, words), [who, *part.form], live, **options, js=SHOW.replace("PART", name)
+            )
+            for button, what in ((part.pause, "pause"), (part.resume, "resume"), (part.stop, "stop")):
+                ask = _sentences(lambda who, s=step, w=what: s.ask(work, words, work.session(who), w), words)
+                button.click(ask, who, live, **options)
         study.timer.tick(lambda who: learn.poll(work, words, work.session(who)), who,
-                         [*study.live, study.scatter, scatter, study.done], **often)  # fmt: skip
+                         [*study.live, *both, study.scatter, scatter, study.done], **often)  # fmt: skip
+        practice.timer.tick(lambda who: practise.poll(work, words, work.session(who)), who,
+                            [*practice.live, *both, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
         measure.connect(work, words, gauge, measure_tab, who, lambda function: _sentences(function, words))
     return demo

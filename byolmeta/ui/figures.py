@@ -5,9 +5,13 @@ import json
 import numpy as np
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#666666")
-QUIET = {"pixels": ("#999999", "dot"), "untrained": ("#CC79A7", "dash"), "starter": ("#56B4E9", "dashdot")}
+QUIET = {"pixels": ("#999999", "dot"), "untrained": ("#CC79A7", "dash"), "starter": ("#56B4E9", "dashdot"),
+         "unpractised": ("#009E73", "longdash")}  # fmt: skip
 MAIN = "#0072B2"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
+OTHER = "#E69F00"  # beside MAIN where two lines are compared
+BAND = "rgba(0,114,178,.14)"
+FAINT = 8  # earlier looks that are drawn beside the newest one
 
 
 def _layout(**more) -> dict:
@@ -36,7 +40,7 @@ def accuracy_figure(traces: dict[str, list], names: dict[str, str], chance: floa
         if main and trace:
             ranges = [a.range for a in trace] * (2 if len(trace) == 1 and longest > 1 else 1)
             band = {"x": steps + steps[::-1], "y": [100 * r[1] for r in ranges] + [100 * r[0] for r in ranges[::-1]]}
-            data.append(band | {"fill": "toself", "fillcolor": "rgba(0,114,178,.14)", "line": {"width": 0},
+            data.append(band | {"fill": "toself", "fillcolor": BAND, "line": {"width": 0},
                                 "hoverinfo": "skip", "showlegend": False, "mode": "lines"})  # fmt: skip
         data.append({
             "x": steps, "y": values, "mode": "lines+markers" if main else "lines", "name": names[key],
@@ -86,6 +90,86 @@ def quality_figure(metrics: list[dict], steps: int, words: dict[str, str]) -> di
         "yaxis": {"range": [0, 103], "ticksuffix": " %"},
     }
     return {"data": data, "layout": _layout(**axes)}
+
+
+def practice_figure(checks: list[tuple[int, dict]], kept: int | None, last: int, words: dict[str, str]) -> dict:
+    """Accuracy on new puzzles over the steps of practice, with its range as a band, against the level line without it.
+
+    `checks`: (step, check) as metrics.jsonl has them; `kept`: the step whose state was kept; `last`: where the axis ends.
+    """
+    steps, right = [step for step, _ in checks], [100 * check["accuracy"] for _, check in checks]
+    halves, plain = [100 * check["ci95"] for _, check in checks], 100 * checks[-1][1]["plain"]
+    low, high = ([r + sign * h for r, h in zip(right, halves, strict=True)] for sign in (-1, 1))
+    data = [
+        {"x": steps + steps[::-1], "y": _rounded(high + low[::-1]), "fill": "toself", "fillcolor": BAND, "mode": "lines",
+         "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False},
+        {"x": [0, last], "y": [plain] * 2, "mode": "lines", "name": words["without_practice"],
+         "line": {"color": OTHER, "dash": "dash", "width": 2.5}, "hovertemplate": "%{y:.0f} %"},
+        {"x": steps, "y": _rounded(right), "mode": "lines", "name": words["with_practice"],
+         "line": {"color": MAIN, "width": 3.5}, "hovertemplate": "%{y:.0f} %"},
+    ]  # fmt: skip
+    if kept in steps:
+        data.append({"x": [kept], "y": [round(right[steps.index(kept)], 1)], "mode": "markers", "name": words["kept"],
+                     "marker": {"color": MAIN, "size": 13, "symbol": "diamond"}, "hoverinfo": "skip"})  # fmt: skip
+    bottom, top = min(*low, plain), max(*high, plain)
+    room = max(2.0, (24 - (top - bottom)) / 2)  # never so close that noise looks like a climb
+    axes = {
+        "xaxis": {"title": {"text": words["axis_practice"]}, "range": [-0.02 * last, 1.02 * last]},
+        "yaxis": {"range": [max(0.0, bottom - room), min(103.0, top + room)], "ticksuffix": " %"},
+    }
+    return {"data": data, "layout": _layout(**axes)}
+
+
+def inner_figures(checks: list[tuple[int, dict]], kept: int | None, words: dict[str, str]) -> dict[str, dict]:
+    """{"accuracy", "loss"} on new puzzles after 0, 1, 2 ... inner steps, from the practised start and from scratch; earlier
+    looks are faint. Empty for a learner without inner steps. The kept look, once there is one, stands for the newest.
+
+    The first steps do most, so the axis of steps is logarithmic (of 1 + n).
+    """
+    found = [(step, check["inner"]) for step, check in checks if check.get("inner")]
+    if not found:
+        return {}
+    main = next((at for at, (step, _) in enumerate(found) if step == kept), len(found) - 1)
+    earlier = [at for at in range(1, main)]  # the first look is the scratch line
+    earlier = earlier[:: max(1, -(-len(earlier) // FAINT))]
+    return {
+        key: _inner_figure(key, found[main][1], [found[at][1] for at in earlier], words) for key in ("accuracy", "loss")
+    }
+
+
+def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, str]) -> dict:
+    count, unit = len(inner["scratch"]), 100 if key == "accuracy" else 1
+    ending = ":.0f} %" if key == "accuracy" else ":.2f}"
+    x = np.log2(1 + np.arange(count)).round(3).tolist()
+
+    def values(trace: list[dict]) -> list[float]:
+        return [round(unit * each[key], 3) for each in trace]
+
+    data = [
+        {"x": x, "y": values(each["practised"]), "mode": "lines", "line": {"color": MAIN, "width": 1.5}, "hoverinfo": "skip",
+         "opacity": round(0.12 + 0.25 * at / len(earlier), 2), "showlegend": False}
+        for at, each in enumerate(earlier)
+    ]  # fmt: skip
+    for name, colour, dash, symbol, width in (
+        ("scratch", OTHER, "dash", "square", 2.5), ("practised", MAIN, "solid", "circle", 4),
+    ):  # fmt: skip
+        data.append({
+            "x": x, "y": values(inner[name]), "customdata": list(range(count)), "mode": "lines+markers",
+            "name": words["with_practice" if name == "practised" else "without_practice"],
+            "line": {"color": colour, "dash": dash, "width": width}, "marker": {"size": 7, "symbol": symbol},
+            "hovertemplate": words["after_steps"] + " %{customdata}: <b>%{y" + ending + "</b>",
+        })  # fmt: skip
+    shown = [n for n in (0, 1, 2, 3, 5, 10, 20, 50, 100) if n < count]
+    axes = {
+        "xaxis": {"title": {"text": words["axis_steps"]}, "tickvals": np.log2(1 + np.array(shown)).round(3).tolist(),
+                  "ticktext": [str(n) for n in shown], "range": [-0.15, x[-1] + 0.15], "zeroline": False},
+        "yaxis": {"range": [0, 103], "ticksuffix": " %"} if unit == 100 else {"rangemode": "tozero"},
+    }  # fmt: skip
+    return {"data": data, "layout": _layout(hovermode="closest", **axes)}
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 2) for value in values]
 
 
 def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]) -> dict:

@@ -13,7 +13,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED
 from byolmeta.runs import ACTIVE, Run, alone, collapse_floor
 from byolmeta.settings import PRESETS, PretrainConfig
-from byolmeta.ui import figures, thumbs
+from byolmeta.ui import figures, running, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.forms import pretrain_fields, pretrain_values
 from byolmeta.ui.html import safe, tile
@@ -26,8 +26,8 @@ SCRATCH = "scratch"
 moving: dict[str, dict] = {}  # the moving map of each visitor: the step shown, and points ready to be shown
 
 
-def layout(work: Workspace, words: dict[str, str], tab: gr.Tab) -> SimpleNamespace:
-    """Lays the step out in its tab, whose name says how far a run is; `live` are the outputs that follow it."""
+def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
+    """Lays studying out; `live` are the outputs that follow a run."""
     gr.HTML(f"<p class='line'>{safe(words['study_line'])}</p>", padding=False)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -65,7 +65,7 @@ def layout(work: Workspace, words: dict[str, str], tab: gr.Tab) -> SimpleNamespa
                 loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
     timer = gr.Timer(1.0, active=False)
     done = gr.Textbox(visible="hidden", elem_id="done")
-    live = [progress, quality, loss, health, near, button, pause, resume, stop, onward, tab, timer]
+    live = [progress, quality, loss, health, near, onward, pause, resume, stop, timer]
     return SimpleNamespace(
         button=button, onward=onward, pause=pause, resume=resume, stop=stop, timer=timer, live=live, views=views_panel, done=done,
         scatter=scatter, quality=quality, form=[length, begin_at, *settings.values()],
@@ -98,13 +98,11 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
 
 
 def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
-    """What the page shows of the session's run, or of one that a terminal started in the same home."""
-    if not session.run or not Path(session.run).exists():
-        found = None if work.public else jobs.active_run(work.home / "runs")
-        session.run = str(found.folder) if found else ""
-    if not session.run:
-        return [gr.skip()] * 5 + _buttons("idle") + [gr.Tab(label=words["step_learn"]), gr.Timer(active=False)]
-    run = Run(session.run)
+    """What the page shows of the session's study, or of one that a terminal started in the same home: `live`, and
+    `shared`."""
+    run = running.follow(work, session, "run")
+    if run is None:
+        return [*[gr.skip()] * 6, *running.buttons("idle"), gr.Timer(active=False), *shared(work, words, session)]
     status, metrics = run.status(), run.metrics()
     checks = [m["check"] for m in metrics if "check" in m]
     other = "" if session.encoder == session.run else work.encoder_name(session)
@@ -114,10 +112,16 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}),
         _block(health_line(checks, words) if checks else ""),
         _block(alike(work, words, session, run)),
-        *_buttons(status["state"]),
-        gr.Tab(label=_tab_name(status, words)),
-        gr.Timer(active=status["state"] in ACTIVE or session.judged != session.run),
+        gr.update(visible=True if status["state"] in ("done", "stopped") else "hidden"),
+        *running.buttons(status["state"]),
+        running.timer(session, "run", status["state"]),
+        *shared(work, words, session),
     ]
+
+
+def shared(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """What studying and practice share: the updates of [study, practise, tab]."""
+    return running.shared(words, session, work.encoder(session) != UNTRAINED)
 
 
 def _block(html: str) -> dict:
@@ -153,66 +157,22 @@ def judge(work: Workspace, session: Session) -> None:
 
 
 def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> list:
-    """Pauses, resumes or stops the session's run; a run that ended in between is continued from its checkpoint."""
-    if not session.run or not Path(session.run).is_dir():
-        raise InputError("There is no study to pause, go on with or stop. Start one first.")
-    run = Run(session.run)
-    if what == "resume":
-        if run.status()["state"] in ACTIVE:
-            run.withdraw("pause")
-        else:
-            with alone(work.home / "runs"):
-                if jobs.active_run(work.home / "runs"):
-                    raise InputError(words["busy"])
-                jobs.start(run, resume=True)
-            session.judged = ""
-            work.save(session)
-    else:
-        run.ask(what)
-        if what == "stop":
-            run.withdraw("pause")
-    time.sleep(0.3)
-    return attach(work, words, session)[:-1] + [gr.Timer(active=True)]
-
-
-def _tab_name(status: dict, words: dict[str, str]) -> str:
-    """The name of the step, with how far a run is, so that it is seen from the other steps too."""
-    if status["state"] not in ACTIVE:
-        return words["step_learn"]
-    share = round(100 * status.get("step", 0) / max(1, status.get("steps", 0)))
-    return words["learn_paused" if status["state"] == "paused" else "learn_active"].format(share=share)
-
-
-def _buttons(state: str) -> list:
-    """[study, pause, resume, stop, onward] for a state of the run."""
-    active = state in ACTIVE
-    return [
-        gr.update(interactive=not active),
-        gr.update(visible=True if state == "running" else "hidden"),
-        gr.update(visible=True if state in ("paused", "failed") else "hidden"),
-        gr.update(visible=True if active else "hidden"),
-        gr.update(visible=True if state in ("done", "stopped") else "hidden"),
-    ]
+    """Pauses, resumes or stops the session's study; returns the outputs of `attach`."""
+    running.ask(work, words, session, "run", what)
+    return attach(work, words, session)
 
 
 def progress_line(status: dict, checks: list[dict], words: dict[str, str], looks_with: str = "") -> str:
     """State, bar, speed, time left; at the end the verdict, and what the page `looks_with` ("": this encoder)."""
-    state, step, steps = status["state"], status.get("step", 0), status.get("steps", 0)
+    state, left = status["state"], running.time_left(status)
     values = {
-        "share": round(100 * step / steps) if steps else 0,
+        "share": running.share_of(status),
         "speed": round(status.get("images_per_second", 0)),
-        "left": "",
+        "left": words["time_left"].format(left=left) if left else "",
     }
-    if state == "running" and step > 4:  # the first steps are slow
-        left = status["seconds"] / step * (steps - step)
-        values["left"] = words["time_left"].format(left=f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s")
-    text = safe(words.get(f"state_{state}", state).format(**values))
-    share = 100 * step / steps if steps else 0
-    parts = [f"<p class='state'>{text}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"]
-    if state in ACTIVE and not status.get("full"):  # a run that waits for the disk has its own message
-        note = words["page_note_paused" if state == "paused" else "page_note"]
-        parts.append(f"<p class='quiet'>{safe(note)}</p>")
-    elif len(checks) > 1 and state != "failed":
+    parts = [running.bar(words.get(f"state_{state}", state).format(**values), values["share"])]
+    parts.append(running.page_note(status, words))
+    if state not in (*ACTIVE, "failed") and len(checks) > 1:
         parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, looks_with))}</p>")
     if status.get("message"):
         parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")

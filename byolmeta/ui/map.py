@@ -142,10 +142,14 @@ def header(work: Workspace, words: dict[str, str], session: Session) -> str:
 def encoder_choice(work: Workspace, words: dict[str, str], session: Session):
     """The second noun: the encoder, to be chosen among starters, runs and the untrained network."""
     shipped = starters()
-    choices = [
-        (f"{name} ({words['starter' if name in shipped else 'studied']})", where)
-        for name, where in work.encoders(session)
-    ]
+
+    def kind(name: str, where: str) -> str:
+        if parent := work.parent(where):
+            file = Path(parent)
+            return words["practised"].format(name=file.parent.name if file.name == "encoder.safetensors" else file.stem)
+        return words["starter" if name in shipped else "studied"]
+
+    choices = [(f"{name} ({kind(name, where)})", where) for name, where in work.encoders(session)]
     return gr.update(choices=[*choices, (words["untrained_name"], "untrained")], value=work.encoder(session))
 
 

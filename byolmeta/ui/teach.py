@@ -8,14 +8,14 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.files import PIXELS, UNTRAINED, starters
+from byolmeta.files import PIXELS, UNTRAINED, find_encoder, starters
 from byolmeta.ui import figures
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.html import safe
 from byolmeta.ui.map import box_chips
-from byolmeta.ui.workspace import Pictures, Session, Workspace
+from byolmeta.ui.workspace import UNPRACTISED, Pictures, Session, Workspace
 
 FEW = 30  # below this many checks an accuracy is a count, never a percentage
 LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more would lock the saved one for good
@@ -33,7 +33,7 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
             with gr.Accordion(words["details"], open=False, elem_id="details"):
-                names = ("anil", "linear", "prototype")
+                names = ("anil", "metasgd", "ridge", "linear", "prototype")
                 method = gr.Radio(
                     [(words[f"method_{n}"], n) for n in names], value="anil", label=words["method"], elem_id="method"
                 )
@@ -76,13 +76,12 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     """Adapts to the boxes as they are; a newer call for the same visitor, or a change of pictures, ends this one."""
     import torch
 
-    from byolmeta.learners import learner as make
-
     number = latest[session.name] = latest.get(session.name, 0) + 1
     filled, rev = [box for box in session.boxes["boxes"] if box["items"]], session.boxes["rev"]
     support = np.array([i for box in filled for i in box["items"]], np.int64)
     labels = np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
-    found, extras, method, way = work.pictures(session), session.extras, make(session.learner), len(filled)
+    found, extras, way = work.pictures(session), session.extras, len(filled)
+    method, wheres = learner_of(work, session, work.encoder(session)), compared_with(work, session)
     seen = work.shown.setdefault(session.name, {})
 
     def show(verdict: str, curve: dict, confusion: dict, empty: str = words["curve_more"]) -> list:
@@ -112,11 +111,13 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if checks is None and np.bincount(labels).max() < 2:
         yield show(said(words["curve_more"]), {}, {})
         return
-    banks = {key: work.bank(session, where) for key, where in compared_with(work, session).items()}
+    banks = {key: work.bank(session, where) for key, where in wheres.items()}
     if outdated(*banks.values()):
         return
-    traces = traces_of(method, banks, support, labels, way, checks, _copies(found, extras))
+    methods = {key: learner_of(work, session, where) for key, where in wheres.items()}
+    traces = traces_of(methods, banks, support, labels, way, checks, _copies(found, extras))
     names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
+    flattered = has_seen_classes(work, session, found)
     asked = labels if checks is None else checks[1]
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
     shown, figure = {key: [] for key in traces}, {}
@@ -130,7 +131,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             if accuracy:
                 shown[key].append(accuracy)
         figure = figures.accuracy_figure(shown, names, chance, words)
-        yield [*show(verdict_of(shown, names, words, checks is None, chance), figure, {})[:3], gr.skip()]
+        yield [*show(verdict_of(shown, names, words, checks is None, chance, flattered), figure, {})[:3], gr.skip()]
         time.sleep(FRAME)
     if not figure:  # not one example could be hidden
         yield show(said(words["curve_more"]), {}, {})
@@ -139,7 +140,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if checks is not None:
         matrix = confusion_of(method, vectors, support, labels, way, *checks)
         picture = figures.confusion_figure(matrix, [box["name"] for box in filled], words)
-    last = show(verdict_of(shown, names, words, checks is None, chance), figure, picture)
+    last = show(verdict_of(shown, names, words, checks is None, chance, flattered), figure, picture)
     yield [gr.update(answers=answers), *last[1:]]  # once more: of two updates at once the page may see the older one
 
 
@@ -184,25 +185,49 @@ def compared_with(work: Workspace, session: Session) -> dict[str, str]:
     wheres = {"pixels": PIXELS}
     if yours != UNTRAINED:
         wheres["untrained"] = work.untrained(session)
-    if yours not in (*starters(), UNTRAINED) and (starter := work.starter(session)):
+    practised = work.practised(yours)
+    starter = "" if yours in (*starters(), UNTRAINED) else work.starter(session)
+    if starter and not (practised and work.parent(yours) == str(find_encoder(starter).resolve())):  # else the next line
         wheres["starter"] = starter
+    if practised:
+        wheres["unpractised"] = f"{UNPRACTISED}:{yours}"
     return wheres | {"yours": yours}
 
 
+def learner_of(work: Workspace, session: Session, where: str):
+    """The session's learner, with what practice found for that encoder; the usual settings for all others."""
+    from byolmeta.learners import learner
+
+    return learner(session.learner, work.card(where))
+
+
+def has_seen_classes(work: Workspace, session: Session, found: Pictures) -> bool:
+    """Whether the session's encoder practised on the class folders of these very pictures."""
+    practice = work.practised(work.encoder(session))
+    on_labels = practice.get("settings", {}).get("tasks") == "labels"
+    return on_labels and practice.get("store") == found.store.fingerprint
+
+
 def traces_of(
-    method, banks: dict, support: np.ndarray, labels: np.ndarray, way: int, checks: tuple | None, copies: np.ndarray
+    methods: dict,
+    banks: dict,
+    support: np.ndarray,
+    labels: np.ndarray,
+    way: int,
+    checks: tuple | None,
+    copies: np.ndarray,
 ) -> dict[str, Iterator]:
-    """For each bank a trace of accuracies: on `checks` (ids, boxes), or by hiding each example in turn."""
+    """For each bank, by the learner of the same key, a trace of accuracies: on `checks` (ids, boxes), or by hiding each example in turn."""
     import torch
 
     from byolmeta.adapt import check_trace, hide_trace
 
-    def trace(vectors) -> Iterator:
+    def trace(method, vectors) -> Iterator:
         if checks is None:
             return hide_trace(method, vectors, support, labels, way, copies)
         return check_trace(method, vectors, support, labels, way, *checks)
 
-    return {key: trace(torch.from_numpy(bank)) for key, bank in banks.items()}
+    return {key: trace(methods[key], torch.from_numpy(bank)) for key, bank in banks.items()}
 
 
 def _copies(found: Pictures, extras: int) -> np.ndarray:
@@ -217,10 +242,13 @@ def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
     return text, words["range"].format(low=low, high=high)
 
 
-def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool, chance: float) -> str:
+def verdict_of(
+    shown: dict, names: dict, words: dict[str, str], hidden: bool, chance: float, flattered: bool = False
+) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
 
-    `hidden`: checked by hiding each example in turn, not on other pictures. `chance`: accuracy of guessing.
+    `hidden`: checked by hiding each example in turn, not on other pictures. `chance`: accuracy of guessing. `flattered`:
+    practice has seen the class folders.
     """
     last = {key: trace[-1] for key, trace in shown.items() if trace}
     mine = last.pop("yours")
@@ -232,6 +260,8 @@ def verdict_of(shown: dict, names: dict, words: dict[str, str], hidden: bool, ch
         rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
     if mine.range[0] <= chance:
         checked += f". {words['like_guessing']}"
+    if flattered:
+        checked += f". {words['checked_seen']}"
     compared = {"worth_yes": [], "worth_unclear": [], "worth_no": []}
     for key, accuracy in last.items():
         above, below = mine.range[0] > accuracy.range[1], mine.range[1] < accuracy.range[0]

@@ -36,6 +36,7 @@ from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
 
 KEPT = 256  # side at which pictures dropped from the desktop are kept
+UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that one says without its practice
 KEPT_SOURCES = 20  # whose boxes are remembered
 
 
@@ -52,6 +53,8 @@ class Session:
     run: str = ""  # the run that the Learn step shows
     learner: str = "anil"
     judged: str = ""  # the run whose verdict has been acted on
+    practice: str = ""  # the run of practice that the Learn step shows
+    practice_judged: str = ""  # the same for it
     fingerprint: str = ""  # of the pictures that the boxes are about
     names: dict = field(default_factory=dict)  # {id as text: path} of the pictures in boxes, should the folder change
     count: int = 0  # pictures when they were named; ids from here on are extras
@@ -152,9 +155,9 @@ class Workspace:
         places += [self.home / "thumbs" / found.sheets["key"] for found in theirs.values()]
         if session:
             places += [self._extras(session)]
-        if session and session.run:
-            jobs.end(Run(session.run))
-            places += [Path(session.run)]
+        for run in filter(None, (session.run, session.practice) if session else ()):
+            jobs.end(Run(run))
+            places += [Path(run)]
         for place in places:
             shutil.rmtree(place, ignore_errors=True)
         for file in [self._project(name), *(self.home / "thumbs" / "maps").glob(f"{name}-*")]:
@@ -321,17 +324,38 @@ class Workspace:
     def encoders(self, session: Session) -> list[tuple[str, str]]:
         """(name on the page, where) of what a visitor can choose: starters first, then runs, newest first.
 
-        On a shared machine, of the runs only the visitor's own.
+        On a shared machine, of the runs only the visitor's own. Practice without a gain left the encoder as it was.
         """
         runs = [run for run in jobs.list_runs(self.home / "runs") if run.encoder.exists()]
         if self.public:
-            runs = [run for run in runs if str(run.folder) == session.run]
+            runs = [run for run in runs if str(run.folder) in (session.run, session.practice)]
+        runs = [run for run in runs if not self._practised_in_vain(run)]
         return [(name, name) for name in starters()] + [(run.folder.name, str(run.folder)) for run in runs]
 
     def encoder(self, session: Session) -> str:
         """Where the session's encoder is: the chosen one, else the starter that suits, else the untrained network."""
         chosen = session.encoder if self._encoder_exists(session.encoder) else ""  # a run's folder may be deleted
         return chosen or self.starter(session) or UNTRAINED
+
+    def card(self, where: str) -> dict:
+        """The card of an encoder; empty for a baseline and for a file that is damaged."""
+        with contextlib.suppress(InputError):
+            return {} if where.partition(":")[0] in (PIXELS, UNTRAINED, UNPRACTISED) else read_card(find_encoder(where))
+        return {}
+
+    def practised(self, where: str) -> dict:
+        """What the card says of the practice that is in force; empty where there is none."""
+        practice = self.card(where).get("practice")
+        return practice if isinstance(practice, dict) and practice.get("in_force") else {}
+
+    def parent(self, where: str) -> str:
+        """The file of the encoder that one practised with; "" where that is not known."""
+        with contextlib.suppress(InputError):
+            return str(Run(where).config().get("encoder_file", ""))
+        return ""
+
+    def _practised_in_vain(self, run: Run) -> bool:
+        return bool(self.parent(str(run.folder))) and not self.practised(str(run.folder))
 
     def untrained(self, session: Session) -> str:
         """The baseline of the encoder's shape that learned nothing."""
@@ -354,19 +378,24 @@ class Workspace:
         return image_size_of(self.encoder(session))
 
     def bank(self, session: Session, where: str | None = None, progress=None) -> np.ndarray:
-        """Vectors (N + extras, D) of a session's pictures by its encoder, or by another one or a baseline."""
+        """Vectors (N + extras, D) of a session's pictures by its encoder, by another one, one without its practice, or a baseline."""
         import torch
 
         from byolmeta import features
         from byolmeta.encoder import load_encoder
 
         where = where or self.encoder(session)
+        kind, _, model = where.partition(":")
+        file = model if kind == UNPRACTISED else where
         pictures = self.pictures(session)
         key = (where, self._encoder_stamp(where), pictures.store.fingerprint, pictures.store.size)
         with self.alone("bank", *key):
             if key not in self.vectors:
                 torch.set_num_threads(features.threads())  # Teach works with one, for its small tensors
-                self._remember(key, features.encoder_bank(where, pictures.store, self.home / "banks", progress).vectors)
+                bank = features.encoder_bank(
+                    file, pictures.store, self.home / "banks", progress, practised=kind != UNPRACTISED
+                )
+                self._remember(key, bank.vectors)
             vectors = self.vectors[key]
             if not session.extras:
                 return vectors
@@ -375,10 +404,12 @@ class Workspace:
                 pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
                 if where == PIXELS:
                     more = features.raw_pixels(pixels)
-                elif where.split(":")[0] == UNTRAINED:
+                elif kind == UNTRAINED:
                     more = features.embed(features.untrained_for(where, pictures.store), pixels)
                 else:
-                    more = features.embed(load_encoder(where), pixels)
+                    encoder = load_encoder(file)
+                    encoder.practice = None if kind == UNPRACTISED else encoder.practice
+                    more = features.embed(encoder, pixels)
                 self._remember(longer, np.concatenate([vectors, more]))
             return self.vectors[longer]
 
@@ -389,7 +420,7 @@ class Workspace:
     def _encoder_stamp(self, where: str) -> int:
         """Changes when an encoder file does: a run goes on writing its own."""
         name, _, model = where.partition(":")
-        where = model if name == UNTRAINED else where
+        where = model if name in (UNTRAINED, UNPRACTISED) else where
         return 0 if where in ("", PIXELS, *ARCHITECTURES) else os.stat(find_encoder(where)).st_mtime_ns
 
     def _extras_stamp(self, session: Session) -> tuple:

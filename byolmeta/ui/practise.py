@@ -1,0 +1,250 @@
+"""Step 2, Learn, its second half: practice with small puzzles (meta-training), drawn as the inner loop gets better."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+
+from byolmeta import jobs
+from byolmeta.errors import InputError
+from byolmeta.files import UNTRAINED, find_encoder
+from byolmeta.runs import ACTIVE, Run, alone
+from byolmeta.settings import MetatrainConfig
+from byolmeta.ui import figures, running
+from byolmeta.ui.chart import Chart
+from byolmeta.ui.html import safe
+from byolmeta.ui.workspace import Session, Workspace
+
+PUBLIC_MINUTES = 2
+FOLDERS = 6  # class folders that practice on them needs: some to practise on, others to judge by
+LEARNERS = ("anil", "metasgd", "ridge", "prototype")
+OFTEN = {"check_every": 10, "patience": 20}  # as long as the usual settings, with more to see
+
+
+def layout(words: dict[str, str]) -> SimpleNamespace:
+    """Lays practice out; `live` are the outputs that follow a run, `choices` those that follow pictures and encoder."""
+    with gr.Row(elem_id="practice"):
+        with gr.Column(scale=2, min_width=320):
+            gr.HTML(
+                f"<h3>{safe(words['practise'])}</h3><p class='line'>{safe(words['practise_line'])}</p>", padding=False
+            )
+            why = gr.HTML(visible="hidden", elem_id="practise-why", padding=False)
+            button = gr.Button(words["practise_start"], variant="primary", size="lg", elem_id="practise")
+            with gr.Accordion(words["details"], open=False, elem_id="practise-details"):
+                tasks = gr.Radio([(words["from_pictures"], "pseudo")], value="pseudo", label=words["puzzles_from"],
+                                 elem_id="puzzles-from")  # fmt: skip
+                learner = gr.Radio([(words[f"method_{name}"], name) for name in LEARNERS], value="anil",
+                                   label=words["practise_learner"], elem_id="practise-learner")  # fmt: skip
+                seed = gr.Number(value=0, precision=0, minimum=0, label=words["seed"], info=words["seed_note"])
+                loss = Chart(label=words["inner_loss"], empty=words["inner_idle"], height=220, elem_id="inner-loss")
+                gr.Markdown(words["practise_glossary"])
+        with gr.Column(scale=3, min_width=320):
+            progress = gr.HTML(elem_id="practice-progress", visible="hidden", padding=False)
+            with gr.Row(elem_id="practice-asks"):
+                small = {"visible": "hidden", "size": "sm", "min_width": 120, "scale": 0}
+                pause = gr.Button(words["pause"], elem_id="practice-pause", **small)
+                resume = gr.Button(words["resume"], elem_id="practice-resume", **small)
+                stop = gr.Button(words["stop"], elem_id="practice-stop", **small)
+            with gr.Row(elem_id="practice-charts"):
+                with gr.Column(min_width=300):
+                    inner_line = gr.HTML(
+                        _titled(words["chart_inner"], words["inner_about"]), padding=False, elem_id="inner-line"
+                    )
+                    inner = Chart(label=words["chart_inner"], empty=words["inner_idle"], height=260, elem_id="inner")
+                with gr.Column(min_width=300):
+                    gr.HTML(_titled(words["chart_practice"], words["practice_about"]), padding=False)
+                    outer = Chart(
+                        label=words["chart_practice"], empty=words["practice_idle"], height=260, elem_id="outer"
+                    )
+    timer = gr.Timer(0.7, active=False)
+    live = [progress, inner_line, inner, outer, loss, pause, resume, stop, timer]
+    return SimpleNamespace(
+        button=button, pause=pause, resume=resume, stop=stop, timer=timer, live=live, outer=outer,
+        form=[tasks, learner, seed], choices=[tasks, why],
+    )  # fmt: skip
+
+
+def _titled(title: str, line: str) -> str:
+    return f"<h3>{safe(title)}</h3><p class='quiet'>{safe(line)}</p>"
+
+
+def choices(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """Updates of [where puzzles come from, why not]: folders are offered, and chosen, where they name enough classes; but
+    what was last practised on stays chosen."""
+    offered = [(words["from_pictures"], "pseudo")]
+    if folders := class_folders(work, session):
+        offered.append((words["from_folders"].format(n=folders), "labels"))
+    chosen = offered[-1][1]
+    if session.practice and (config := _config(session.practice)).get("folder") == str(work.source(session)):
+        chosen = config["tasks"] if config.get("tasks") in [name for _, name in offered] else chosen
+    why = words["practise_untrained"] if work.encoder(session) == UNTRAINED else ""
+    why = f"<p class='quiet'>{safe(why)}</p>" if why else ""
+    return [
+        gr.update(choices=offered, value=chosen),
+        gr.update(visible=True if why else "hidden", value=why),
+    ]
+
+
+def _config(where: str) -> dict:
+    """The settings of a run; empty where its folder is gone."""
+    try:
+        return Run(where).config()
+    except InputError:
+        return {}
+
+
+def class_folders(work: Workspace, session: Session) -> int:
+    """How many classes the folders name, 0 where they are too few to practise on."""
+    labels = work.pictures(session).store.labels
+    count = int((np.bincount(labels[labels >= 0]) > 1).sum()) if (labels >= 0).any() else 0
+    return count if count >= FOLDERS else 0
+
+
+def begin(
+    work: Workspace, words: dict[str, str], session: Session, tasks: str, learner: str, seed: float | None
+) -> list:
+    """Starts practice with the session's encoder in a process of its own; returns the outputs of `attach`."""
+    encoder = work.encoder(session)
+    if encoder == UNTRAINED:
+        raise InputError(words["practise_untrained"])
+    if learner not in LEARNERS or (tasks == "labels" and not class_folders(work, session)):
+        raise InputError(words["practise_choice"])
+    limit = {"minutes": PUBLIC_MINUTES} if work.public else {}
+    config = MetatrainConfig(tasks=tasks, learner=learner, seed=int(seed or 0), **OFTEN, **limit)
+    with alone(work.home / "runs"):
+        if jobs.active_run(work.home / "runs"):
+            raise InputError(words["busy"])
+        run = jobs.new_run(work.home / "runs", f"{Path(session.label or 'creatures').stem[:30]}-practised")
+        run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()), encoder_file=_file(encoder))
+        jobs.start(run)
+    session.practice, session.practice_judged = str(run.folder), ""
+    work.save(session)
+    return attach(work, words, session)
+
+
+def _file(encoder: str) -> str:
+    return str(find_encoder(encoder).resolve())
+
+
+def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """What the page shows of the session's practice, or of one that a terminal started in the same home: `live`, and what
+    studying and practice share."""
+    run = running.follow(work, session, "practice")
+    both = running.shared(words, session, work.encoder(session) != UNTRAINED)
+    if run is None:
+        return [*[gr.skip()] * 5, *running.buttons("idle"), gr.Timer(active=False), *both]
+    status = run.status()
+    checks = [(m["step"], m["check"]) for m in run.metrics() if "check" in m]
+    result = status.get("result") or {}
+    other = "" if session.encoder == session.practice else work.encoder_name(session)
+    kept = result.get("best_step")
+    last = (status.get("step") if status["state"] not in ACTIVE else 0) or _window(checks, status)
+    inner, idle = figures.inner_figures(checks, kept, words), words["inner_idle"]
+    if checks and not inner:
+        idle = words["inner_at_once"]
+    pause, resume, stop = running.buttons(status["state"])
+    if status["state"] == "failed" and not run.resume.exists():  # nothing to go on from
+        resume = gr.update(visible="hidden")
+    return [
+        gr.update(visible=True, value=progress_line(status, words, other)),
+        _titled(words["chart_inner"], inner_line(checks, kept, words) or words["inner_about"]),
+        gr.update(figure=inner.get("accuracy", {}), empty=idle),
+        gr.update(figure=figures.practice_figure(checks, kept, last, words) if checks else {}),
+        gr.update(figure=inner.get("loss", {}), empty=idle),
+        pause, resume, stop,
+        running.timer(session, "practice", status["state"]),
+        *both,
+    ]  # fmt: skip
+
+
+def _window(checks: list, status: dict) -> int:
+    """Steps that the chart spans while practice goes on: it may end long before all are done, so they come in parts."""
+    done = checks[-1][0] if checks else 0
+    return min(status.get("steps") or 200, (done // 200 + 1) * 200)
+
+
+def poll(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """`attach`, and the name of a practice that has just ended (which makes the page look with it)."""
+    ended = gr.skip()
+    if session.practice and Run(session.practice).status()["state"] not in ACTIVE:
+        judge(work, session)
+        ended = f"{session.practice} {time.time()}"
+    return [*attach(work, words, session), ended]
+
+
+def judge(work: Workspace, session: Session) -> None:
+    """Once after practice has ended: with a gain the page takes its encoder over, and the learner that practised.
+
+    Not if the page looks at other pictures by now, or with another encoder than the one that practised.
+    """
+    if session.practice_judged == session.practice:
+        return
+    run = Run(session.practice)
+    status, config = run.status(), _config(session.practice)
+    result = status.get("result") or {}
+    same = config.get("folder") == str(work.source(session)) and work.encoder(session) != UNTRAINED
+    same = same and config.get("encoder_file") == _file(work.encoder(session))
+    if status["state"] != "failed" and result.get("gain") and run.encoder.exists() and same:
+        session.encoder, session.learner = session.practice, result["learner"]
+    session.practice_judged = session.practice
+    work.save(session)
+
+
+def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> list:
+    """Pauses, resumes or stops the session's practice; returns the outputs of `attach`."""
+    running.ask(work, words, session, "practice", what)
+    return attach(work, words, session)
+
+
+def progress_line(status: dict, words: dict[str, str], looks_with: str = "") -> str:
+    """State, bar, puzzles done and time left; at the end the verdict, and what the page `looks_with` ("": its encoder)."""
+    state, left, ended = status["state"], running.time_left(status), status.get("result")
+    values = {
+        "episodes": f"{status.get('episodes', (ended or {}).get('episodes', 0)):,}",
+        "share": running.share_of(status),
+        "left": words["at_most_left"].format(left=left) if left else "",
+    }
+    share = 100 if state == "done" else values["share"]  # it may end before all its steps
+    parts = [
+        running.bar(words.get(f"practice_{state}", state).format(**values), share),
+        running.page_note(status, words),
+    ]
+    if ended:
+        parts.append(verdict(ended, words, looks_with))
+    elif status.get("message"):
+        parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")
+    return "".join(parts)
+
+
+def verdict(result: dict, words: dict[str, str], looks_with: str) -> str:
+    """What practice brought on puzzles that it had never seen: by the paired difference and its interval, no more."""
+    change, half = 100 * result["difference"], 100 * result["ci95"]
+    kind = "helped" if result["gain"] else "worse" if change + half < 0 else "same"
+    line = words[f"practice_{kind}"].format(
+        a=round(100 * result["before"]), b=round(100 * result["after"]), change=f"{change:+.1f}", half=f"{half:.1f}"
+    )
+    told = words["now_practised" if not looks_with else "practised_choice" if result["gain"] else "plain_stays"]
+    by_shot = " · ".join(
+        words["practice_shot" if row["shot"] > 1 else "practice_one"].format(
+            shot=row["shot"], a=round(100 * row["before"]), b=round(100 * row["after"])
+        )
+        for row in result.get("by_shot", [])
+    )
+    judged = words[f"judged_{result['judged_by']}"].format(n=f"{result['puzzles']:,}")
+    return (
+        f"<p class='verdict'>{safe(line)} {safe(told.format(name=looks_with))}</p>"
+        f"<p class='quiet'>{safe(by_shot)}<br>{safe(judged)}</p>"
+    )
+
+
+def inner_line(checks: list, kept: int | None, words: dict[str, str]) -> str:
+    """What the picture of the inner loop says, in a sentence; "" where there is none."""
+    found = [(step, check["inner"]) for step, check in checks if check.get("inner")]
+    if not found:
+        return ""
+    step, inner = next((each for each in found if each[0] == kept), found[-1])
+    ours, theirs = ([f"{100 * each['accuracy']:.0f} %" for each in inner[key]] for key in ("practised", "scratch"))
+    values = {"a": ours[1], "b": theirs[1], "c": ours[-1], "d": theirs[-1], "n": len(ours) - 1}
+    return words["inner_says" if step else "inner_first"].format(**values)

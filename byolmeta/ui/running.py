@@ -1,0 +1,111 @@
+"""A run as the page follows it, be it a study or practice: which one, its bar and buttons, and what is asked of it."""
+
+import time
+from pathlib import Path
+
+import gradio as gr
+
+from byolmeta import jobs
+from byolmeta.errors import InputError
+from byolmeta.runs import ACTIVE, Run, alone
+from byolmeta.ui.html import safe
+from byolmeta.ui.workspace import Session, Workspace
+
+JUDGED = {
+    "run": "judged",
+    "practice": "practice_judged",
+}  # fields of a session: its study or practice, and whether acted on
+
+
+def is_practice(run: Run) -> bool:
+    """Whether a run practises (meta-training) and does not study."""
+    try:
+        return bool(run.config().get("encoder_file"))
+    except InputError:
+        return False
+
+
+def follow(work: Workspace, session: Session, kind: str) -> Run | None:
+    """The study ("run") or "practice" to show: the session's while it is active, else one that a terminal started in the
+    same home, else the session's as it ended."""
+    where = getattr(session, kind)
+    run = Run(where) if where and Path(where).exists() else None
+    if not work.public and not (run and run.status()["state"] in ACTIVE):
+        others = (other for other in jobs.list_runs(work.home / "runs") if is_practice(other) == (kind == "practice"))
+        run = next((other for other in others if other.status()["state"] in ACTIVE), run)
+    setattr(session, kind, str(run.folder) if run else "")
+    return run
+
+
+def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, what: str) -> None:
+    """Pauses, resumes or stops a session's run; one that ended in between is continued from its checkpoint."""
+    where = getattr(session, kind)
+    if not where or not Path(where).is_dir():
+        raise InputError(words[f"no_{kind}"])
+    run = Run(where)
+    if what == "resume":
+        if run.status()["state"] in ACTIVE:
+            run.withdraw("pause")
+        else:
+            with alone(work.home / "runs"):
+                if jobs.active_run(work.home / "runs"):
+                    raise InputError(words["busy"])
+                jobs.start(run, resume=True)
+            setattr(session, JUDGED[kind], "")
+            work.save(session)
+    else:
+        run.ask(what)
+        if what == "stop":
+            run.withdraw("pause")
+    time.sleep(0.3)
+
+
+def timer(session: Session, kind: str, state: str) -> gr.Timer:
+    """Ticks while a run is active, and until it has been acted on once it ended."""
+    return gr.Timer(active=state in ACTIVE or getattr(session, JUDGED[kind]) != getattr(session, kind))
+
+
+def buttons(state: str) -> list:
+    """Updates of [pause, resume, stop] for a state of the run."""
+    shown = (state == "running", state in ("paused", "failed"), state in ACTIVE)
+    return [gr.update(visible=True if each else "hidden") for each in shown]
+
+
+def shared(words: dict[str, str], session: Session, able: bool) -> list:
+    """Updates of [study, practise, tab]: no run can begin beside another, and the tab says how far one is, so that it is
+    seen from the other steps too. `able`: there is an encoder to practise with."""
+    found = [Run(where).status() for kind in JUDGED if (where := getattr(session, kind))]
+    active = [status for status in found if status["state"] in ACTIVE]
+    free = not active
+    name = tab_name(active[0], words) if active else words["step_learn"]
+    return [gr.update(interactive=free), gr.update(interactive=free and able), gr.Tab(label=name)]
+
+
+def tab_name(status: dict, words: dict[str, str]) -> str:
+    """The name of the step with how far a run is."""
+    key = "learn_paused" if status["state"] == "paused" else "learn_active"
+    return words[key].format(share=share_of(status))
+
+
+def share_of(status: dict) -> int:
+    """How much of a run is done, in per cent of the steps it may take."""
+    return round(100 * status.get("step", 0) / max(1, status.get("steps", 0)))
+
+
+def time_left(status: dict) -> str:
+    """Until all steps are done; "" where that cannot be told yet: the first steps are slow."""
+    if status["state"] != "running" or status.get("step", 0) <= 4:
+        return ""
+    left = status["seconds"] / status["step"] * (status.get("steps", 0) - status["step"])
+    return f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+
+
+def bar(text: str, share: float) -> str:
+    return f"<p class='state'>{safe(text)}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"
+
+
+def page_note(status: dict, words: dict[str, str]) -> str:
+    """That the page may be closed, while a run is active; one that waits for the disk has its own message."""
+    if status["state"] not in ACTIVE or status.get("full"):
+        return ""
+    return f"<p class='quiet'>{safe(words['page_note_paused' if status['state'] == 'paused' else 'page_note'])}</p>"
