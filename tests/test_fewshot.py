@@ -64,7 +64,11 @@ def test_progress_counts_tasks():
     vectors, labels = cloud()
     seen = []
     picture_answers(
-        LEARNERS["prototype"](), nn.Identity(), lambda rows: vectors[rows], tasks_of(labels, 3), lambda *n: seen.append(n)
+        LEARNERS["prototype"](),
+        nn.Identity(),
+        lambda rows: vectors[rows],
+        tasks_of(labels, 3),
+        lambda *n: seen.append(n),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 

@@ -209,13 +209,13 @@ def measured_figure(names: list[str], found: dict[int, list], chance: float, wor
             "hovertemplate": "%{text}<br>%{x:.1f} ± %{error_x.array:.1f} %",
         })  # fmt: skip
     line = {"type": "line", "x0": 100 * chance, "x1": 100 * chance, "y0": 0, "y1": 1, "yref": "paper", "layer": "below",
-            "line": {"color": "#999999", "width": 1, "dash": "dot"}}  # fmt: skip
+            "name": words["chance"], "showlegend": True, "line": {"color": "#999999", "width": 1, "dash": "dot"}}  # fmt: skip
     labels = ["<br>".join(_plain(_short(part, 22)) for part in name.split(" · ")) for name in names]
     axes = {
-        "xaxis": {"title": {"text": words["measure_axis"].format(chance=f"{100 * chance:.0f}")}, "ticksuffix": " %"},
+        "xaxis": {"title": {"text": words["measure_axis"]}, "ticksuffix": " %"},
         "yaxis": {"tickvals": list(range(count)), "ticktext": labels, "range": [count - 0.5, -0.5], "zeroline": False},
     }
-    return {"data": data, "layout": _layout(hovermode="closest", showlegend=len(found) > 1, shapes=[line], **axes)}
+    return {"data": data, "layout": _layout(hovermode="closest", shapes=[line], **axes)}
 
 
 def confusions_figure(counts: np.ndarray, asked: np.ndarray, names: list[str], words: dict[str, str]) -> dict:
