@@ -120,3 +120,36 @@ def test_the_table_keeps_one_row_of_a_kind(pictures, tmp_path, monkeypatch):
         ("raw", "readout"), ("raw", "encoder"), ("hist", "readout"), ("hist", "encoder")
     ]  # fmt: skip
     assert all(0 <= r.get("accuracy", r.get("linear")) <= 1 for r in rows)
+
+
+def test_the_speed_of_practice_is_measured_with_the_peers_at_hand(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import meta_speed
+
+    monkeypatch.setattr(meta_speed, "RESULT", tmp_path / "meta_speed.json")
+    monkeypatch.setitem(sys.modules, "higher", None)  # as if it were not installed
+    words = "meta_speed --rounds 2 --seconds 0.01 --shots 1 --batches 2 --episodes 4"
+    monkeypatch.setattr(sys, "argv", words.split())
+    meta_speed.main()
+    found = json.loads((tmp_path / "meta_speed.json").read_text())
+    assert found["machine"]["cores"] and found["versions"]["torch"] and found["threads"] == 1
+    assert {(row["kind"], row["arm"]) for row in found["practice"]} >= {
+        (kind, arm) for kind in ("settings", "vectors") for arm in ("ours", "torch.func")
+    }
+    assert all(0 < row["steps_per_second"] and row["gradient_gap"] < 1e-4 for row in found["practice"])
+    assert all(0 < row["tasks_per_second"] and 0 < row["accuracy"] <= 1 for row in found["scores"])
+    assert "higher is left out" in capsys.readouterr().out
+
+
+def test_arms_that_compute_something_else_are_not_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import meta_speed
+
+    monkeypatch.setattr(meta_speed, "RESULT", tmp_path / "meta_speed.json")
+    monkeypatch.setattr(meta_speed, "STEPS", 2)
+    right = meta_speed.func()
+    monkeypatch.setattr(meta_speed, "func", lambda: lambda parts, data: 1.01 * right(parts, data))
+    monkeypatch.setattr(sys, "argv", "meta_speed --rounds 1 --seconds 0.01 --shots 1 --batches 2".split())
+    with pytest.raises(SystemExit, match="do not compute the same"):
+        meta_speed.main()
+    assert not (tmp_path / "meta_speed.json").exists()

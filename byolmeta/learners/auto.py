@@ -37,13 +37,13 @@ class Auto:
         """The learner with most right answers on hidden examples; vectors (n, D), labels (n,)."""
         right = {"none": 0, "gentle": 0, "strong": 0}
         for first in range(min(FOLDS, len(labels))):
-            hidden = torch.arange(first, len(labels), FOLDS)  # not side by side: examples often come class by class
-            kept = torch.ones(len(labels), dtype=torch.bool)
+            kept = torch.ones_like(labels, dtype=torch.bool)
+            hidden = torch.arange(first, len(labels), FOLDS, device=labels.device)  # examples often come class by class
             kept[hidden] = False
             asked = hidden[torch.isin(labels[hidden], labels[kept])]
             if not len(asked) or len(labels[kept].unique()) < 2:
                 continue
-            empty = torch.ones(way, dtype=torch.bool)
+            empty = labels.new_ones(way, dtype=torch.bool)
             empty[labels[kept]] = False
             for name in right:
                 for step in getattr(self, name).adapt(nn.Identity(), Support(vectors[kept], labels[kept], way)):

@@ -27,9 +27,11 @@ class Linear:
         if keep_graph:
             raise InputError("Logistic regression by L-BFGS cannot be meta-trained. Use 'anil' or 'prototype'.")
         x, place = centred(embed(support.inputs).detach(), support.labels, support.way)
-        x, weights = self.scale * x, balanced_weights(support.labels, support.way)
-        weight = torch.zeros(support.way, x.shape[1], dtype=x.dtype, requires_grad=True)
-        bias = torch.zeros(support.way, dtype=x.dtype, requires_grad=True)
+        x, weights = self.scale * x, balanced_weights(support.labels, support.way).to(x.dtype)
+        weight, bias = (
+            x.new_zeros(support.way, x.shape[1], requires_grad=True),
+            x.new_zeros(support.way, requires_grad=True),
+        )
         solver = torch.optim.LBFGS([weight, bias], max_iter=1, line_search_fn="strong_wolfe")
 
         def loss():

@@ -63,7 +63,7 @@ class LinearHead:
         vectors = vectors if keep_graph else vectors.detach()
         x, place = centred(vectors, support.labels, support.way, self.unit)
         factors = self.factors()
-        weighted = x if factors is None else x * factors
+        weighted = x if factors is None else x * factors.to(x)
         products = (weighted @ x.T)[None]
         goal = F.one_hot(support.labels, support.way).to(x.dtype)
         weights = balanced_weights(support.labels, support.way).to(x.dtype)
@@ -114,7 +114,7 @@ def products_of(
         length = squared_length(support)
         least = least_length(length, centre)
         support = support * inverse_root(length, least)
-    counted = support if factors is None else support * factors
+    counted = support if factors is None else support * factors.to(support)
     ss, qs = counted @ support.mT, query @ counted.mT - centre @ counted.mT
     return ss, qs * inverse_root(squared_length(query - centre), least) if unit else qs
 
