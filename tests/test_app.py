@@ -427,7 +427,36 @@ def test_studying_pause_reload_kill_go_on(app, page, tmp_path):
     assert app.process.poll() is None
 
 
-# ---- 7: a phone
+# ---- 7: practice
+
+
+def test_practice_draws_both_its_charts_and_says_what_it_brought(app, page):
+    step(page, "Pictures")
+    page.locator("#sample-creatures").click()
+    report_says(page, "350 pictures ready")
+    step(page, "Learn")
+    page.locator("#puzzle .box.asked").wait_for()
+    until(lambda: page.locator("#practise").is_enabled(), "practice can begin")
+    page.locator("#practise").click()
+    page.locator("#practice-progress .state").wait_for()
+    until(lambda: page.locator("#study").is_disabled(), "no study can begin beside it")
+    page.locator("#inner .js-plotly-plot").wait_for(timeout=60_000)
+    page.locator("#outer .js-plotly-plot").wait_for()
+    until(lambda: "After one step" in page.locator("#inner-line").inner_text(), "the sentence says what the lines show")
+    if page.locator("#practice-stop").is_visible():
+        page.locator("#practice-stop").click()
+    outcome = page.locator("#practice-progress .verdict")
+    outcome.wait_for(timeout=60_000)
+    until(lambda: page.locator("#study").is_enabled(), "a study can begin")
+    if "Practice helped" in outcome.inner_text():
+        until(lambda: "practised" in page.locator("#encoder input").input_value(), "the page looks with it")
+    reload(page)
+    step(page, "Learn")
+    page.locator("#inner .js-plotly-plot").wait_for()
+    outcome.wait_for()
+
+
+# ---- 8: a phone
 
 
 def test_a_phone(app, browser):
@@ -448,7 +477,7 @@ def test_a_phone(app, browser):
     assert page.problems == []
 
 
-# ---- 8: safety
+# ---- 9: safety
 
 
 def test_strangers_are_refused(app, page, tmp_path):

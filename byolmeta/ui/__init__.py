@@ -130,7 +130,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 scatter = Scatter(words=words.get("of_map"), elem_id="map")
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
-            with gr.Tab(words["step_measure"], id="measure", render_children=True, elem_id="measure-tab") as measure_tab:
+            with gr.Tab(
+                words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
+            ) as measure_tab:
                 gauge = measure.layout(work, words)
         both = [study.button, practice.button, learn_tab]  # follow a study as they follow practice
         on_arrival = [pick.status, header, encoder, pick.report, pick.try_these]
@@ -205,7 +207,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             demo.load(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
         )
         demo.load(lambda who: practise.attach(work, words, work.session(who)), who, [*practice.live, *both], **options)
-        for button in (pick.try_these, study.onward):
+        for button in (pick.try_these, study.onward, practice.onward):
             button.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
         for event, value, function in pick.sources:
             refresh(event(source(function), [value, who], pick.chosen, **options))
@@ -229,6 +231,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             _sentences(sort, words), who, task.outputs, **often
         )
 
+        practice.tasks.input(
+            lambda tasks, who: practise.puzzle(work, words, work.session(who), tasks),
+            [practice.tasks, who],
+            practice.example,
+            **options,
+        )
         for step, part, start, name in (
             (learn, study, begin, "progress"),
             (practise, practice, begin_practice, "practice-progress"),

@@ -109,8 +109,9 @@ def practice_figure(checks: list[tuple[int, dict]], kept: int | None, last: int,
          "line": {"color": MAIN, "width": 3.5}, "hovertemplate": "%{y:.0f} %"},
     ]  # fmt: skip
     if kept in steps:
-        data.append({"x": [kept], "y": [round(right[steps.index(kept)], 1)], "mode": "markers", "name": words["kept"],
-                     "marker": {"color": MAIN, "size": 13, "symbol": "diamond"}, "hoverinfo": "skip"})  # fmt: skip
+        data.append({"x": [kept], "y": [round(right[steps.index(kept)], 1)], "mode": "markers+text", "hoverinfo": "skip",
+                     "text": [words["kept"]], "textposition": "top center", "showlegend": False,
+                     "marker": {"color": MAIN, "size": 12, "symbol": "diamond"}})  # fmt: skip
     bottom, top = min(*low, plain), max(*high, plain)
     room = max(2.0, (24 - (top - bottom)) / 2)  # never so close that noise looks like a climb
     axes = {
@@ -141,6 +142,7 @@ def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, s
     count, unit = len(inner["scratch"]), 100 if key == "accuracy" else 1
     ending = ":.0f} %" if key == "accuracy" else ":.2f}"
     x = np.log2(1 + np.arange(count)).round(3).tolist()
+    shown = [n for n in (0, 1, 2, 3, 5, 10, 20, 50, 100) if n < count]
 
     def values(trace: list[dict]) -> list[float]:
         return [round(unit * each[key], 3) for each in trace]
@@ -153,17 +155,21 @@ def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, s
     for name, colour, dash, symbol, width in (
         ("scratch", OTHER, "dash", "square", 2.5), ("practised", MAIN, "solid", "circle", 4),
     ):  # fmt: skip
+        y = values(inner[name])
         data.append({
-            "x": x, "y": values(inner[name]), "customdata": list(range(count)), "mode": "lines+markers",
+            "x": x, "y": y, "customdata": list(range(count)), "mode": "lines",
             "name": words["with_practice" if name == "practised" else "without_practice"],
-            "line": {"color": colour, "dash": dash, "width": width}, "marker": {"size": 7, "symbol": symbol},
+            "line": {"color": colour, "dash": dash, "width": width},
             "hovertemplate": words["after_steps"] + " %{customdata}: <b>%{y" + ending + "</b>",
         })  # fmt: skip
-    shown = [n for n in (0, 1, 2, 3, 5, 10, 20, 50, 100) if n < count]
+        data.append({"x": [x[n] for n in shown], "y": [y[n] for n in shown], "mode": "markers", "hoverinfo": "skip",
+                     "showlegend": False, "marker": {"size": 8, "symbol": symbol, "color": colour}})  # fmt: skip
+    every = [y for trace in data for y in trace["y"]]
     axes = {
         "xaxis": {"title": {"text": words["axis_steps"]}, "tickvals": np.log2(1 + np.array(shown)).round(3).tolist(),
-                  "ticktext": [str(n) for n in shown], "range": [-0.15, x[-1] + 0.15], "zeroline": False},
-        "yaxis": {"range": [0, 103], "ticksuffix": " %"} if unit == 100 else {"rangemode": "tozero"},
+                  "ticktext": [str(n) for n in shown], "range": [-0.15, x[-1] + 0.15], "zeroline": False,
+                  "showgrid": False},
+        "yaxis": {"range": [max(0.0, min(every) - 8), min(103.0, max(every) + 8)], "ticksuffix": " %"} if unit == 100 else {"rangemode": "tozero"},
     }  # fmt: skip
     return {"data": data, "layout": _layout(hovermode="closest", **axes)}
 
@@ -227,7 +233,7 @@ def confusions_figure(counts: np.ndarray, asked: np.ndarray, names: list[str], w
     text = [[words["measure_hover"].format(truth=t, said=s) for s in whole] for t in whole]
     cells = {
         "type": "heatmap", "z": np.round(share, 1).tolist(), "zmin": 0, "zmax": 100, "showscale": False, "xgap": 1, "ygap": 1,
-        "colorscale": [[0, "#f2f6fb"], [0.25, "#b7d3ea"], [1, "#4a90c4"]], "text": text, "customdata": counts.tolist(),
+        "colorscale": [[0, "#f4f7fb"], [0.08, "#d3e4f2"], [0.25, "#9dc4e3"], [1, "#4a90c4"]], "text": text, "customdata": counts.tolist(),
         "hovertemplate": "%{text}<br>%{z:.1f} % (%{customdata})<extra></extra>",
     }  # fmt: skip
     if few:

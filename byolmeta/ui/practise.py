@@ -12,15 +12,16 @@ from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED, find_encoder
 from byolmeta.runs import ACTIVE, Run, alone
 from byolmeta.settings import MetatrainConfig
-from byolmeta.ui import figures, running
+from byolmeta.ui import figures, running, thumbs
 from byolmeta.ui.chart import Chart
-from byolmeta.ui.html import safe
+from byolmeta.ui.html import safe, tile
 from byolmeta.ui.workspace import Session, Workspace
 
 PUBLIC_MINUTES = 2
 FOLDERS = 6  # class folders that practice on them needs: some to practise on, others to judge by
 LEARNERS = ("anil", "metasgd", "ridge", "prototype")
-OFTEN = {"check_every": 10, "patience": 20}  # as long as the usual settings, with more to see
+ASKED, SIDE = 3, 62  # classes of the puzzle that is shown, and pixels of its pictures
+OFTEN = {"check_every": 5, "patience": 40}  # as long as the usual settings, with more to see
 
 
 def layout(words: dict[str, str]) -> SimpleNamespace:
@@ -32,16 +33,19 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
             )
             why = gr.HTML(visible="hidden", elem_id="practise-why", padding=False)
             button = gr.Button(words["practise_start"], variant="primary", size="lg", elem_id="practise")
+            example = gr.HTML(elem_id="puzzle", padding=False)
             with gr.Accordion(words["details"], open=False, elem_id="practise-details"):
                 tasks = gr.Radio([(words["from_pictures"], "pseudo")], value="pseudo", label=words["puzzles_from"],
                                  elem_id="puzzles-from")  # fmt: skip
                 learner = gr.Radio([(words[f"method_{name}"], name) for name in LEARNERS], value="anil",
                                    label=words["practise_learner"], elem_id="practise-learner")  # fmt: skip
                 seed = gr.Number(value=0, precision=0, minimum=0, label=words["seed"], info=words["seed_note"])
+                gr.Markdown(f"**{words['inner_loss']}**")
                 loss = Chart(label=words["inner_loss"], empty=words["inner_idle"], height=220, elem_id="inner-loss")
                 gr.Markdown(words["practise_glossary"])
         with gr.Column(scale=3, min_width=320):
             progress = gr.HTML(elem_id="practice-progress", visible="hidden", padding=False)
+            onward = gr.Button(words["go_teach"], visible="hidden", elem_id="practice-onward", variant="primary")
             with gr.Row(elem_id="practice-asks"):
                 small = {"visible": "hidden", "size": "sm", "min_width": 120, "scale": 0}
                 pause = gr.Button(words["pause"], elem_id="practice-pause", **small)
@@ -59,10 +63,10 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                         label=words["chart_practice"], empty=words["practice_idle"], height=260, elem_id="outer"
                     )
     timer = gr.Timer(0.7, active=False)
-    live = [progress, inner_line, inner, outer, loss, pause, resume, stop, timer]
+    live = [progress, onward, inner_line, inner, outer, loss, pause, resume, stop, timer]
     return SimpleNamespace(
-        button=button, pause=pause, resume=resume, stop=stop, timer=timer, live=live, outer=outer,
-        form=[tasks, learner, seed], choices=[tasks, why],
+        button=button, onward=onward, pause=pause, resume=resume, stop=stop, timer=timer, live=live, outer=outer,
+        form=[tasks, learner, seed], tasks=tasks, example=example, choices=[tasks, why, example],
     )  # fmt: skip
 
 
@@ -84,7 +88,37 @@ def choices(work: Workspace, words: dict[str, str], session: Session) -> list:
     return [
         gr.update(choices=offered, value=chosen),
         gr.update(visible=True if why else "hidden", value=why),
+        puzzle(work, words, session, chosen),
     ]
+
+
+def puzzle(work: Workspace, words: dict[str, str], session: Session, tasks: str) -> str:
+    """A puzzle as practice draws them, of three classes with an example each, and a question: a picture of the first."""
+    import torch
+
+    from byolmeta.augment import make_view, two_views
+
+    store, sheets = work.pictures(session).store, work.pictures(session).sheets
+    if len(store) < ASKED:
+        return ""
+    if tasks == "labels":
+        labels = np.unique(store.labels[store.labels >= 0])
+        members = [np.flatnonzero(store.labels == label) for label in labels]
+        members = [rows for rows in members if len(rows) > 1]
+        members = [members[i] for i in np.linspace(0, len(members) - 1, ASKED + 2).astype(int)[1:-1]]
+        examples, asked = [int(rows[0]) for rows in members], tile(sheets, int(members[0][len(members[0]) // 2]), SIDE)
+    else:
+        examples = np.linspace(0, len(store) - 1, ASKED + 2).astype(int)[1:-1].tolist()
+        picture = torch.from_numpy(np.array(store.pixels[examples[:1]]))
+        view = two_views(store.size, work.encoder_kind(session))[1]
+        pixels = make_view(picture, store.size, view, torch.Generator().manual_seed(1))[0]
+        address = safe(thumbs.one((pixels * 255).byte().numpy(), work.home / "thumbs"))
+        asked = f"<img alt='' src='{address}' width='{SIDE}' height='{SIDE}'>"
+    boxes = "".join(
+        f"<span class='box'>{tile(sheets, row, SIDE)}<b>{'ABC'[at]}</b></span>" for at, row in enumerate(examples)
+    )
+    title = f"<p class='quiet'>{safe(words['puzzle_title'])}</p>"
+    return f"{title}<div class='puzzle'>{boxes}<i>→</i><span class='box asked'>{asked}<b>?</b></span></div>"
 
 
 def _config(where: str) -> dict:
@@ -134,7 +168,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     run = running.follow(work, session, "practice")
     both = running.shared(words, session, work.encoder(session) != UNTRAINED)
     if run is None:
-        return [*[gr.skip()] * 5, *running.buttons("idle"), gr.Timer(active=False), *both]
+        return [*[gr.skip()] * 6, *running.buttons("idle"), gr.Timer(active=False), *both]
     status = run.status()
     checks = [(m["step"], m["check"]) for m in run.metrics() if "check" in m]
     result = status.get("result") or {}
@@ -142,16 +176,22 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     kept = result.get("best_step")
     last = (status.get("step") if status["state"] not in ACTIVE else 0) or _window(checks, status)
     inner, idle = figures.inner_figures(checks, kept, words), words["inner_idle"]
-    if checks and not inner:
+    if status["state"] in ACTIVE:
+        idle = words["inner_at_once" if checks else "inner_soon"]
+    elif checks:
         idle = words["inner_at_once"]
     pause, resume, stop = running.buttons(status["state"])
     if status["state"] == "failed" and not run.resume.exists():  # nothing to go on from
         resume = gr.update(visible="hidden")
     return [
         gr.update(visible=True, value=progress_line(status, words, other)),
+        gr.update(visible=True if result.get("gain") and not other else "hidden"),
         _titled(words["chart_inner"], inner_line(checks, kept, words) or words["inner_about"]),
         gr.update(figure=inner.get("accuracy", {}), empty=idle),
-        gr.update(figure=figures.practice_figure(checks, kept, last, words) if checks else {}),
+        gr.update(
+            figure=figures.practice_figure(checks, kept, last, words) if checks else {},
+            empty=words["inner_soon" if status["state"] in ACTIVE else "practice_idle"],
+        ),
         gr.update(figure=inner.get("loss", {}), empty=idle),
         pause, resume, stop,
         running.timer(session, "practice", status["state"]),

@@ -116,7 +116,7 @@ ENGLISH = {
     "practice_same": "Practice made no clear difference: {a} → {b} of 100 questions right, in puzzles it had never seen "
     "({change} ± {half}).",
     "practice_worse": "Practice did not help: {a} → {b} of 100 questions right, in puzzles it had never seen ({change} ± {half}).",
-    "practice_one": "with {shot} example of each class {a} → {b}",
+    "practice_one": "With {shot} example of each class {a} → {b}",
     "practice_shot": "with {shot} examples {a} → {b}",
     "judged_classes": "Judged on {n} puzzles from your class folders that were not practised on.",
     "judged_puzzles": "Judged on {n} made-up puzzles, as no folders name classes: whether it helps with your own boxes shows in "
@@ -125,18 +125,19 @@ ENGLISH = {
     "practised_choice": "The page goes on looking with {name}; what was practised can be chosen at the top.",
     "plain_stays": "So nothing changes: the page goes on looking with {name}.",
     "chart_inner": "Learning from a few examples",
-    "inner_about": "Each new puzzle brings a few examples. This is how many answers are right after each step of learning "
-    "from them.",
+    "inner_about": "How many answers are right after each step of learning from the few examples of a new puzzle.",
     "inner_idle": "Press the button. You then see here how few steps a new puzzle takes.",
+    "inner_soon": "The first look comes in a moment.",
+    "puzzle_title": "A puzzle looks like this: after one example of each, which box does the last picture belong to?",
     "inner_at_once": "This way of learning solves each puzzle at once, so there are no steps to draw.",
     "inner_first": "Before practice: {b} of new puzzles' answers are right after one step of learning, {d} after {n}.",
     "inner_says": "After one step: {a} right with practice, {b} without. After {n} steps: {c} and {d}. Faint: earlier in practice.",
     "chart_practice": "Right answers in new puzzles",
-    "practice_about": "Checked again and again as it practises, on puzzles that are kept apart. The band is the likely range.",
+    "practice_about": "Checked as it practises, on puzzles that are kept apart. The band is the likely range.",
     "practice_idle": "And here, whether practice makes it better.",
     "with_practice": "with practice",
     "without_practice": "without practice",
-    "kept": "what it keeps",
+    "kept": "kept",
     "axis_practice": "steps of practice",
     "after_steps": "after step",
     "inner_loss": "Loss of the inner loop, step by step",
@@ -199,17 +200,18 @@ ENGLISH = {
     "measure_slow": "{name} (slow)",
     "measure_slow_note": "maml and finetune change the network for every task: seconds each, so they get the first {n} "
     "tasks only.",
-    "measure_way": "Classes in a task (way)",
-    "measure_shots": "Examples of each (shots)",
+    "measure_way": "Way (classes)",
+    "measure_shots": "Shots (examples)",
     "measure_tasks": "Tasks",
-    "measure_query": "Questions a class (0: up to 15)",
+    "measure_query": "Questions (0: auto)",
     "measure_seed": "Seed",
     "measure_start": "Measure",
     "measure_stop": "Stop",
     "measure_empty": "Choose encoders and learners, then press Measure. Each pair becomes a line here, with its 95 % interval.",
-    "measure_untrained": "untrained (as {name})",
+    "measure_untrained": "untrained {name}",
     "measure_pixels": "raw pixels",
     "measure_histogram": "colour histogram",
+    "measure_soon": "The figure appears here in a moment.",
     "measure_figure": "Accuracy with 95 % intervals",
     "measure_axis": "right answers",
     "measure_pairing": "Encoder · learner",
@@ -252,6 +254,7 @@ ENGLISH = {
     "measure_taken": "taken for",
     "measure_any": "any class",
     "measure_hover": "{truth}, taken for {said}",
+    "measure_failed": "{n} of the {of} pictures that were asked fail at least once; those that fail most come first.",
     "measure_found": "{n} of the {of} pictures that were asked, most often first.",
     "measure_first_shown": "The first {shown} are shown.",
     "measure_none_here": "No picture here.",
@@ -277,7 +280,8 @@ ENGLISH = {
     "measure_not_measured": "That was not measured. Choose from what is shown.",
     "measure_glossary": "**Task (episode)**: a small test; some classes are drawn, a few examples of each are given, and other "
     "pictures of these classes are asked.\n\n"
-    "**N-way, K-shot**: a task with N classes and K examples of each. **Query**: a picture that is asked.\n\n"
+    "**N-way, K-shot**: a task with N classes and K examples of each. **Query**, a question: a picture that is asked; with 0, "
+    "each class gets 15 or as many as the smallest folder leaves.\n\n"
     "**95 % interval**: where the mean over all possible tasks from these folders very likely lies; it does not speak for "
     "other pictures.\n\n"
     "**Paired**: both answer the same tasks, so luck with easy tasks cancels out, and small differences show. Of twenty "
