@@ -79,14 +79,14 @@ class Results:
 def shown(results: Results, words: dict[str, str]) -> list:
     """[table, figure]."""
     if not results.lines:
-        return [f"<p class='quiet'>{safe(statement(results, words))}</p>", gr.update(figure={})]
+        return [f"<p class='quiet'>{safe(statement(results, words))}</p>", gr.update(figure={}, empty=words["measure_soon"])]
     figure = figures.measured_figure(
         [line.name for line in results.lines],
         {shot: [_figures(results, line, shot) for line in results.lines] for shot in results.shots},
         1 / results.plan.way,
         words,
     )
-    return [table_of(results, words), gr.update(figure=figure, height=90 + 44 * len(results.lines))]
+    return [table_of(results, words), gr.update(figure=figure, empty=words["measure_soon"], height=90 + 44 * len(results.lines))]
 
 
 def statement(results: Results, words: dict[str, str]) -> str:
@@ -217,7 +217,8 @@ def failing(
         hits &= classes != taken
     wrong = np.bincount(rows[hits], minlength=len(results.store))
     order = sorted(np.flatnonzero(wrong).tolist(), key=lambda row: (-wrong[row] / asked[row], -asked[row], row))
-    total = words["measure_found"].format(n=f"{len(order):,}", of=f"{np.count_nonzero(asked):,}")
+    key = "measure_failed" if truth is taken is None else "measure_found"
+    total = words[key].format(n=f"{len(order):,}", of=f"{np.count_nonzero(asked):,}")
     if len(order) > SHOWN:
         total += " " + words["measure_first_shown"].format(shown=SHOWN)
     if not order:
