@@ -14,7 +14,7 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.files import HISTOGRAM, PIXELS, image_size_of
+from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, image_size_of
 from byolmeta.settings import check_seed
 from byolmeta.ui import figures
 from byolmeta.ui.chart import Chart
@@ -174,19 +174,25 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
     pair, wrong = [*parts.pair, parts.shot, who], [parts.chosen, parts.shot, who]
     closer = [parts.shot, *parts.pair, parts.chosen]
     fails = [parts.confusion, *parts.cell, parts.pictures]
-    tab.select(of(opened), [parts.known, who], [parts.known, parts.encoders, parts.way, parts.start, parts.status], **quiet).then(
-        of(again), who, parts.running[3:], **quiet
-    ).then(of(choices), who, closer, **quiet)  # fmt: skip
-    begun = parts.start.click(
+
+    def refresh(event):
+        """What is chosen, then what it shows: one after the other, as a choice is checked against those on offer."""
+        shown = event.then(of(choices), who, closer, **quiet)
+        shown.then(of(compare), pair, parts.verdict, **quiet).then(of(wrongly), wrong, fails, **quiet)
+
+    form = [parts.known, parts.encoders, parts.way, parts.start, parts.status]
+    begun = tab.select(of(opened), [parts.known, who], form, **quiet)
+    refresh(begun.then(of(again), who, parts.running[3:], **quiet))
+    started = parts.start.click(
         of(run), [*parts.form, who], parts.running, **quiet, concurrency_limit=2, concurrency_id="measure"
     )
-    begun.then(of(choices), who, closer, **quiet)
+    refresh(started)
     parts.stop.click(of(halt), who, None, **quiet)
     parts.figure.ready(of(again), who, parts.running[3:], **quiet)
     for part in (parts.shot, *parts.pair):
-        part.change(of(compare), pair, parts.verdict, **quiet)
+        part.input(of(compare), pair, parts.verdict, **quiet)
     for part in (parts.shot, parts.chosen):
-        part.change(of(wrongly), wrong, fails, **quiet)
+        part.input(of(wrongly), wrong, fails, **quiet)
     parts.confusion.ready(of(wrongly), wrong, fails, **quiet)
     for part in parts.cell:
         part.input(of(cell), [*parts.cell, *wrong], parts.pictures, **quiet)
@@ -207,21 +213,22 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
 def opened(work: Workspace, words: dict[str, str], session: Session, known: str) -> list:
     """What the form offers, each time the step is opened: [known, encoders, way, start, status].
 
-    `known`: the pictures that it was last filled for; for others it begins anew.
+    `known`: the pictures and encoders that it was last filled for; for others it begins anew.
     """
     found = work.pictures(session)
     names = found.store.class_names
     offered = encoders_of(work, words, session)
-    new = known != found.store.fingerprint
+    now = "|".join([found.store.fingerprint, *(where for _, where in offered)])
+    new, moved = known != now, str(known).split("|")[0] != found.store.fingerprint
     first = [work.encoder(session), work.untrained(session)] + [PIXELS] * (not work.public)
     values = {"value": list(dict.fromkeys(first))} if new else {}
-    way = gr.update(value=max(2, min(5, len(names)))) if new else gr.skip()
+    way = gr.update(value=max(2, min(5, len(names)))) if moved else gr.skip()
     able = len(names) > 1
     status = gr.skip() if able else gr.update(value=_alert(words["measure_no_classes"]), visible=True)
     if able and new:
         status = gr.update(value="", visible="hidden")
     return [
-        found.store.fingerprint,
+        now,
         gr.update(choices=[(name, where) for name, where in offered], **values),
         way,
         gr.update(interactive=able),
@@ -232,10 +239,17 @@ def opened(work: Workspace, words: dict[str, str], session: Session, known: str)
 def encoders_of(work: Workspace, words: dict[str, str], session: Session) -> list[tuple[str, str]]:
     """(name, where) of all that a visitor can measure: encoders, then the baselines."""
     untrained = work.untrained(session)
-    shape = Path(untrained.partition(":")[2]).name
-    name = words["measure_untrained"].format(name=shape) if shape else words["untrained_name"]
-    baselines = [(name, untrained), (words["measure_pixels"], PIXELS), (words["measure_histogram"], HISTOGRAM)]
+    baselines = [
+        (_untrained_name(untrained, words), untrained),
+        (words["measure_pixels"], PIXELS),
+        (words["measure_histogram"], HISTOGRAM),
+    ]
     return [*work.encoders(session), *baselines]
+
+
+def _untrained_name(where: str, words: dict[str, str]) -> str:
+    shape = Path(where.partition(":")[2]).name
+    return words["measure_untrained"].format(name=shape) if shape else words["untrained_name"]
 
 
 def plan_of(
@@ -244,15 +258,20 @@ def plan_of(
     """The form as a plan. Raises InputError for what cannot be measured."""
     caps = caps_of(work)
     offered = {where: name for name, where in encoders_of(work, words, session)}
-    encoders = list(dict.fromkeys(encoders if isinstance(encoders, (list, tuple)) else []))
-    learners = list(dict.fromkeys(learners if isinstance(learners, (list, tuple)) else []))
+    for _, where in work.encoders(session):  # the page may look with another encoder since the form was filled
+        twin = f"{UNTRAINED}:{where}"
+        offered.setdefault(twin, _untrained_name(twin, words))
+    encoders, learners = (
+        list(dict.fromkeys(map(str, chosen))) if isinstance(chosen, (list, tuple)) else []
+        for chosen in (encoders, learners)
+    )
     if not encoders or not learners:
         raise InputError(words["measure_nothing"])
     if any(where not in offered for where in encoders):
         raise InputError(words["measure_gone"])
     if wrong := [name for name in learners if name not in caps.learners]:
         here = words["measure_not_here"] if wrong[0] in LEARNERS else words["measure_no_learner"]
-        raise InputError(here.format(name=str(wrong[0])[:40], names=", ".join(caps.learners)))
+        raise InputError(here.format(name=wrong[0][:40], names=", ".join(caps.learners)))
     if len(encoders) * len(learners) > caps.lines:
         raise InputError(words["measure_lines"].format(n=len(encoders) * len(learners), most=caps.lines))
     shots = shots_of(shots, words, caps)
@@ -445,7 +464,7 @@ def choices(work: Workspace, words: dict[str, str], session: Session) -> list:
     """[shot, first, second, chosen] of what was measured last."""
     results = kept.get(session.name)
     if not results or not results.lines:
-        return [gr.update(choices=[], value=None)] * 4
+        return [gr.skip()] * 4  # nothing to look at, and the page hides it
     lines = [(line.name, str(number)) for number, line in enumerate(results.lines)]
     shots = [(words["measure_column"].format(shot=shot), str(shot)) for shot in results.shots]
     first = results.lines[0]
@@ -471,7 +490,7 @@ def _line(results: Results | None, value, shot, words: dict[str, str]) -> tuple[
 def compare(work: Workspace, words: dict[str, str], session: Session, first, second, shot) -> str:
     """The paired verdict on two lines, as HTML; nothing before there are two."""
     results = kept.get(session.name)
-    if not results or first is None or second is None or shot is None:
+    if not results or not results.lines or first is None or second is None or shot is None:
         return ""
     if len(results.lines) < 2:
         return f"<p class='quiet'>{safe(words['measure_one_line'])}</p>"
@@ -484,7 +503,7 @@ def compare(work: Workspace, words: dict[str, str], session: Session, first, sec
 def wrongly(work: Workspace, words: dict[str, str], session: Session, chosen, shot) -> list:
     """[figure of confusions, belongs to, taken for, pictures] of one line."""
     results = kept.get(session.name)
-    if not results or chosen is None or shot is None:
+    if not results or not results.lines or chosen is None or shot is None:
         return [gr.update(figure={}), gr.update(choices=[], value=None), gr.update(choices=[], value=None), ""]
     line, shot = _line(results, chosen, shot, words)
     counts = confusion_counts(results, line, shot)

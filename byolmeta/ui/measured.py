@@ -79,14 +79,20 @@ class Results:
 def shown(results: Results, words: dict[str, str]) -> list:
     """[table, figure]."""
     if not results.lines:
-        return [f"<p class='quiet'>{safe(statement(results, words))}</p>", gr.update(figure={}, empty=words["measure_soon"])]
+        return [
+            f"<p class='quiet'>{safe(statement(results, words))}</p>",
+            gr.update(figure={}, empty=words["measure_soon"]),
+        ]
     figure = figures.measured_figure(
         [line.name for line in results.lines],
         {shot: [_figures(results, line, shot) for line in results.lines] for shot in results.shots},
         1 / results.plan.way,
         words,
     )
-    return [table_of(results, words), gr.update(figure=figure, empty=words["measure_soon"], height=90 + 44 * len(results.lines))]
+    return [
+        table_of(results, words),
+        gr.update(figure=figure, empty=words["measure_soon"], height=90 + 44 * len(results.lines)),
+    ]
 
 
 def statement(results: Results, words: dict[str, str]) -> str:
