@@ -136,6 +136,26 @@ def test_the_verdict_claims_no_more_than_the_interval(difference, ci95, gain, sa
     assert ("photos-small" in line) != gain and "1 example of each class 50 → 60" in line
 
 
+def test_what_judged_is_said():
+    said = [practise.verdict(RESULT | {"tasks": tasks}, WORDS, "") for tasks in ("labels", "pseudo")]
+    assert "not practised on" in said[0] and "names practice has not seen" in said[1]
+
+
+def test_a_verdict_stays_with_its_pictures(work, session, tmp_path):
+    ended(work, session)
+    assert "Practice helped" in practise.attach(work, WORDS, session)[0]["value"]
+    work.choose(session, draw_pictures(tmp_path / "few", each=4), "few")
+    assert practise.attach(work, WORDS, session)[0] == {"visible": "hidden", "__type__": "update"}
+    work.choose(session, "", "")
+    assert "Practice helped" in practise.attach(work, WORDS, session)[0]["value"]
+
+
+def test_a_pause_says_how_many_puzzles_are_done():
+    assert "Paused after 160 puzzles" in practise.progress_line(
+        {"state": "paused", "step": 10, "steps": 20}, WORDS, "", 16
+    )
+
+
 def test_without_class_folders_the_verdict_says_that_puzzles_were_made_up():
     line = practise.verdict(RESULT | {"judged_by": "puzzles"}, WORDS, "")
     assert "made-up puzzles" in line and "Teach" in line
@@ -213,7 +233,7 @@ def test_practice_on_a_shared_machine_is_bounded(tmp_path, monkeypatch):
     session = work.session("abc")
     practise.begin(work, WORDS, session, "labels", "anil", 0)
     assert 0 < kept[0].config()["minutes"] <= 2
-    assert practise.attach(work, WORDS, work.session("other"))[0] == practise.gr.skip()
+    assert practise.attach(work, WORDS, work.session("other"))[0]["visible"] == "hidden"
     kept[0].set_status("done")
     work.forget("abc")
     assert not kept[0].folder.exists()
@@ -279,12 +299,13 @@ def test_a_practice_from_beginning_to_verdict(practised):
     assert updates[3]["figure"]["data"] and updates[4]["figure"]["data"] and updates[5]["figure"]["data"]
     assert "After one step" in updates[2]
     names = dict((where, name) for name, where in map_step.encoder_choice(work, WORDS, session)["choices"])
-    assert names[session.encoder] == "creatures-practised (from photos-small)"
+    assert names[session.encoder] == "creatures-practised (photos-small)"
     assert Workspace(work.home).session("local").practice == session.practice
 
 
-def test_teach_learns_with_what_practice_found_beside_the_same_without(practised):
+def test_teach_learns_with_what_practice_found_beside_the_same_without(practised, monkeypatch):
     work, session = practised
+    monkeypatch.setattr(teach, "FRAME", 0)
     practise.judge(work, session)
     wheres = teach.compared_with(work, session)
     assert list(wheres) == ["pixels", "untrained", "unpractised", "yours"]  # its starter is the one without practice

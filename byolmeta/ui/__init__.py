@@ -184,8 +184,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def chosen(who: str):
             """What practice can be made of, and the learner of Teach, once pictures and encoder are there."""
             session = work.session(who)
-            shared = learn.shared(work, words, session)
-            return [*practise.choices(work, words, session), *shared, gr.update(value=session.learner)]
+            learner = gr.update(value=session.learner)
+            return [*practise.choices(work, words, session), learner, *practise.attach(work, words, session)]
 
         def method(value: str, who: str):
             teach.choose_method(work, work.session(who), value)
@@ -201,7 +201,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
             )
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
-            shown.then(chosen, who, [*practice.choices, *both, task.method], **options)
+            shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
         refresh(
             demo.load(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)

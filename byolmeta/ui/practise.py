@@ -20,7 +20,7 @@ from byolmeta.ui.workspace import Session, Workspace
 PUBLIC_MINUTES = 2
 FOLDERS = 6  # class folders that practice on them needs: some to practise on, others to judge by
 LEARNERS = ("anil", "metasgd", "ridge", "prototype")
-ASKED, SIDE = 3, 62  # classes of the puzzle that is shown, and pixels of its pictures
+ASKED, SIDE = 3, 56  # classes of the puzzle that is shown, and pixels of its pictures
 OFTEN = {"check_every": 5, "patience": 40}  # as long as the usual settings, with more to see
 
 
@@ -167,9 +167,10 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     studying and practice share."""
     run = running.follow(work, session, "practice")
     both = running.shared(words, session, work.encoder(session) != UNTRAINED)
-    if run is None:
-        return [*[gr.skip()] * 6, *running.buttons("idle"), gr.Timer(active=False), *both]
-    status = run.status()
+    config = _config(session.practice)
+    status = run.status() if run else {}
+    if run is None or (status["state"] not in ACTIVE and config.get("folder") != str(work.source(session))):
+        return [*_idle(words), *running.buttons("idle"), gr.Timer(active=False), *both]  # none, or of other pictures
     checks = [(m["step"], m["check"]) for m in run.metrics() if "check" in m]
     result = status.get("result") or {}
     other = "" if session.encoder == session.practice else work.encoder_name(session)
@@ -184,7 +185,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     if status["state"] == "failed" and not run.resume.exists():  # nothing to go on from
         resume = gr.update(visible="hidden")
     return [
-        gr.update(visible=True, value=progress_line(status, words, other)),
+        gr.update(visible=True, value=progress_line(status, words, other, config.get("batch", 1))),
         gr.update(visible=True if result.get("gain") and not other else "hidden"),
         _titled(words["chart_inner"], inner_line(checks, kept, words) or words["inner_about"]),
         gr.update(figure=inner.get("accuracy", {}), empty=idle),
@@ -197,6 +198,13 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         running.timer(session, "practice", status["state"]),
         *both,
     ]  # fmt: skip
+
+
+def _idle(words: dict[str, str]) -> list:
+    """The outputs above the buttons where there is nothing to show."""
+    hidden, empty = gr.update(visible="hidden"), gr.update(figure={}, empty=words["inner_idle"])
+    outer = gr.update(figure={}, empty=words["practice_idle"])
+    return [hidden, hidden, _titled(words["chart_inner"], words["inner_about"]), empty, outer, empty]
 
 
 def _window(checks: list, status: dict) -> int:
@@ -238,11 +246,12 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
     return attach(work, words, session)
 
 
-def progress_line(status: dict, words: dict[str, str], looks_with: str = "") -> str:
-    """State, bar, puzzles done and time left; at the end the verdict, and what the page `looks_with` ("": its encoder)."""
+def progress_line(status: dict, words: dict[str, str], looks_with: str = "", batch: int = 1) -> str:
+    """State, bar, puzzles done (`batch` a step) and time left; at the end the verdict, and what the page `looks_with` ("":
+    its encoder)."""
     state, left, ended = status["state"], running.time_left(status), status.get("result")
     values = {
-        "episodes": f"{status.get('episodes', (ended or {}).get('episodes', 0)):,}",
+        "episodes": f"{batch * status.get('step', 0):,}",
         "share": running.share_of(status),
         "left": words["at_most_left"].format(left=left) if left else "",
     }
@@ -272,7 +281,8 @@ def verdict(result: dict, words: dict[str, str], looks_with: str) -> str:
         )
         for row in result.get("by_shot", [])
     )
-    judged = words[f"judged_{result['judged_by']}"].format(n=f"{result['puzzles']:,}")
+    judged_by = "names" if result["judged_by"] == "classes" and result.get("tasks") != "labels" else result["judged_by"]
+    judged = words[f"judged_{judged_by}"].format(n=f"{result['puzzles']:,}")
     return (
         f"<p class='verdict'>{safe(line)} {safe(told.format(name=looks_with))}</p>"
         f"<p class='quiet'>{safe(by_shot)}<br>{safe(judged)}</p>"

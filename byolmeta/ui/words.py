@@ -37,7 +37,7 @@ ENGLISH = {
     "show": "show",
     "starter": "starter",
     "studied": "studied",
-    "practised": "from {name}",
+    "practised": "{name}",
     "go_teach": "Teach it with a few examples",
     "learn_active": "2 · Learn ({share} %)",
     "learn_paused": "2 · Learn (paused)",
@@ -119,6 +119,7 @@ ENGLISH = {
     "practice_one": "With {shot} example of each class {a} → {b}",
     "practice_shot": "with {shot} examples {a} → {b}",
     "judged_classes": "Judged on {n} puzzles from your class folders that were not practised on.",
+    "judged_names": "Judged on {n} puzzles from your class folders, whose names practice has not seen.",
     "judged_puzzles": "Judged on {n} made-up puzzles, as no folders name classes: whether it helps with your own boxes shows in "
     "Teach.",
     "now_practised": "The page looks at the pictures with it now.",
