@@ -15,8 +15,8 @@ from browser import App, chromium, open_page, overflow, until
 from byolmeta import commands, samples
 from byolmeta.encoder import load_encoder, save_encoder
 from byolmeta.errors import InputError
-from byolmeta.files import read_card
 from byolmeta.fewshot import paired
+from byolmeta.files import read_card
 from byolmeta.measure import candidate, draw_tasks
 from byolmeta.measure import measure as measure_all
 from byolmeta.ui import measure, measured

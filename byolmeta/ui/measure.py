@@ -218,8 +218,8 @@ def opened(work: Workspace, words: dict[str, str], session: Session, known: str)
     found = work.pictures(session)
     names = found.store.class_names
     offered = encoders_of(work, words, session)
-    now = "|".join([found.store.fingerprint, *(where for _, where in offered)])
-    new, moved = known != now, str(known).split("|")[0] != found.store.fingerprint
+    now = "|".join([found.sheets["key"], *(where for _, where in offered)])
+    new, moved = known != now, str(known).split("|")[0] != found.sheets["key"]
     first = [work.encoder(session), work.untrained(session)] + [PIXELS] * (not work.public)
     values = {"value": list(dict.fromkeys(first))} if new else {}
     way = gr.update(value=max(2, min(5, len(names)))) if moved else gr.skip()
