@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from byolmeta import fewshot, puzzles
 from byolmeta.augment import make_view, two_views
 from byolmeta.checkpoint import read_checkpoint, save_checkpoint
-from byolmeta.devices import choose_device
+from byolmeta.devices import autocast, choose_device
 from byolmeta.encoder import Encoder, Vectors, save_encoder
 from byolmeta.episodes import Tasks
 from byolmeta.errors import InputError
@@ -32,6 +32,7 @@ from byolmeta.settings import MetatrainConfig
 
 SHOTS = 1, 5  # examples of each class at which puzzles are judged when no number is asked for
 LOOKED = 200  # puzzles of each number of examples that choose when to end
+SLOW = 5  # so many times fewer for maml, which adapts the whole network to each
 PLAIN = ("prototype", "ridge", "anil")  # learners that practice has to beat, as they are
 TWINS = 1500, 300  # pictures whose views make puzzles: to practise on, and to choose or judge by
 QUICK = 0.01  # outer rate of a learner's own settings
@@ -153,14 +154,14 @@ def metatrain(
         return run.status()["result"] | {"message": "This run had come to its end, so nothing was done."}
     encoder.practice = None
     original = copy.deepcopy(encoder)
-    network = Vectors(encoder).to(device)
+    network = Vectors(encoder).to(device, memory_format=torch.channels_last)
     material = Material(store, vectors, config.seed, encoder.kind, encoder.image_size)
     run.claim()
     state = read_checkpoint(run, store.fingerprint) if resume else None
     pupils, looks, judges, judged_by = _parts(store, vectors, copies, config)
     method = _method(config, untrained)
     practice = Practice(method, config, network, vectors.shape[1])
-    optimizer = practice.optimizer(config.lr or (1e-3 if config.through == "vectors" or untrained else 1e-4))
+    optimizer = practice.optimizer(config.lr or (5e-4 if config.through == "vectors" else 1e-3 if untrained else 1e-4))
     plain_looks, plain_judges = (material.vectors(network, each.rows, known=True) for each in (looks, judges))
     plain, plain_right = _best_plain(config, looks, plain_looks)
     bank = material.vectors(network, pupils.rows, known=True) if config.through == "vectors" else None
@@ -318,16 +319,16 @@ def _parts(
             if config.tasks != "clusters":
                 chosen = np.random.default_rng((config.seed, number)).permutation(ids)[: TWINS[min(number, 1)]]
                 twins = puzzles.of_twins(np.sort(chosen), copies, len(store), views)
-                partitions += [twins] * max(1, len(partitions))  # as often as all clusterings together
+                partitions += [twins] * max(1, len(partitions) // 4)  # a fifth of the puzzles
             sources.append(Puzzles(partitions, everything))
         judged_by = "puzzles"
         classes = Puzzles([puzzles.of_labels(store.labels, np.unique(store.labels[store.labels >= 0]))], copies)
         if _size(classes, 2, 1, 1):
             sources[2], judged_by = classes, "classes"
-    seeds = [(config.seed, number) for number in (1, 2)]
+    seeds, looked = [(config.seed, number) for number in (1, 2)], LOOKED // (SLOW if config.learner == "maml" else 1)
     looks, judges = (
         _judges(source, config, count, seed)
-        for source, count, seed in zip(sources[1:], (LOOKED, config.judge), seeds, strict=True)
+        for source, count, seed in zip(sources[1:], (looked, config.judge), seeds, strict=True)
     )
     return _Pupils(sources[0], config), looks, judges, judged_by
 
@@ -371,13 +372,15 @@ def _learn(
     if bank is None:
         practice.network.train(untrained and isinstance(learner, LinearHead))
         asked = rows[np.concatenate([tasks.support, tasks.query], 1)]
-        pictures = material.fresh(asked.ravel(), step).to(device)
+        pictures = material.fresh(asked.ravel(), step).to(device, memory_format=torch.channels_last)
     if not isinstance(learner, LinearHead):
         return _learn_apart(practice, pictures.unflatten(0, asked.shape), labels, truth, way)
     if bank is not None:
         support, query = (practice.turned(bank[torch.from_numpy(x)]) for x in (tasks.support, tasks.query))
     else:
-        found = practice.network(pictures).unflatten(0, asked.shape)
+        with autocast(device.type, "auto")():
+            found = practice.network(pictures)
+        found = found.float().unflatten(0, asked.shape)
         support, query = found[:, : labels.shape[1]], found[:, labels.shape[1] :]
     *_, (_, scores) = learner.solve(support, labels, query, way)
     loss = F.cross_entropy(scores.flatten(0, 1), truth.flatten())

@@ -11,9 +11,10 @@ from byolmeta.episodes import Tasks, deal, draw_distinct, stack
 from byolmeta.errors import InputError
 from byolmeta.features import unit
 
-CLUSTERINGS = 8
+CLUSTERINGS = 24
 SIZES = 8, 40  # pictures in a cluster, on average: fewest and most of the clusterings
 PARTS = 0.6, 0.2  # shares to practise on and to choose by; the rest judges
+ENOUGH = 100  # classes to choose or to judge by: with many, the others are better practised on
 COARSE = 30  # clusters that are kept whole when pictures are parted
 
 
@@ -71,18 +72,20 @@ def split_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:
             f"here are {len(classes)}. Practise without labels instead (--tasks pseudo)."
         )
     order = np.random.default_rng(seed).permutation(classes)
-    held = max(2, round(PARTS[1] * len(order)))
+    held = min(ENOUGH, max(2, round(PARTS[1] * len(order))))
     return [order[: -2 * held], order[-2 * held : -held], order[-held:]]
 
 
 def split_pictures(vectors: np.ndarray, seed: int) -> list[np.ndarray]:
     """Ids to practise on, to choose by and to judge by, parted between clusters: pretend classes held back are new."""
     clusters = _kmeans(unit(vectors), min(COARSE, max(3, len(vectors) // 20)), seed)
+    if len(np.unique(clusters)) < 3:  # pictures that are nearly all alike
+        clusters = np.arange(len(vectors))
     order = np.random.default_rng(seed).permutation(np.unique(clusters))
-    sizes = np.cumsum([(clusters == c).sum() for c in order]) / len(vectors)
-    ends = np.searchsorted(sizes, np.cumsum(PARTS), side="right")
-    ends = np.maximum(ends, [1, 2])  # no part is empty
-    return [np.sort(np.flatnonzero(np.isin(clusters, part))) for part in np.split(order, np.minimum(ends, len(order) - 1))]
+    reached = np.cumsum([(clusters == c).mean() for c in order])
+    first = int(np.clip(np.searchsorted(reached, PARTS[0]) + 1, 1, len(order) - 2))  # no part is empty
+    second = int(np.clip(np.searchsorted(reached, sum(PARTS)) + 1, first + 1, len(order) - 1))
+    return [np.flatnonzero(np.isin(clusters, part)) for part in np.split(order, [first, second])]
 
 
 def of_clusters(vectors: np.ndarray, ids: np.ndarray, seed: int, count: int = CLUSTERINGS) -> list[tuple[np.ndarray, ...]]:

@@ -104,7 +104,7 @@ class MetatrainConfig:
     query: int = 5  # questions about each class
     inner_steps: int = 0  # of the learner; 0: its usual number
     first_order: bool = False  # maml: the outer gradient leaves out how the inner ones change
-    lr: float = 0  # of the outer loop; 0: 1e-3, and 1e-4 for a network that was trained before
+    lr: float = 0  # of the outer loop; 0: 5e-4 for vectors, 1e-4 for a trained network, 1e-3 from nothing
     weight_decay: float = 0.1  # pulls the turn of the vectors back to none
     check_every: int = 25  # steps between two looks at puzzles held back
     patience: int = 8  # looks without gain after which practice ends
