@@ -149,7 +149,7 @@ def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, s
 
     data = [
         {"x": x, "y": values(each["practised"]), "mode": "lines", "line": {"color": MAIN, "width": 1.5}, "hoverinfo": "skip",
-         "opacity": round(0.12 + 0.25 * at / len(earlier), 2), "showlegend": False}
+         "opacity": round(0.18 + 0.3 * at / len(earlier), 2), "showlegend": False}
         for at, each in enumerate(earlier)
     ]  # fmt: skip
     for name, colour, dash, symbol, width in (
@@ -240,7 +240,7 @@ def confusions_figure(counts: np.ndarray, asked: np.ndarray, names: list[str], w
         cells |= {"texttemplate": "%{z:.0f}", "textfont": {"color": "#10243a"}}
     ticks = {"tickvals": list(range(len(names))), "ticktext": labels, "showgrid": False, "zeroline": False}
     axes = {
-        "xaxis": ticks | {"title": {"text": words["measure_taken"]}, "tickangle": -45 if len(names) > 5 else 0},
+        "xaxis": ticks | {"title": {"text": words["measure_taken"]}, "tickangle": -45 if sum(map(len, labels)) > 40 else 0},
         "yaxis": ticks | {"title": {"text": words["measure_truth"], "standoff": 12}, "autorange": "reversed"},
     }
     return {

@@ -114,8 +114,8 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 stop = gr.Button(
                     words["measure_stop"], visible="hidden", elem_id="measure-stop", min_width=100, scale=0
                 )
-            status = gr.HTML(visible="hidden", elem_id="measure-status", padding=False)
         with gr.Column(scale=5, min_width=320, elem_id="measured"):
+            status = gr.HTML(visible="hidden", elem_id="measure-status", padding=False)
             table = gr.HTML(elem_id="measure-table", padding=False)
             figure = Chart(
                 label=words["measure_figure"], empty=words["measure_empty"], height=200, elem_id="measure-figure"
