@@ -211,15 +211,18 @@ def fewshot(
     same tasks, and its interval. maml and finetune adapt the network to each task, which takes a while.
     """
     from byolmeta.fewshot import failures, mean_and_interval, paired
-    from byolmeta.measure import Measured, draw_tasks, measure
+    from byolmeta.learners import learner as make
+    from byolmeta.measure import draw_tasks, measure
 
     check_seed(seed)
+    other, _, method = versus.partition(",")
+    make(learner), make(method or learner)  # what is wrong is said before any work
     if out:
         writable(out)
     start = time.perf_counter()
     store = store_of(folder, local(encoder), home())
     tasks, query = draw_tasks(store, way, shot, query, episodes, seed)
-    found: Measured = measure(local(encoder), learner, store, tasks, home(), bar("Tasks"))
+    found = measure(local(encoder), learner, store, tasks, home(), bar("Tasks"))
     accuracy, interval = mean_and_interval(found.right)
     result = {
         "accuracy": accuracy,
@@ -236,7 +239,6 @@ def fewshot(
         "transductive": encoder.split(":")[0] == UNTRAINED,  # its batch norm has seen all pictures, without labels
     }
     if versus:
-        other, _, method = versus.partition(",")
         second = store_of(folder, local(other), home())  # its pictures may have another size
         beside = measure(local(other), method or learner, second, tasks, home(), bar("Tasks"))
         gain, half = paired(beside.right, found.right)
