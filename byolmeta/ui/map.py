@@ -11,7 +11,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
-from byolmeta.ui.workspace import Session, Workspace
+from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 BOX_COLOURS = (
     "#0072B2",
@@ -97,7 +97,8 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
         yield work.points(session, places, "umap", near)
     elif earlier is None:
         yield work.points(session, image_map.pca_layout(vectors), "pca", near)
-    for baseline in (PIXELS, work.untrained(session)):
+    unpractised = [f"{UNPRACTISED}:{where}"] if work.practised(where) else []
+    for baseline in (PIXELS, work.untrained(session), *unpractised):
         work.bank(session, baseline)  # so that the first curve need not wait for them
     if places is None and work.layouts:
         try:

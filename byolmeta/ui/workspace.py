@@ -391,10 +391,12 @@ class Workspace:
         key = (where, self._encoder_stamp(where), pictures.store.fingerprint, pictures.store.size)
         with self.alone("bank", *key):
             if key not in self.vectors:
-                torch.set_num_threads(features.threads())  # Teach works with one, for its small tensors
+                before = torch.get_num_threads()  # Teach works with one, for its small tensors
+                torch.set_num_threads(features.threads())
                 bank = features.encoder_bank(
                     file, pictures.store, self.home / "banks", progress, practised=kind != UNPRACTISED
                 )
+                torch.set_num_threads(before)
                 self._remember(key, bank.vectors)
             vectors = self.vectors[key]
             if not session.extras:
