@@ -13,7 +13,7 @@ from torch import Tensor
 
 from byolmeta.augment import ViewConfig, make_view, two_views
 from byolmeta.encoder import Encoder, load_encoder
-from byolmeta.files import ARCHITECTURES, HISTOGRAM, PIXELS, UNTRAINED, file_fingerprint, find_encoder, replace_file
+from byolmeta.files import ARCHITECTURES, HISTOGRAM, PIXELS, UNTRAINED, file_fingerprint, find_encoder, read_card, replace_file
 
 FORMAT = 3  # of the banks: raise it when vectors of the same encoder come out differently
 
@@ -270,7 +270,7 @@ def encoder_bank(
         parts.append(beside.fingerprint)
     if plain:
         parts.append("plain")
-    if not practised:
+    if not practised and not untrained and _has_practice(find_encoder(where)):
         parts.append("unpractised")
 
     def compute() -> np.ndarray:
@@ -282,6 +282,12 @@ def encoder_bank(
         return embed(encoder, store.pixels, progress=progress)
 
     return open_bank(banks, "-".join(map(str, parts)), len(store), compute)
+
+
+def _has_practice(path: Path) -> bool:
+    """Whether an encoder file turns its vectors by what practice found."""
+    practice = read_card(path).get("practice")
+    return isinstance(practice, dict) and practice.get("in_force") is not False
 
 
 def open_encoder(name: str, store) -> Encoder:

@@ -20,8 +20,8 @@ def episode_answers(learner, vectors: Tensor, tasks: Tasks) -> np.ndarray:
         return picture_answers(learner, nn.Identity(), lambda rows: vectors[rows], tasks)
     found = []
     with torch.no_grad():
-        for part, scores in _solved(learner, vectors, tasks):
-            found.append(scores[-1][1].argmax(2).numpy())
+        for part, *task in _parts(vectors, tasks):
+            found.append(learner.answer(*task).argmax(2).numpy())
     return np.concatenate(found)
 
 
@@ -31,7 +31,8 @@ def picture_answers(
     """As episode_answers, one task after another, on what `pictures` gives for rows and `embed` turns into vectors."""
     found = np.empty_like(tasks.query_labels)
     for i in range(len(found)):
-        support = Support(pictures(tasks.support[i]), torch.from_numpy(tasks.support_labels[i]), tasks.way)
+        examples = pictures(tasks.support[i])
+        support = Support(examples, torch.from_numpy(tasks.support_labels[i]).to(examples.device), tasks.way)
         for step in learner.adapt(embed, support):
             pass
         found[i] = step.predict(pictures(tasks.query[i])).argmax(1).cpu().numpy()
@@ -49,9 +50,9 @@ def inner_curve(learner: LinearHead, vectors: Tensor, tasks: Tasks) -> list[dict
     """What the inner loop does: mean loss and accuracy on the queries before the first step and after each."""
     sums, count = [], len(tasks.query)
     with torch.no_grad():
-        for part, steps in _solved(learner, vectors, tasks):
+        for part, *task in _parts(vectors, tasks):
             truth = torch.from_numpy(part.query_labels)
-            for number, (_, scores) in enumerate(steps):
+            for number, (_, scores) in enumerate(learner.solve(*task)):
                 loss = nn.functional.cross_entropy(scores.flatten(0, 1), truth.flatten())
                 right = (scores.argmax(2) == truth).float().mean()
                 if number == len(sums):
@@ -60,12 +61,12 @@ def inner_curve(learner: LinearHead, vectors: Tensor, tasks: Tasks) -> list[dict
     return [{"loss": float(loss), "accuracy": float(right)} for loss, right in sums]
 
 
-def _solved(learner: LinearHead, vectors: Tensor, tasks: Tasks):
-    """Yields some of the tasks and the learner's steps on them, until all had their turn."""
+def _parts(vectors: Tensor, tasks: Tasks):
+    """Yields some of the tasks, with what LinearHead.solve takes of them, until all had their turn."""
     for start in range(0, len(tasks.query), CHUNK):
         part = tasks.part(slice(start, start + CHUNK))
-        support, query = vectors[torch.from_numpy(part.support)], vectors[torch.from_numpy(part.query)]
-        yield part, list(learner.solve(support, torch.from_numpy(part.support_labels), query, part.way))
+        support, labels, query = map(torch.from_numpy, (part.support, part.support_labels, part.query))
+        yield part, vectors[support], labels, vectors[query], part.way
 
 
 def mean_and_interval(values) -> tuple[float, float]:

@@ -382,8 +382,7 @@ def _learn(
             found = practice.network(pictures)
         found = found.float().unflatten(0, asked.shape)
         support, query = found[:, : labels.shape[1]], found[:, labels.shape[1] :]
-    *_, (_, scores) = learner.solve(support, labels, query, way)
-    loss = F.cross_entropy(scores.flatten(0, 1), truth.flatten())
+    loss = F.cross_entropy(learner.answer(support, labels, query, way).mT, truth)
     loss.backward()
     return loss.detach()
 

@@ -65,6 +65,8 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
 
 def _practise(run: Run, resume: bool, folder: Path | None) -> dict:
     """Meta-training as config.json says, from the encoder that it names."""
+    import torch
+
     from byolmeta.copies import copies_group_ids
     from byolmeta.features import encoder_bank, open_encoder
     from byolmeta.metatrain import metatrain
@@ -73,11 +75,16 @@ def _practise(run: Run, resume: bool, folder: Path | None) -> dict:
     name, where = values["encoder_file"], run.place("home", values) or home()
     store = store_of(folder or run.place("folder", values), name, where)
     bank = encoder_bank(name, store, where / "banks", bar("Vectors"), practised=False).vectors
-    with _keyboard_stops(run):
-        return metatrain(
-            store, open_encoder(name, store), bank, copies_group_ids(store), _config(MetatrainConfig, values), run,
-            untrained=name.split(":")[0] == UNTRAINED, resume=resume, progress=bar("Practising"),
-        )  # fmt: skip
+    config, threads = _config(MetatrainConfig, values), torch.get_num_threads()
+    torch.set_num_threads(1 if config.through == "vectors" else threads)  # small tensors: threads would wait for each other
+    try:
+        with _keyboard_stops(run):
+            return metatrain(
+                store, open_encoder(name, store), bank, copies_group_ids(store), config, run,
+                untrained=name.split(":")[0] == UNTRAINED, resume=resume, progress=bar("Practising"),
+            )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _config(record, values: dict):
