@@ -153,3 +153,53 @@ def test_arms_that_compute_something_else_are_not_measured(tmp_path, monkeypatch
     with pytest.raises(SystemExit, match="do not compute the same"):
         meta_speed.main()
     assert not (tmp_path / "meta_speed.json").exists()
+
+
+def test_practice_keeps_a_row_of_each_seed(tiny_encoder, tmp_path, monkeypatch):
+    from conftest import draw_pictures
+
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    import practice
+
+    monkeypatch.setattr(practice, "RESULT", tmp_path / "practice.json")
+    folder = draw_pictures(tmp_path / "shapes", each=20)
+    words = f"practice shapes {tiny_encoder} {folder} {folder} {tmp_path / 'runs'} --seeds 0,1 --tasks clusters --steps 2 --way 2"
+    monkeypatch.setattr(sys, "argv", [*words.split(), "--judge", "4", "--query", "1", "--shot", "1", "--tested", "4"])
+    monkeypatch.setattr(practice, "WAY", 3)
+    for _ in range(2):  # the second time in place of the first
+        practice.main()
+    rows = json.loads((tmp_path / "practice.json").read_text())["rows"]
+    assert [row["seed"] for row in rows] == [0, 1] and rows[0]["settings"]["tasks"] == "clusters"
+    for row in rows:
+        assert [test["shot"] for test in row["shots"]] == [1, 5] and row["machine"]
+        for test in row["shots"]:
+            assert test["difference"] == pytest.approx(test["accuracy"] - test["versus_accuracy"])
+            assert test["practised"] == row["held_back"]["gain"]
+
+
+def test_omniglot_goes_on_with_a_run_and_keeps_its_curve(tmp_path, monkeypatch):
+    from conftest import draw_pictures
+
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    import omniglot
+
+    draw_pictures(tmp_path / "a", each=12)
+    draw_pictures(tmp_path / "b", each=12, seed=1)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, path in enumerate(sorted((tmp_path / "a").iterdir()) + sorted((tmp_path / "b").iterdir())):
+        path.rename(folder / f"{number}-{path.name}")
+    monkeypatch.setattr(omniglot, "RESULT", tmp_path / "omniglot.json")
+    monkeypatch.setattr(omniglot, "START", "untrained:conv4")
+    monkeypatch.setattr(omniglot, "SHARED", omniglot.SHARED | {"way": 2, "query": 2, "judge": 2, "check_every": 2})
+    monkeypatch.setattr(omniglot, "ARMS", {name: arm | {"batch": 1, "train_way": 2, "judge": 2} for name, arm in omniglot.ARMS.items()})
+    monkeypatch.setattr("byolmeta.metatrain.LOOKED", 5)
+    words = f"omniglot {folder} {folder} {tmp_path / 'runs'} --learners prototype --steps 2 --tested 2"
+    monkeypatch.setattr(sys, "argv", words.split())
+    for _ in range(2):
+        omniglot.main()
+    (row,) = json.loads((tmp_path / "omniglot.json").read_text())["rows"]
+    assert row["learner"] == "prototype" and [step for step, _ in row["curve"]] == [0, 2]
+    assert [test["shot"] for test in row["test"]] == [1, 5] and not row["test"][0]["transductive"]

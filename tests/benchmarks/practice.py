@@ -21,6 +21,7 @@ from byolmeta import commands
 from byolmeta.settings import MetatrainConfig
 
 RESULT = Path(__file__).parent / "results" / "practice.json"
+WAY = 5
 KEPT = ("episodes", "steps", "best_step", "seconds", "gain", "judged_by", "plain_learner", "before", "after", "difference", "ci95")
 
 
@@ -44,7 +45,7 @@ def main() -> None:
         row = {"name": flags.name, "encoder": flags.encoder, "settings": settings, "seed": seed}
         row |= {"held_back": {k: found[k] for k in KEPT}, "shots": []}
         for shot in (1, 5):
-            task = {"shot": shot, "episodes": flags.tested, "learner": found["learner"]}
+            task = {"way": WAY, "shot": shot, "episodes": flags.tested, "learner": found["learner"]}
             test = commands.fewshot(
                 str(run), flags.test_folder, **task, versus=f"{flags.encoder},{found['plain_learner']}"
             )
