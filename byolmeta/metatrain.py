@@ -312,7 +312,7 @@ def _parts(
         views, sources = most + config.query, []
         everything = np.tile(copies, 1 + views)  # a view is no copy of another, nor of its picture
         everything[len(copies) :] = len(copies) + np.arange(len(everything) - len(copies))
-        for number, ids in enumerate(puzzles.split_pictures(vectors, config.seed)):
+        for number, ids in enumerate(puzzles.split_pictures(vectors, copies, config.seed)):
             partitions = []
             if config.tasks != "twins":
                 partitions += puzzles.of_clusters(vectors, ids, config.seed + number)

@@ -76,23 +76,31 @@ def split_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:
     return [order[: -2 * held], order[-2 * held : -held], order[-held:]]
 
 
-def split_pictures(vectors: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Ids to practise on, to choose by and to judge by, parted between clusters: pretend classes held back are new."""
+def split_pictures(vectors: np.ndarray, copies: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Ids to practise on, to choose by and to judge by, parted between clusters: pretend classes held back are new.
+
+    Near copies (the same number in `copies`) are in one part. Some parts are empty when hardly any pictures differ.
+    """
     clusters = _kmeans(unit(vectors), min(COARSE, max(3, len(vectors) // 20)), seed)
     if len(np.unique(clusters)) < 3:  # pictures that are nearly all alike
         clusters = np.arange(len(vectors))
     order = np.random.default_rng(seed).permutation(np.unique(clusters))
     reached = np.cumsum([(clusters == c).mean() for c in order])
-    first = int(np.clip(np.searchsorted(reached, PARTS[0]) + 1, 1, len(order) - 2))  # no part is empty
+    first = int(np.clip(np.searchsorted(reached, PARTS[0]) + 1, 1, len(order) - 2))
     second = int(np.clip(np.searchsorted(reached, sum(PARTS)) + 1, first + 1, len(order) - 1))
-    return [np.flatnonzero(np.isin(clusters, part)) for part in np.split(order, [first, second])]
+    part = np.empty(len(vectors), int)
+    for number, chosen in enumerate(np.split(order, [first, second])):
+        part[np.isin(clusters, chosen)] = number
+    leaders, members = np.unique(copies, return_index=True, return_inverse=True)[1:]
+    part = part[leaders][members]
+    return [np.flatnonzero(part == number) for number in range(3)]
 
 
 def of_clusters(vectors: np.ndarray, ids: np.ndarray, seed: int, count: int = CLUSTERINGS) -> list[tuple[np.ndarray, ...]]:
     """`count` partitions of some pictures by k-means, each in its own random stretching of the space and of its own size."""
     random, x = np.random.default_rng(seed), unit(vectors[ids])
     found = []
-    for size in np.geomspace(*SIZES, count):
+    for size in np.geomspace(*SIZES, count if len(ids) else 0):
         k = int(np.clip(len(ids) / size, 2, 1000))
         stretched = x * random.uniform(0.0, 1.0, x.shape[1]).astype(np.float32)
         clusters = _kmeans(stretched, min(k, len(ids)), int(random.integers(2**31)))

@@ -72,11 +72,20 @@ def test_classes_are_parted_by_name_and_none_is_in_two_parts():
 def test_pictures_are_parted_between_clusters(count):
     vectors, labels = groups(classes=max(4, count // 20), each=20)
     vectors, labels = vectors[:count], labels[:count]
-    parts = puzzles.split_pictures(vectors, 0)
+    parts = puzzles.split_pictures(vectors, np.arange(count), 0)
     assert sorted(np.concatenate(parts)) == list(range(count)) and all(len(p) for p in parts)
     if count == 400:  # well separated groups stay whole
         homes = [{p for p in range(3) if np.isin(np.flatnonzero(labels == c), parts[p]).any()} for c in range(20)]
         assert all(len(home) == 1 for home in homes)
+
+
+def test_near_copies_are_never_parted():
+    vectors, _ = groups(classes=10, each=20)
+    copies = np.arange(200)
+    copies[100:] = np.arange(100)  # every picture of the second half is a copy of one in the first
+    parts = puzzles.split_pictures(vectors, copies, 0)
+    assert sorted(np.concatenate(parts)) == list(range(200))
+    assert not any(set(copies[a]) & set(copies[b]) for a, b in ((parts[0], parts[1]), (parts[0], parts[2]), (parts[1], parts[2])))
 
 
 def test_clusters_are_found_several_times_in_different_sizes():
