@@ -13,7 +13,16 @@ from torch import Tensor
 
 from byolmeta.augment import ViewConfig, make_view, two_views
 from byolmeta.encoder import Encoder, load_encoder
-from byolmeta.files import ARCHITECTURES, HISTOGRAM, PIXELS, UNTRAINED, file_fingerprint, find_encoder, read_card, replace_file
+from byolmeta.files import (
+    ARCHITECTURES,
+    HISTOGRAM,
+    PIXELS,
+    UNTRAINED,
+    file_fingerprint,
+    find_encoder,
+    read_card,
+    replace_file,
+)
 
 FORMAT = 3  # of the banks: raise it when vectors of the same encoder come out differently
 

@@ -5,16 +5,25 @@ single pictures whose random views stand for their examples (UMTRA, Khodadadeh e
 to part rows of a bank into classes, so one drawing of tasks serves all of them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from byolmeta.episodes import Tasks, deal, draw_distinct, stack
 from byolmeta.errors import InputError
 from byolmeta.features import unit
+from byolmeta.images import ImageStore
+from byolmeta.settings import MetatrainConfig
 
 CLUSTERINGS = 24
 SIZES = 8, 40  # pictures in a cluster, on average: fewest and most of the clusterings
 PARTS = 0.6, 0.2  # shares to practise on and to choose by; the rest judges
+FEWEST = 30  # pictures to make puzzles of without labels
 ENOUGH = 100  # classes to choose or to judge by: with many, the others are better practised on
+SHOTS = 1, 5  # examples of each class at which puzzles are judged when no number is asked for
+LOOKED = 200  # puzzles of each number of examples that choose when to end
+SLOW = 5  # so many times fewer for maml, which adapts the whole network to each
+TWINS = 1500, 300  # pictures whose views make puzzles: to practise on, and to choose or judge by
 COARSE = 30  # clusters that are kept whole when pictures are parted
 
 
@@ -58,6 +67,36 @@ class Puzzles:
         return self._large[size]
 
 
+@dataclass(frozen=True)
+class Judges:
+    """Puzzles of each number of examples to choose or to judge by, the same at every look; their tasks count in `rows`."""
+
+    rows: np.ndarray  # int64, sorted
+    tasks: dict[int, Tasks]  # by examples of each class
+
+    def accuracies(self, answers) -> np.ndarray:
+        """Of every puzzle, those of fewer examples first; answers(tasks) are the classes said, (B, m)."""
+        return np.concatenate([(answers(one) == one.query_labels).mean(1) for one in self.tasks.values()])
+
+
+class Pupils:
+    """Puzzles to practise on."""
+
+    def __init__(self, source: Puzzles, config: MetatrainConfig):
+        way = config.train_way or config.way
+        shots = [config.shot] if config.shot else range(SHOTS[0], SHOTS[1] + 1)
+        self.source = source
+        self.sizes = [s for s in (_size(source, way, shot, config.query) for shot in shots) if s]
+        if not self.sizes:
+            source.draw(np.random.default_rng(0), 1, 2, shots[0], 1)  # says what is missing
+
+        self.rows = np.unique(np.concatenate([rows for p in source.partitions for rows in p]))
+
+    def draw(self, random: np.random.Generator, config: MetatrainConfig) -> Tasks:
+        """Tasks of one size, which count in `rows`."""
+        return self.source.draw(random, config.batch, *self.sizes[random.integers(len(self.sizes))]).among(self.rows)
+
+
 def of_labels(labels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, ...]:
     """The partition that folders name, for some of the classes."""
     return tuple(np.flatnonzero(labels == c) for c in classes)
@@ -80,7 +119,10 @@ def split_pictures(vectors: np.ndarray, copies: np.ndarray, seed: int) -> list[n
     """Ids to practise on, to choose by and to judge by, parted between clusters: pretend classes held back are new.
 
     Near copies (the same number in `copies`) are in one part. Some parts are empty when hardly any pictures differ.
+    Raises InputError for fewer than FEWEST.
     """
+    if len(vectors) < FEWEST:
+        raise InputError(f"Puzzles need at least {FEWEST} pictures; here are {len(vectors)}. Add pictures.")
     clusters = _kmeans(unit(vectors), min(COARSE, max(3, len(vectors) // 20)), seed)
     if len(np.unique(clusters)) < 3:  # pictures that are nearly all alike
         clusters = np.arange(len(vectors))
@@ -96,7 +138,9 @@ def split_pictures(vectors: np.ndarray, copies: np.ndarray, seed: int) -> list[n
     return [np.flatnonzero(part == number) for number in range(3)]
 
 
-def of_clusters(vectors: np.ndarray, ids: np.ndarray, seed: int, count: int = CLUSTERINGS) -> list[tuple[np.ndarray, ...]]:
+def of_clusters(
+    vectors: np.ndarray, ids: np.ndarray, seed: int, count: int = CLUSTERINGS
+) -> list[tuple[np.ndarray, ...]]:
     """`count` partitions of some pictures by k-means, each in its own random stretching of the space and of its own size."""
     random, x = np.random.default_rng(seed), unit(vectors[ids])
     found = []
@@ -120,3 +164,61 @@ def _kmeans(x: np.ndarray, k: int, seed: int) -> np.ndarray:
     from sklearn.cluster import MiniBatchKMeans
 
     return MiniBatchKMeans(k, batch_size=1024, n_init=1, max_iter=30, random_state=seed % 2**32).fit_predict(x)
+
+
+def parts_of(
+    store: ImageStore, vectors: np.ndarray, copies: np.ndarray, config: MetatrainConfig
+) -> tuple[Pupils, Judges, Judges, str]:
+    """Puzzles to practise on, to choose by and to judge by, of different classes or pictures; and what judges.
+
+    Without labels the judges are the folders' classes all the same where there are any: practice has not seen them.
+    """
+    most = config.shot or SHOTS[1]
+    if config.tasks == "labels":
+        sources = [
+            Puzzles([of_labels(store.labels, part)], copies) for part in split_classes(store.labels, config.seed)
+        ]
+        judged_by = "classes"
+    else:
+        views, sources = most + config.query, []
+        everything = np.tile(copies, 1 + views)  # a view is no copy of another, nor of its picture
+        everything[len(copies) :] = len(copies) + np.arange(len(everything) - len(copies))
+        for number, ids in enumerate(split_pictures(vectors, copies, config.seed)):
+            partitions = []
+            if config.tasks != "twins":
+                partitions += of_clusters(vectors, ids, config.seed + number)
+            if config.tasks != "clusters":
+                chosen = np.random.default_rng((config.seed, number)).permutation(ids)[: TWINS[min(number, 1)]]
+                twins = of_twins(np.sort(chosen), copies, len(store), views)
+                partitions += [twins] * max(1, len(partitions) // 4)  # a fifth of the puzzles
+            sources.append(Puzzles(partitions, everything))
+        judged_by = "puzzles"
+        classes = Puzzles([of_labels(store.labels, np.unique(store.labels[store.labels >= 0]))], copies)
+        if _size(classes, 2, 1, 1):
+            sources[2], judged_by = classes, "classes"
+    seeds, looked = [(config.seed, number) for number in (1, 2)], LOOKED // (SLOW if config.learner == "maml" else 1)
+    looks, judges = (
+        _judges(source, config, count, seed)
+        for source, count, seed in zip(sources[1:], (looked, config.judge), seeds, strict=True)
+    )
+    return Pupils(sources[0], config), looks, judges, judged_by
+
+
+def _judges(source: Puzzles, config: MetatrainConfig, count: int, seed: tuple) -> Judges:
+    shots = [config.shot] if config.shot else SHOTS
+    sizes = [s for s in (_size(source, config.way, shot, max(config.query, 10)) for shot in shots) if s]
+    random = np.random.default_rng(seed)
+    if not sizes:
+        source.draw(random, 1, 2, shots[0], 1)  # says what is missing
+    tasks = {size[1]: source.draw(random, count, *size) for size in sizes}
+    rows = np.unique(np.concatenate([x.ravel() for one in tasks.values() for x in (one.support, one.query)]))
+    return Judges(rows, {shot: one.among(rows) for shot, one in tasks.items()})
+
+
+def _size(source: Puzzles, way: int, shot: int, query: int) -> tuple[int, int, int] | None:
+    """(way, shot, query) that these pictures allow: fewer questions first, then fewer classes. None: not even two of one."""
+    for asked in range(query, 0, -1):
+        if source.classes(shot + asked) >= way:
+            return way, shot, asked
+    few = source.classes(shot + 1)
+    return (few, shot, 1) if few >= 2 else None

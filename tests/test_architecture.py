@@ -14,7 +14,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"commands"},
     {"jobs", "train"},
     {"pretrain", "metatrain", "evaluate", "measure"},
-    {"watch", "plan", "checkpoint", "workplace", "puzzles"},
+    {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},
     {"features", "image_map", "adapt", "copies", "hub", "lanes"},
     {"fewshot"},

@@ -11,16 +11,18 @@ from conftest import shape
 from PIL import Image
 from safetensors.torch import load_file
 
-from byolmeta import commands, fewshot
+from byolmeta import commands, fewshot, puzzles
 from byolmeta import metatrain as module
 from byolmeta.encoder import Encoder, Vectors, load_encoder, save_encoder
 from byolmeta.errors import InputError
 from byolmeta.features import embed
 from byolmeta.files import read_card
 from byolmeta.images import open_store
-from byolmeta.learners import learner
+from byolmeta.learners import Support, learner
 from byolmeta.measure import draw_tasks, measure, practised_learners
-from byolmeta.metatrain import Material, Practice, metatrain
+from byolmeta.metatrain import metatrain
+from byolmeta.practice import Material, Practice
+from byolmeta.puzzles import parts_of
 from byolmeta.runs import Run
 from byolmeta.settings import MetatrainConfig
 
@@ -74,7 +76,9 @@ def checks(run):
 
 @pytest.mark.parametrize("method", ["anil", "metasgd", "ridge", "prototype"])
 def test_practice_on_labels_finds_what_tells_classes_apart(many, drowned, tmp_path, method):
-    run, result = practise(many, drowned, tmp_path / "run", tasks="labels", learner=method, lr=0.03, steps=200, patience=10)
+    run, result = practise(
+        many, drowned, tmp_path / "run", tasks="labels", learner=method, lr=0.03, steps=200, patience=10
+    )
     assert result["gain"] and result["difference"] > 0.1 and result["difference"] - result["ci95"] > 0
     assert result["after"] == pytest.approx(result["before"] + result["difference"])
     assert (result["judged_by"], result["tasks"], result["puzzles"]) == ("classes", "labels", 120)
@@ -115,7 +119,7 @@ def test_what_chooses_and_what_judges_was_never_practised_on(many, drowned):
     store, copies = many[0], np.arange(140)
     for tasks in ("labels", "clusters", "twins", "pseudo"):
         config = MetatrainConfig(**QUICK | {"tasks": tasks, "shot": 1})
-        pupils, looks, judges, judged_by = module._parts(store, drowned, copies, config)
+        pupils, looks, judges, judged_by = parts_of(store, drowned, copies, config)
         own, held, last = (set(rows % 140) for rows in (pupils.rows, looks.rows, judges.rows))
         assert own and held and not own & held
         if tasks == "labels":
@@ -124,14 +128,30 @@ def test_what_chooses_and_what_judges_was_never_practised_on(many, drowned):
         else:  # without labels, which were not practised on, the folders' classes judge
             assert judged_by == "classes" and len(set(store.labels[list(last)])) == 10
             unlabelled = mock.MagicMock(labels=np.full(140, -1), __len__=lambda _: 140)
-            pupils, looks, judges, judged_by = module._parts(unlabelled, drowned, copies, config)
+            pupils, looks, judges, judged_by = parts_of(unlabelled, drowned, copies, config)
             parts = [set(rows % 140) for rows in (pupils.rows, looks.rows, judges.rows)]
-            assert judged_by == "puzzles" and not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+            assert (
+                judged_by == "puzzles"
+                and not parts[0] & parts[1]
+                and not parts[0] & parts[2]
+                and not parts[1] & parts[2]
+            )
 
 
 def test_a_run_leaves_everything_that_is_promised(many, drowned, tmp_path):
     run, result = practise(many, drowned, tmp_path / "run", tasks="pseudo", steps=40)
-    keys = {"run", "encoder", "images", "skipped", "episodes", "steps", "seconds", "episodes_per_second", "before", "after"}
+    keys = {
+        "run",
+        "encoder",
+        "images",
+        "skipped",
+        "episodes",
+        "steps",
+        "seconds",
+        "episodes_per_second",
+        "before",
+        "after",
+    }
     assert keys | {"difference", "ci95", "gain", "judged_by", "message"} <= result.keys()
     assert json.loads(json.dumps(result)) == result
     assert (result["steps"], result["episodes"]) == (40, 160)
@@ -143,11 +163,15 @@ def test_a_run_leaves_everything_that_is_promised(many, drowned, tmp_path):
     assert inner["scratch"][0]["loss"] == pytest.approx(np.log(3), abs=1e-4)  # from zero it knows nothing
     for key in ("loss", "accuracy"):  # before the first step of practice it is the same loop
         assert [p[key] for p in inner["practised"]] == pytest.approx([p[key] for p in inner["scratch"]], abs=1e-4)
-    assert practise(many, drowned, run.folder, run=run, resume=True, tasks="pseudo", steps=40)[1]["message"].startswith("This run")
+    assert practise(many, drowned, run.folder, run=run, resume=True, tasks="pseudo", steps=40)[1]["message"].startswith(
+        "This run"
+    )
 
 
 def test_one_seed_repeats_a_run_and_another_does_not(many, drowned, tmp_path):
-    runs = [practise(many, drowned, tmp_path / str(i), tasks="labels", seed=seed)[0] for i, seed in enumerate((0, 0, 1))]
+    runs = [
+        practise(many, drowned, tmp_path / str(i), tasks="labels", seed=seed)[0] for i, seed in enumerate((0, 0, 1))
+    ]
     assert checks(runs[0]) == checks(runs[1]) != checks(runs[2])
 
 
@@ -156,7 +180,7 @@ def test_a_run_that_was_stopped_or_killed_goes_on_as_if_never(many, drowned, tmp
     more = {"tasks": "labels", "through": through, "steps": 40, "check_every": 10, "judge": 10}
     vectors = drowned if through == "vectors" else embed(network(), many[0].pixels)
     whole, result = practise(many, vectors, tmp_path / "whole", **more)
-    learn, count = module._learn, [0]
+    learn, count = module.learn_from, [0]
 
     def broken(*given):
         count[0] += 1
@@ -164,7 +188,7 @@ def test_a_run_that_was_stopped_or_killed_goes_on_as_if_never(many, drowned, tmp
             raise KeyboardInterrupt  # as good as a kill: nothing is written on the way out
         return learn(*given)
 
-    monkeypatch.setattr(module, "_learn", broken)
+    monkeypatch.setattr(module, "learn_from", broken)
     run = Run(tmp_path / "killed")
     run.create(MetatrainConfig(**QUICK | more))
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +205,7 @@ def test_a_run_that_was_stopped_or_killed_goes_on_as_if_never(many, drowned, tmp
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_words(many, drowned, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_learn", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(module, "learn_from", lambda *_: torch.tensor(float("nan")))
     run = Run(tmp_path / "run")
     run.create(MetatrainConfig(**QUICK | {"tasks": "labels"}))
     with pytest.raises(InputError, match="loss became nan at step 0"):
@@ -200,11 +224,19 @@ def test_time_and_patience_end_a_run(many, drowned, tmp_path):
 @pytest.mark.parametrize("method, through", [("prototype", "all"), ("anil", "last"), ("maml", "all"), ("maml", "last")])
 @pytest.mark.parametrize("untrained", [True, False])
 def test_practice_through_the_network(many, tmp_path, method, through, untrained, monkeypatch):
-    monkeypatch.setattr(module, "LOOKED", 10)
+    monkeypatch.setattr(puzzles, "LOOKED", 10)
     encoder = network() if not untrained else Encoder("conv4", 16).initial(0).eval()
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     vectors = embed(encoder, many[0].pixels)
-    more = {"tasks": "labels", "learner": method, "through": through, "steps": 6, "batch": 2, "check_every": 3, "judge": 4}
+    more = {
+        "tasks": "labels",
+        "learner": method,
+        "through": through,
+        "steps": 6,
+        "batch": 2,
+        "check_every": 3,
+        "judge": 4,
+    }
     config = MetatrainConfig(**QUICK | more | ({"inner_steps": 2} if method != "prototype" else {}))
     run = Run(tmp_path / "run")
     run.create(config)
@@ -236,15 +268,15 @@ def test_the_outer_gradient_is_that_of_one_task_after_another(many, drowned):
         practice = Practice(learner(method), config, Vectors(network()), 14)
         with torch.no_grad():
             practice.turn += 0.1 * torch.randn(14, 14, generator=torch.Generator().manual_seed(0))
-        pupils, *_ = module._parts(many[0], drowned, np.arange(140), config)
+        pupils, *_ = parts_of(many[0], drowned, np.arange(140), config)
         tasks = pupils.draw(np.random.default_rng(0), config)
         bank = torch.from_numpy(drowned[pupils.rows])
-        loss = module._learn(practice, tasks, bank, None, pupils.rows, 0, False)
+        loss = module.learn_from(practice, tasks, bank, None, pupils.rows, 0, False)
         found = {k: p.grad.clone() for k, p in practice.named_parameters()}
         practice.zero_grad()
         total = 0.0
         for i in range(len(tasks.query)):
-            support = module.Support(bank[tasks.support[i]], torch.from_numpy(tasks.support_labels[i]), tasks.way)
+            support = Support(bank[tasks.support[i]], torch.from_numpy(tasks.support_labels[i]), tasks.way)
             for step in practice.learner().adapt(practice.turned, support, keep_graph=True):
                 pass
             truth = torch.from_numpy(tasks.query_labels[i])
@@ -265,7 +297,9 @@ def test_views_are_always_the_same_and_no_picture_is_its_own_view(many):
     assert not torch.equal(material.fresh(rows, 0), material.fresh(rows, 1))
     assert torch.equal(material.fresh(rows, 1), material.fresh(rows, 1))
     net = Vectors(network())
-    torch.testing.assert_close(material.vectors(net, rows, known=True), material.vectors(net, rows), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        material.vectors(net, rows, known=True), material.vectors(net, rows), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_settings_that_cannot_be_are_told():
@@ -333,7 +367,12 @@ def test_a_damaged_practice_is_refused(many, drowned, tmp_path):
 
     run, _ = practise(many, drowned, tmp_path / "run", tasks="labels", lr=0.03, steps=100)
     tensors, card = load_file(run.encoder), read_card(run.encoder)
-    for wrong in (torch.eye(3), torch.full((14, 14), float("nan")), torch.zeros(14), torch.zeros(14, 14, dtype=torch.float64)):
+    for wrong in (
+        torch.eye(3),
+        torch.full((14, 14), float("nan")),
+        torch.zeros(14),
+        torch.zeros(14, 14, dtype=torch.float64),
+    ):
         save_file(tensors | {"practice.projection": wrong}, tmp_path / "wrong.safetensors", {"card": json.dumps(card)})
         with pytest.raises(InputError, match="practice in 'wrong.safetensors' does not fit"):
             load_encoder(tmp_path / "wrong.safetensors")

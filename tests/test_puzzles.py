@@ -68,7 +68,7 @@ def test_classes_are_parted_by_name_and_none_is_in_two_parts():
         puzzles.split_classes(np.arange(5), 0)
 
 
-@pytest.mark.parametrize("count", [4, 25, 400])
+@pytest.mark.parametrize("count", [30, 65, 400])
 def test_pictures_are_parted_between_clusters(count):
     vectors, labels = groups(classes=max(4, count // 20), each=20)
     vectors, labels = vectors[:count], labels[:count]
@@ -79,13 +79,20 @@ def test_pictures_are_parted_between_clusters(count):
         assert all(len(home) == 1 for home in homes)
 
 
+def test_too_few_pictures_make_no_puzzles():
+    with pytest.raises(InputError, match="at least 30 pictures; here are 29"):
+        puzzles.split_pictures(np.zeros((29, 4), np.float32), np.arange(29), 0)
+
+
 def test_near_copies_are_never_parted():
     vectors, _ = groups(classes=10, each=20)
     copies = np.arange(200)
     copies[100:] = np.arange(100)  # every picture of the second half is a copy of one in the first
     parts = puzzles.split_pictures(vectors, copies, 0)
     assert sorted(np.concatenate(parts)) == list(range(200))
-    assert not any(set(copies[a]) & set(copies[b]) for a, b in ((parts[0], parts[1]), (parts[0], parts[2]), (parts[1], parts[2])))
+    assert not any(
+        set(copies[a]) & set(copies[b]) for a, b in ((parts[0], parts[1]), (parts[0], parts[2]), (parts[1], parts[2]))
+    )
 
 
 def test_clusters_are_found_several_times_in_different_sizes():

@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--tested", type=int, default=600)
     flags = parser.parse_args()
     for name in flags.learners.split(","):
-        settings = MetatrainConfig(learner=name, **SHARED | ARMS[name] | {"minutes": flags.minutes, "steps": flags.steps})
+        settings = MetatrainConfig(
+            learner=name, **SHARED | ARMS[name] | {"minutes": flags.minutes, "steps": flags.steps}
+        )
         run = flags.out / name
         there = (run / "config.json").exists()
         found = commands.metatrain(START, flags.background, run, MetatrainConfig() if there else settings, resume=there)
@@ -48,10 +50,17 @@ def main() -> None:
         for key in ("folder", "home", "encoder_file"):
             row["settings"].pop(key, None)
         looks = [line for line in Run(run).metrics() if "check" in line]
-        row["curve"] = [[line["step"], round(line["check"]["accuracy"], 4)] for line in looks]  # on characters held back
+        row["curve"] = [
+            [line["step"], round(line["check"]["accuracy"], 4)] for line in looks
+        ]  # on characters held back
         for shot in (1, 5):
-            row["test"].append(commands.fewshot(str(run), flags.evaluation, shot=shot, episodes=flags.tested, learner=name))
-            print(f"{name} {shot}-shot: {100 * row['test'][-1]['accuracy']:.2f} ± {100 * row['test'][-1]['ci95']:.2f}", flush=True)
+            row["test"].append(
+                commands.fewshot(str(run), flags.evaluation, shot=shot, episodes=flags.tested, learner=name)
+            )
+            print(
+                f"{name} {shot}-shot: {100 * row['test'][-1]['accuracy']:.2f} ± {100 * row['test'][-1]['ci95']:.2f}",
+                flush=True,
+            )
         keep(row | about())
 
 

@@ -22,7 +22,19 @@ from byolmeta.settings import MetatrainConfig
 
 RESULT = Path(__file__).parent / "results" / "practice.json"
 WAY = 5
-KEPT = ("episodes", "steps", "best_step", "seconds", "gain", "judged_by", "plain_learner", "before", "after", "difference", "ci95")
+KEPT = (
+    "episodes",
+    "steps",
+    "best_step",
+    "seconds",
+    "gain",
+    "judged_by",
+    "plain_learner",
+    "before",
+    "after",
+    "difference",
+    "ci95",
+)
 
 
 def main() -> None:
