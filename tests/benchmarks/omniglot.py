@@ -5,7 +5,8 @@
 BACKGROUND and EVALUATION are the class folders of the two halves of Omniglot: 964 characters of 30 alphabets to learn from (200
 of them are held back to choose when to end and to judge) and 659 of 20 other alphabets to test on; no turned copies as new
 classes. 600 tasks of 5 classes, 15 queries, seed 0, inductive: batch norm takes running statistics, or MAML's those of the
-examples. A run folder in OUT that is there already is gone on with. A row replaces that of the same learner.
+examples. A run in OUT that ended or was stopped is taken as it is, one that was killed goes on. A row replaces that of the
+same learner.
 """
 
 import argparse
@@ -44,8 +45,13 @@ def main() -> None:
             learner=name, **SHARED | ARMS[name] | {"minutes": flags.minutes, "steps": flags.steps}
         )
         run = flags.out / name
-        there = (run / "config.json").exists()
-        found = commands.metatrain(START, flags.background, run, MetatrainConfig() if there else settings, resume=there)
+        there, status = (run / "config.json").exists(), Run(run).status()
+        if status["state"] == "stopped":
+            found = status["result"]
+        else:
+            found = commands.metatrain(
+                START, flags.background, run, MetatrainConfig() if there else settings, resume=there
+            )
         row = {"learner": name, "settings": Run(run).config(), "result": found, "test": []}
         for key in ("folder", "home", "encoder_file"):
             row["settings"].pop(key, None)
