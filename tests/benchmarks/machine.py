@@ -17,7 +17,8 @@ def about(packages: tuple[str, ...] = ("torch", "torchvision", "numpy", "pillow"
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    words = [word.replace(str(Path.home()), "~") for word in sys.argv[1:]]
+    command = shlex.join(["python", os.path.relpath(sys.argv[0]), *words])
     return {"date": time.strftime("%Y-%m-%d"), "command": command, "machine": machine(), "versions": versions}
 
 

@@ -52,7 +52,8 @@ def main() -> None:
             found = commands.metatrain(
                 START, flags.background, run, MetatrainConfig() if there else settings, resume=there
             )
-        row = {"learner": name, "settings": Run(run).config(), "result": found, "test": []}
+        result = {key: value for key, value in found.items() if key not in ("run", "encoder")}
+        row = {"learner": name, "settings": Run(run).config(), "result": result, "test": []}
         for key in ("folder", "home", "encoder_file"):
             row["settings"].pop(key, None)
         looks = [line for line in Run(run).metrics() if "check" in line]
