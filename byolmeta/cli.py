@@ -67,6 +67,10 @@ def _with_note(verb):
 
 def _plain(value) -> str:
     """A value of a result as people read it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "".join(f"\n  {_plain(each)}" for each in value[:5])
     if isinstance(value, list):
         return f"{len(value):,}: {', '.join(map(str, value[:5]))}{' ...' if len(value) > 5 else ''}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

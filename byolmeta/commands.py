@@ -15,7 +15,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from byolmeta.errors import InputError
-from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, replace_file
+from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, read_card, replace_file
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import MetatrainConfig, PretrainConfig, check_seed
 from byolmeta.train import same_settings, settings_of, train
@@ -208,7 +208,8 @@ def fewshot(
 
     A query of 0 means 15 a class, or as many as the smallest of the classes leaves. A learner has the settings that practice
     found, where the encoder brings some. With --versus, `difference` is by how much ENCODER is better than the other on the
-    same tasks, and its interval. maml and finetune adapt the network to each task, which takes a while.
+    same tasks, and its interval. `studied` and `saw_labels`: the encoder learned from these very pictures, or practised with
+    these class folders, which flatters it. maml and finetune adapt the network to each task, which takes a while.
     """
     from byolmeta.fewshot import failures, mean_and_interval, paired
     from byolmeta.learners import learner as make
@@ -234,15 +235,17 @@ def fewshot(
         "learner": learner,
         "seed": seed,
         "skipped": len(store.index.skipped),
-        "practised": found.practised,
         "seconds": round(time.perf_counter() - start, 3),
-        "transductive": encoder.split(":")[0] == UNTRAINED,  # its batch norm has seen all pictures, without labels
+        **found.about,
     }
+    if found.about["saw_labels"]:
+        print("This encoder practised with these class folders: its figures are too good for new ones.", file=sys.stderr)
     if versus:
         second = store_of(folder, local(other), home())  # its pictures may have another size
         beside = measure(local(other), method or learner, second, tasks, home(), bar("Tasks"))
         gain, half = paired(beside.right, found.right)
         more = {"versus": other, "versus_learner": method or learner, "versus_accuracy": float(beside.right.mean())}
+        more |= {f"versus_{key}": value for key, value in beside.about.items()}
         result |= more | {"difference": gain, "difference_ci95": half if episodes > 1 else None}
     if out:
         rows = [
@@ -278,7 +281,9 @@ def classify(
             f"'{examples}' holds {len(shown.class_names)} class folders; at least 2 are needed, each with one example or more."
         )
     asked, asked_vectors = vectors_of(encoder, images, beside=shown)
-    method, named = make(learner), np.flatnonzero(shown.labels >= 0)
+    baseline = str(encoder).split(":")[0] in (PIXELS, HISTOGRAM, UNTRAINED)
+    method = make(learner, {} if baseline else read_card(find_encoder(local(encoder))))  # as its practice found, if it did
+    named = np.flatnonzero(shown.labels >= 0)
     vectors = torch.from_numpy(np.concatenate([shown_vectors, asked_vectors]))
     labels, way = shown.labels[named], len(shown.class_names)
     answer = sort_pictures(method, vectors, named, labels, way)

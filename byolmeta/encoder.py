@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from byolmeta.errors import InputError
-from byolmeta.files import FORMAT, find_encoder, read_card, replace_file
+from byolmeta.files import FORMAT, find_encoder, practice_in_force, read_card, replace_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all recipes of the field use
 KINDS = {
@@ -294,6 +294,15 @@ def save_encoder(
     replace_file(Path(path), lambda p: p.write_bytes(data))
 
 
+def copy_encoder(source: Path, target: Path, card: dict, tensors: dict[str, Tensor] | None = None) -> None:
+    """Writes a file with everything of another, BYOL's heads too, but for these entries of the card and these tensors."""
+    with safe_open(str(source), "pt") as file:
+        values = {key: file.get_tensor(key) for key in file.keys()}
+    values |= {key: value.detach().cpu().contiguous() for key, value in (tensors or {}).items()}
+    data = save(values, metadata={"card": json.dumps(read_card(source) | card)})
+    replace_file(Path(target), lambda path: path.write_bytes(data))
+
+
 def load_encoder(where: str | Path) -> Encoder:
     """The encoder of a file, a run folder or a name in pretrained/, in eval mode. Every key must match."""
     path = find_encoder(where)
@@ -314,7 +323,7 @@ def _load_practice(encoder: Encoder, path: Path) -> None:
         found = file.get_tensor("practice.projection")
     width = encoder.vectors(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
     fits = found.dtype == torch.float32 and found.ndim == 2 and found.shape[0] == width and found.shape[1] > 0
-    if not (fits and found.isfinite().all()):
+    if not (fits and found.isfinite().all() and practice_in_force(encoder.card)):
         raise InputError(f"The practice in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.practice = found
 

@@ -61,8 +61,11 @@ def draw_episodes(
     of a support image of the same class is asked. Classes with too few pictures are left out. Raises InputError when fewer than `way`
     classes remain.
     """
-    if way < 2 or shot < 1 or query < 1 or episodes < 1:
-        raise InputError("A task needs at least 2 classes, 1 shot, 1 query and 1 episode.")
+    for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1), ("episodes", episodes, 1)):
+        if value < least:
+            raise InputError(f"{name} is {value}; it must be {least} or more.")
+    if labels.max(initial=-1) < 0:
+        raise InputError("Tasks are drawn from class folders, one for each class, and here are none. Sort some pictures into folders.")
     copies = np.arange(len(labels)) if copies is None else copies
     classes = [np.flatnonzero(labels == c) for c in range(labels.max(initial=-1) + 1)]
     big = [ids for ids in classes if len(np.unique(copies[ids])) >= shot + query]

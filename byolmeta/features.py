@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor
 
 from byolmeta.augment import ViewConfig, make_view, two_views
@@ -20,7 +21,6 @@ from byolmeta.files import (
     UNTRAINED,
     file_fingerprint,
     find_encoder,
-    read_card,
     replace_file,
 )
 
@@ -295,8 +295,8 @@ def encoder_bank(
 
 def _has_practice(path: Path) -> bool:
     """Whether an encoder file turns its vectors by what practice found."""
-    practice = read_card(path).get("practice")
-    return isinstance(practice, dict) and practice.get("in_force") is not False
+    with safe_open(str(path), "np") as file:
+        return "practice.projection" in file.keys()
 
 
 def open_encoder(name: str, store) -> Encoder:

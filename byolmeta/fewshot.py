@@ -88,6 +88,21 @@ def said_classes(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> np.nd
     return np.take_along_axis(names, answers, 1)
 
 
+def by_picture(rows: np.ndarray, gains: np.ndarray) -> float:
+    """Half the 95 % interval of the mean of `gains` (K,), one for each time that a picture, `rows` (K,), was asked.
+
+    Many tasks from few pictures are not independent: they ask the same pictures again and again. So each picture counts
+    once, with its mean (Student's t over pictures). Infinite for a single picture.
+    """
+    from scipy.stats import t
+
+    pictures, members = np.unique(rows, return_inverse=True)
+    if len(pictures) < 2:
+        return math.inf
+    means = np.bincount(members, gains) / np.bincount(members)
+    return float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means)))
+
+
 def failures(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> list[dict]:
     """Pictures that were answered wrongly, most often first: row, times asked, times wrong, and the class (of `labels`,
     by row) they were mostly taken for."""

@@ -53,6 +53,12 @@ def read_card(path: Path) -> dict:
         ) from None
 
 
+def practice_in_force(card: dict) -> dict:
+    """What the card of an encoder says of practice (meta-training) that is in force; empty without one."""
+    practice = card.get("practice")
+    return practice if isinstance(practice, dict) and practice.get("in_force") is True else {}
+
+
 def find_encoder(where: str | Path) -> Path:
     """The file of an encoder named by its path, its run folder, or its name in pretrained/."""
     path = Path(where)

@@ -68,6 +68,7 @@ def model_card(card: dict, repository: str) -> str:
         "epochs": card.get("epochs"),
         "figures": card.get("figures"),
         "licence": card.get("licence"),
+        "practised on": _practised(card),
         "went on from": parent.get("file") if isinstance(parent := card.get("parent"), dict) else None,
     }
     lines = [f"| {key} | {_cell(value)} |" for key, value in rows.items() if value is not None]
@@ -76,13 +77,26 @@ def model_card(card: dict, repository: str) -> str:
         [
             "---\nlibrary_name: byolmeta\nlicense: other\ntags: [byol, self-supervised, few-shot]\n---\n",
             f"# {repository.split('/')[1]}\n",
-            "An image encoder pretrained without labels (BYOL) by byolmeta.\n",
+            f"An image encoder pretrained {'' if _labels(card) else 'without labels '}(BYOL) by byolmeta"
+            f"{', then practised with labels' if _labels(card) else ''}.\n",
             "| | |\n|---|---|",
             *lines,
             f"\nUse it: `python -m byolmeta embed hub:{repository} FOLDER --out bank.npz`, or wherever an encoder is asked for.",
             f"\nSettings:\n\n```json\n{settings}\n```\n",
         ]
     )
+
+
+def _practised(card: dict) -> list | None:
+    """What the card says of practice, in short."""
+    kept = ("trained_on", "tasks", "learner", "through", "before", "after", "difference", "ci95", "in_force")
+    practices = card.get("practices")
+    found = [one for one in practices if isinstance(one, dict)] if isinstance(practices, list) else []
+    return [{k: one[k] for k in kept if k in one} for one in found] or None
+
+
+def _labels(card: dict) -> bool:
+    return any(one.get("tasks") == "labels" and one.get("in_force") for one in _practised(card) or [])
 
 
 def _cell(value) -> str:

@@ -1,6 +1,6 @@
 """Any encoder with any learner on the same tasks: what the verb `fewshot` and the Measure panel stand on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from byolmeta.encoder import Vectors
 from byolmeta.episodes import Tasks, draw_episodes, stack
 from byolmeta.features import encoder_bank, open_encoder, prepare
 from byolmeta.fewshot import episode_answers, picture_answers
-from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, read_card
+from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, practice_in_force, read_card
 from byolmeta.learners import ON_PICTURES, learner
 
 
@@ -22,7 +22,7 @@ class Measured:
 
     answers: np.ndarray  # int64 (B, m), classes 0..way-1
     right: np.ndarray  # float (B,), share of right answers
-    practised: bool  # the learner has settings that practice found
+    about: dict  # practised, transductive, studied, saw_labels: as in Candidate
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,13 @@ class Candidate:
     answers: Callable[..., np.ndarray]  # of (tasks, progress=None): int64 (B, m)
     practised: bool  # its settings are those that the encoder's practice found
     transductive: bool  # its batch norm has seen all pictures, without labels
-    studied: bool  # learned from these very pictures, without labels
-    saw_labels: bool  # practised with the class folders of these very pictures
+    studied: bool  # it, or one that it went on from, learned from these very pictures
+    saw_labels: bool  # it, or one that it went on from, practised with the class folders of these very pictures
+
+    @property
+    def about(self) -> dict:
+        """What has to be said beside its figures."""
+        return {k: getattr(self, k) for k in ("practised", "transductive", "studied", "saw_labels")}
 
 
 def draw_tasks(
@@ -75,29 +80,38 @@ def candidate(encoder: str, name: str, store, home: Path, progress=None) -> Cand
             return episode_answers(method, centred, tasks)
 
     practised, transductive = name in practised_learners(card), encoder.split(":")[0] == UNTRAINED
-    studied = card.get("store") == store.fingerprint
-    return Candidate(method, answers, practised, transductive, studied, _saw_labels(card, store))
+    studied = any(one.get("store") == store.fingerprint for one in past(card))
+    return Candidate(method, answers, practised, transductive, studied, saw_labels(card, store))
 
 
 def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=None) -> Measured:
     """What a learner answers to tasks drawn from a store; the rest as `candidate`."""
     one = candidate(encoder, name, store, home)
     answers = one.answers(tasks, progress)
-    return Measured(answers, (answers == tasks.query_labels).mean(1), one.practised)
+    return Measured(answers, (answers == tasks.query_labels).mean(1), one.about)
 
 
 def practised_learners(card: dict) -> list[str]:
     """Names of the learners for which an encoder's practice found settings that are in force."""
-    practice = card.get("practice")
-    if not isinstance(practice, dict) or not practice.get("in_force"):
-        return []
-    found = practice.get("learners")
+    found = practice_in_force(card).get("learners")
     return list(found) if isinstance(found, dict) else []
 
 
-def _saw_labels(card: dict, store) -> bool:
-    """Whether an encoder practised with the class folders of a store."""
-    practice = card.get("practice")
-    if not isinstance(practice, dict) or not practice.get("in_force"):
-        return False
-    return practice.get("tasks") == "labels" and practice.get("store") == store.fingerprint
+def past(card: dict) -> Iterator[dict]:
+    """The card of an encoder, what it practised on, and those of the encoders it went on from."""
+    for _ in range(100):  # a card from elsewhere may be anything
+        yield card
+        practices = card.get("practices")
+        practices = practices if isinstance(practices, list) else []
+        yield from (one for one in [card.get("practice"), *practices] if isinstance(one, dict))
+        card = card.get("parent")
+        if not isinstance(card, dict):
+            return
+
+
+def saw_labels(card: dict, store) -> bool:
+    """Whether an encoder, or one that it went on from, practised with the class folders of a store."""
+    return any(
+        one.get("store") == store.fingerprint and one.get("tasks") == "labels" and one.get("in_force") is True
+        for one in past(card)
+    )

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,17 +19,20 @@ from torch import Tensor
 from byolmeta import fewshot
 from byolmeta.checkpoint import read_checkpoint, save_checkpoint
 from byolmeta.devices import choose_device
-from byolmeta.encoder import Encoder, Vectors, save_encoder
+from byolmeta.encoder import Encoder, Vectors, copy_encoder, save_encoder
 from byolmeta.errors import InputError
 from byolmeta.features import calibrate
+from byolmeta.files import practice_in_force
 from byolmeta.images import ImageStore
 from byolmeta.learners import LEARNERS, LinearHead
+from byolmeta.learners import learner as make
 from byolmeta.practice import Material, Practice, learn_from
 from byolmeta.puzzles import Judges, parts_of
 from byolmeta.runs import Run
 from byolmeta.settings import MetatrainConfig
 
 PLAIN = ("prototype", "ridge", "anil")  # learners that practice has to beat, as they are
+JUDGING = 20  # pictures that puzzles ask about, below which no gain is claimed
 STEEP = 10.0  # length at which the outer gradient is cut
 
 
@@ -40,21 +44,23 @@ def metatrain(
     config: MetatrainConfig,
     run: Run,
     *,
+    file: Path | None = None,
     untrained: bool = False,
     resume: bool = False,
     progress=None,
 ) -> dict:
     """Practises until puzzles held back get no better; returns what the command prints as JSON.
 
-    `vectors` (N, V) are the encoder's, without earlier practice, of the store's pictures; `copies` (N,) as in copies.py;
-    `untrained`: its network begins from nothing, so batch norm learns too. Raises InputError for too few pictures.
+    `vectors` (N, V) are the encoder's of the store's pictures; `copies` (N,) as in copies.py; `file`: the encoder's, whose
+    other contents are kept; `untrained`: its network begins from nothing, so batch norm learns too. What an earlier
+    practice found stays in force, and is what the new one has to beat. Raises InputError for too few pictures.
     """
     device = choose_device(config.device) if config.through != "vectors" else "cpu"
     torch.manual_seed(config.seed)
     if resume and run.status()["state"] == "done":
         return run.status()["result"] | {"message": "This run had come to its end, so nothing was done."}
-    encoder.practice = None
-    original = copy.deepcopy(encoder)
+    original, earlier = copy.deepcopy(encoder), encoder.card.get("practices")
+    earlier = earlier if isinstance(earlier, list) else []
     network = Vectors(encoder).to(device, memory_format=torch.channels_last)
     material = Material(store, vectors, config.seed, encoder.kind, encoder.image_size)
     run.claim()
@@ -64,16 +70,29 @@ def metatrain(
     practice = Practice(method, config, network, vectors.shape[1])
     optimizer = practice.optimizer(config.lr or (5e-4 if config.through == "vectors" else 1e-3 if untrained else 1e-4))
     plain_looks, plain_judges = (material.vectors(network, each.rows, known=True) for each in (looks, judges))
-    plain, plain_right = _best_plain(config, looks, plain_looks)
+    plain, plain_right = _best_plain(encoder.card, config, looks, plain_looks)
     bank = material.vectors(network, pupils.rows, known=True) if config.through == "vectors" else None
     step, seconds, best, best_step, kept, stale = 0, 0.0, -1.0, 0, None, 0
+
+    def keep_file(found: Encoder, card: dict, tensors: dict[str, Tensor] | None = None) -> None:
+        """Writes the run's encoder: the file it began from with these changes, or a network of our own."""
+        if file and found is original:
+            run.write(copy_encoder, file, run.encoder, card, tensors)
+        else:
+            found.practice = (tensors or {}).get("practice.projection", found.practice)
+            run.write(save_encoder, found, run.encoder, card)
+
     if state:
         step, seconds, best, best_step, stale = state["step"], state["seconds"], *state["best"]
-        practice.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        kept = state["earlier"]
+        try:
+            practice.load_state_dict(state["earlier"])
+            kept = state["earlier"]
+            practice.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise InputError(f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?") from None
     else:
-        run.write(save_encoder, original, run.encoder, {"practice": {"in_force": False, "steps": 0}})
+        keep_file(original, {})
     run.forget_after(step if state else -1)
     began = saved = logged = time.monotonic()
     began, loss, message = began - seconds, None, ""
@@ -117,6 +136,7 @@ def metatrain(
 
     if not state:
         look()
+        began = time.monotonic()  # the time that is asked for is for practice
     while step < config.steps and stale < config.patience:
         if config.minutes and elapsed() > 60 * config.minutes:
             message = "The time for it was up."
@@ -147,6 +167,8 @@ def metatrain(
         if run.asked("stop"):
             message = "Stopped when asked."
             break
+    if stale >= config.patience:
+        message = f"It ended early: no gain in {stale} looks at puzzles held back."
     save()  # before a look that a run never stopped would not take
     if step % config.check_every and step < config.steps:
         look()
@@ -163,17 +185,22 @@ def metatrain(
     result["episodes_per_second"] = round(step * config.batch / max(elapsed(), 1e-9), 1)
     result |= {"learner": config.learner, "tasks": config.tasks, "through": config.through, "plain_learner": plain[0]}
     result |= figures
-    result["message"] = (message + " " + _verdict(figures)).strip()
+    result["message"] = (message + " " + _verdict(result)).strip()
     details = {"settings": asdict(config), "trained_on": store.index.source.name, "store": store.fingerprint}
     details |= {k: v for k, v in result.items() if k not in ("run", "encoder", "message")}
     details["in_force"] = figures["gain"]
-    if figures["gain"]:
+    brief = {k: v for k, v in details.items() if k not in ("settings", "by_shot")}
+    card = {"practice": details, "practices": [*earlier, brief]}
+    if not figures["gain"]:
+        keep_file(original, card | ({"practice": encoder.card["practice"]} if practice_in_force(encoder.card) else {}))
+    else:
         details["learners"] = {config.learner: _plain_values(practice.settled())}
         if config.through == "vectors":
-            original.practice = torch.eye(len(practice.turn)) + practice.turn.detach()
+            turn = torch.eye(len(practice.turn)) + practice.turn.detach()
+            turn = turn if original.practice is None else original.practice @ turn
+            keep_file(original, card, {"practice.projection": turn})
         else:
-            original = _whole(practice, store, untrained)
-    run.write(save_encoder, original, run.encoder, {"practice": details})
+            keep_file(_whole(practice, store, untrained), card)
     state_name = "stopped" if message.startswith("Stopped") else "done"
     last = {"step": step, "steps": config.steps, "message": result["message"], "result": result}
     run.write(lambda: run.set_status(state_name, **last))
@@ -191,9 +218,11 @@ def _method(config: MetatrainConfig, untrained: bool):
     return LEARNERS[config.learner](**more)
 
 
-def _best_plain(config: MetatrainConfig, looks: Judges, bank: Tensor) -> tuple[tuple, np.ndarray]:
-    """(name, learner) that does best without practice on the puzzles held back, and its accuracies there."""
-    found = {name: LEARNERS[name]() for name in PLAIN}
+def _best_plain(card: dict, config: MetatrainConfig, looks: Judges, bank: Tensor) -> tuple[tuple, np.ndarray]:
+    """(name, learner) that does best, as the encoder brings it, on the puzzles held back, and its accuracies there."""
+    practised = practice_in_force(card).get("learners")
+    names = dict.fromkeys([*PLAIN, *(n for n in practised or () if issubclass(LEARNERS.get(n, dict), LinearHead))])
+    found = {name: make(name, card) for name in names}
     right = {name: looks.accuracies(_answering(learner, bank)) for name, learner in found.items()}
     name = max(right, key=lambda n: (right[n].mean(), n == config.learner))
     return (name, found[name]), right[name]
@@ -228,30 +257,48 @@ def _inner(learner, seen: Tensor | None, plain: Tensor, looks: Judges) -> dict |
 
 
 def _judge(practice: Practice, material: Material, judges: Judges, plain: tuple, plain_bank: Tensor) -> dict:
-    """Before and after on the same puzzles, which nothing was chosen by: means, the paired difference, its interval."""
-    before = judges.accuracies(_answering(plain[1], plain_bank))
-    after = judges.accuracies(_practised(practice, material, judges, plain_bank)[0])
-    gain, half = fewshot.paired(before, after)
-    figures = {"before": float(before.mean()), "after": float(after.mean()), "difference": gain, "ci95": half}
-    figures |= {"gain": bool(gain - half > 0), "puzzles": len(after), "by_shot": []}
-    start = 0
+    """Before and after on the same puzzles, which nothing was chosen by: means, the paired difference, its interval.
+
+    `ci95` is the wider of two: over puzzles, and over the pictures that they ask. A gain has to lie above it, and to be
+    judged by JUDGING pictures or more.
+    """
+    first, second = _answering(plain[1], plain_bank), _practised(practice, material, judges, plain_bank)[0]
+    shots, rows, gains = [], [], []
     for shot, tasks in judges.tasks.items():
-        rows = slice(start, start := start + len(tasks.query))
-        gain, half = fewshot.paired(before[rows], after[rows])
-        means = {"before": float(before[rows].mean()), "after": float(after[rows].mean())}
-        figures["by_shot"].append({"way": tasks.way, "shot": shot, **means, "difference": gain, "ci95": half})
-    return figures
+        before, after = (answers(tasks) == tasks.query_labels for answers in (first, second))
+        shots.append({"way": tasks.way, "shot": shot, **_compared(before.mean(1), after.mean(1))})
+        shots[-1]["right"] = before.mean(1), after.mean(1)
+        rows.append(judges.rows[tasks.query].ravel() % len(material.store))
+        gains.append(after.astype(float).ravel() - before.ravel())
+    before, after = (np.concatenate([one["right"][side] for one in shots]) for side in (0, 1))
+    figures = _compared(before, after) | {"puzzles": len(after), "pictures": len(np.unique(np.concatenate(rows)))}
+    figures["ci95_puzzles"] = figures["ci95"]
+    figures["ci95"] = max(figures["ci95"], fewshot.by_picture(np.concatenate(rows), np.concatenate(gains)))
+    figures["gain"] = bool(figures["difference"] > figures["ci95"] and figures["pictures"] >= JUDGING)
+    return figures | {"by_shot": [{k: v for k, v in one.items() if k != "right"} for one in shots]}
+
+
+def _compared(before: np.ndarray, after: np.ndarray) -> dict:
+    """Means of puzzles before and after, and the paired difference with its interval over puzzles."""
+    gain, half = fewshot.paired(before, after)
+    return {"before": float(before.mean()), "after": float(after.mean()), "difference": gain, "ci95": half}
 
 
 def _verdict(figures: dict) -> str:
     """Whether practice helped, in a sentence."""
+    where = "puzzles it had never seen"
+    if figures["judged_by"] == "classes" and figures["tasks"] != "labels":
+        where = "puzzles of the classes that folders name, which it had not been told"
     points = f"{100 * figures['before']:.1f} to {100 * figures['after']:.1f} %"
     change = f"{100 * figures['difference']:+.1f} ± {100 * figures['ci95']:.1f} points"
+    if not figures["steps"]:
+        return "There was no time for a single puzzle, so the encoder stays as it was. Give more minutes."
+    if figures["plain_learner"] != figures["learner"]:
+        where += f", beside plain {figures['plain_learner']}, the best without practice"
     if figures["gain"]:
-        return f"Practice helped: from {points} on puzzles it had never seen ({change})."
-    return (
-        f"Practice brought no gain on puzzles it had never seen ({points}, {change}), so the encoder stays as it was."
-    )
+        return f"Practice helped: from {points} on {where} ({change})."
+    few = f" {figures['pictures']} pictures are too few to tell." if figures["pictures"] < JUDGING else ""
+    return f"Practice brought no gain on {where} ({points}, {change}), so the encoder stays as it was.{few}"
 
 
 def _plain_values(learner) -> dict:

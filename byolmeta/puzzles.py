@@ -102,13 +102,22 @@ def of_labels(labels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, ...]
     return tuple(np.flatnonzero(labels == c) for c in classes)
 
 
+def of_one_class(labels: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """The labels (N,), without (-1) those of pictures that have a near copy in another class."""
+    members = np.unique(copies, return_inverse=True)[1]
+    lowest, highest = (np.full(members.max(initial=-1) + 1, start) for start in (np.iinfo(np.int64).max, -1))
+    np.minimum.at(lowest, members, labels)
+    np.maximum.at(highest, members, labels)
+    return np.where((lowest == highest)[members], labels, -1)
+
+
 def split_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:
     """Classes to practise on, to choose by and to judge by: no class is in two. InputError for fewer than six."""
     classes = np.unique(labels[labels >= 0])
     if len(classes) < 6:
         raise InputError(
-            f"Practice on class folders needs at least 6 of them, two each to practise on, to choose by and to judge by; "
-            f"here are {len(classes)}. Practise without labels instead (--tasks pseudo)."
+            f"Practice on class folders needs at least 6 of them (2 to practise on, 2 to choose by, 2 to judge by); found "
+            f"{len(classes)}. Practise on the pictures alone instead (--tasks pseudo)."
         )
     order = np.random.default_rng(seed).permutation(classes)
     held = min(ENOUGH, max(2, round(PARTS[1] * len(order))))
@@ -173,11 +182,9 @@ def parts_of(
 
     Without labels the judges are the folders' classes all the same where there are any: practice has not seen them.
     """
-    most = config.shot or SHOTS[1]
+    most, labels = config.shot or SHOTS[1], of_one_class(store.labels, copies)
     if config.tasks == "labels":
-        sources = [
-            Puzzles([of_labels(store.labels, part)], copies) for part in split_classes(store.labels, config.seed)
-        ]
+        sources = [Puzzles([of_labels(labels, part)], copies) for part in split_classes(labels, config.seed)]
         judged_by = "classes"
     else:
         views, sources = most + config.query, []
@@ -193,7 +200,7 @@ def parts_of(
                 partitions += [twins] * max(1, len(partitions) // 4)  # a fifth of the puzzles
             sources.append(Puzzles(partitions, everything))
         judged_by = "puzzles"
-        classes = Puzzles([of_labels(store.labels, np.unique(store.labels[store.labels >= 0]))], copies)
+        classes = Puzzles([of_labels(labels, np.unique(labels[labels >= 0]))], copies)
         if _size(classes, 2, 1, 1):
             sources[2], judged_by = classes, "classes"
     seeds, looked = [(config.seed, number) for number in (1, 2)], LOOKED // (SLOW if config.learner == "maml" else 1)

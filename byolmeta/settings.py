@@ -13,6 +13,7 @@ PRESETS = {"quick": {"minutes": 2.0}, "balanced": {"minutes": 10.0}, "thorough":
 KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 WIDEST = 65_536  # of a head
 LONGEST = 1_000_000  # epochs or minutes
+MANY = 1000  # classes, examples or inner steps of a puzzle
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class MetatrainConfig:
     weight_decay: float = 0.1  # pulls the turn of the vectors back to none
     check_every: int = 25  # steps between two looks at puzzles held back
     patience: int = 8  # looks without gain after which practice ends
-    judge: int = 600  # puzzles that judge at the end, and never before
+    judge: int = 600  # puzzles, of each number of examples, that judge at the end and never before
     seed: int = 0  # of everything that is drawn by chance
     device: str = "auto"  # auto, cpu, cuda or mps
     checkpoint_seconds: float = 30.0  # between two saves of what a run goes on from
@@ -122,11 +123,12 @@ class MetatrainConfig:
             raise InputError("maml changes the network, so it needs --through last or all. On vectors use anil.")
         least = {"steps": 1, "batch": 1, "way": 2, "query": 1, "check_every": 1, "patience": 1, "judge": 2}
         least |= {"shot": 0, "inner_steps": 0, "minutes": 0, "lr": 0, "weight_decay": 0, "checkpoint_seconds": 0}
+        most = dict.fromkeys(("way", "shot", "query", "inner_steps", "batch"), MANY)
         for name, value in least.items():
-            if not value <= getattr(self, name) <= LONGEST:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be {value} to {LONGEST:,}.")
-        if not (self.train_way == 0 or 2 <= self.train_way <= LONGEST):
-            raise InputError(f"train_way is {self.train_way}; it must be 2 or more, or 0 for that of --way.")
+            if not value <= getattr(self, name) <= most.get(name, LONGEST):
+                raise InputError(f"{name} is {getattr(self, name)}; it must be {value} to {most.get(name, LONGEST):,}.")
+        if not (self.train_way == 0 or 2 <= self.train_way <= MANY):
+            raise InputError(f"train_way is {self.train_way}; it must be 2 to {MANY:,}, or 0 for that of --way.")
         check_seed(self.seed)
 
 

@@ -73,15 +73,19 @@ def _practise(run: Run, resume: bool, folder: Path | None) -> dict:
 
     values = run.config()
     name, where = values["encoder_file"], run.place("home", values) or home()
+    untrained = name.split(":")[0] == UNTRAINED
+    if resume and not untrained and not os.path.isfile(name):
+        name = str(run.encoder)  # which holds all of it until the run has ended
     store = store_of(folder or run.place("folder", values), name, where)
-    bank = encoder_bank(name, store, where / "banks", bar("Vectors"), practised=False).vectors
+    bank = encoder_bank(name, store, where / "banks", bar("Vectors")).vectors
     config, threads = _config(MetatrainConfig, values), torch.get_num_threads()
     torch.set_num_threads(1 if config.through == "vectors" else threads)  # small tensors: threads would wait for each other
     try:
         with _keyboard_stops(run):
             return metatrain(
                 store, open_encoder(name, store), bank, copies_group_ids(store), config, run,
-                untrained=name.split(":")[0] == UNTRAINED, resume=resume, progress=bar("Practising"),
+                file=None if untrained else find_encoder(name), untrained=untrained, resume=resume,
+                progress=bar("Practising"),
             )  # fmt: skip
     finally:
         torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ TOLD = 10  # files that could not be read are named up to here
 
 def home() -> Path:
     """Where decoded pictures, vectors and runs are kept: BYOLMETA_HOME, else ~/.byolmeta. InputError if not writable."""
-    folder = Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser()
+    folder = Path(os.environ.get("BYOLMETA_HOME") or "~/.byolmeta").expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

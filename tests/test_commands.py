@@ -191,7 +191,7 @@ def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_pa
         (["embed", "PICTURES/disc/0.png", "PICTURES", "--out", "RUN/a.npz"], "not an encoder file"),
         (["map", "ENCODER", "PICTURES", "--out", "/proc/map.html"], "cannot be written"),
         (["fewshot", "ENCODER", "PICTURES", "--way", "9"], "9-way tasks"),
-        (["fewshot", "ENCODER", "PICTURES", "--way", "3", "--shot", "0"], "at least 2 classes"),
+        (["fewshot", "ENCODER", "PICTURES", "--way", "3", "--shot", "0"], "shot is 0; it must be 1 or more"),
         (["fewshot", "ENCODER", "PICTURES", "--learner", "magic"], "no learner called 'magic'"),
         (["evaluate", "ENCODER", "PICTURES", "PICTURES/disc"], "share no class folder"),
         (["evaluate", "ENCODER", "PICTURES", "PICTURES", "--protocol", "guess"], "no protocol 'guess'"),

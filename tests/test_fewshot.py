@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from byolmeta import fewshot
 from byolmeta.episodes import Tasks, draw_episodes, stack
 from byolmeta.fewshot import (
     CHUNK,
@@ -122,3 +123,11 @@ def test_failures_by_hand():
     ]
     answers, tasks, labels = by_hand()
     assert failures(tasks.query_labels, tasks, labels) == []
+
+
+def test_an_interval_over_pictures_counts_each_once():
+    rows, gains = np.array([4, 4, 4, 9, 7, 7]), np.array([1.0, 1, 1, 0, -1, 0])
+    means = np.array([1.0, -0.5, 0.0])
+    expected = 4.30265 * means.std(ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
+    assert fewshot.by_picture(rows, gains) == pytest.approx(expected, rel=1e-4)
+    assert fewshot.by_picture(rows, np.ones(6)) == 0 and fewshot.by_picture(rows[:3], gains[:3]) == np.inf

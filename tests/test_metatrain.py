@@ -59,14 +59,14 @@ def network(width=14):
     return encoder
 
 
-def practise(many, vectors, folder, run=None, resume=False, encoder=None, untrained=False, **more):
+def practise(many, vectors, folder, run=None, resume=False, encoder=None, untrained=False, file=None, **more):
     config = MetatrainConfig(**QUICK | more)
     if run is None:
         run = Run(folder)
         run.create(config)
     copies = np.arange(len(many[0]))
     return run, metatrain(
-        many[0], encoder or network(), vectors, copies, config, run, untrained=untrained, resume=resume
+        many[0], encoder or network(), vectors, copies, config, run, file=file, untrained=untrained, resume=resume
     )
 
 
@@ -359,7 +359,51 @@ def test_measure_uses_the_settings_that_practice_found(many, drowned, tmp_path):
     vectors = torch.from_numpy(embed(load_encoder(run.folder), many[0].pixels))
     own = fewshot.episode_accuracies(learner("anil", read_card(run.encoder)), vectors - vectors.mean(0), tasks)
     np.testing.assert_allclose(found.right, own, atol=1e-6)
-    assert found.practised and not measure(str(run.folder), "ridge", many[0], tasks, tmp_path).practised
+    assert found.about["practised"] and found.about["saw_labels"] and found.about["studied"]
+    assert not measure(str(run.folder), "ridge", many[0], tasks, tmp_path).about["practised"]
+
+
+def test_a_second_practice_has_to_beat_the_first_and_loses_nothing(many, drowned, tmp_path):
+    file = tmp_path / "net.safetensors"
+    head = torch.nn.Linear(3, 3)
+    save_encoder(network(), file, {"trained_on": "nothing"}, {"predictor": head})
+    first, found = practise(many, drowned, tmp_path / "1", tasks="labels", lr=0.03, steps=100, file=file)
+    assert found["gain"] and torch.equal(load_file(first.encoder)["predictor.weight"], head.weight.detach())
+    encoder = load_encoder(first.folder)
+    turned = drowned @ encoder.practice.numpy()
+    more = {"encoder": encoder, "file": first.encoder, "steps": 1, "lr": 1e-9, "tasks": "clusters"}
+    second, found = practise(many, turned, tmp_path / "2", **more)
+    assert not found["gain"]
+    before, after = load_file(first.encoder), load_file(second.encoder)
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+    cards = read_card(first.encoder), read_card(second.encoder)
+    assert cards[0]["practice"] == cards[1]["practice"] and practised_learners(cards[1]) == ["anil"]
+    assert [(p["tasks"], p["in_force"]) for p in cards[1]["practices"]] == [("labels", True), ("clusters", False)]
+    third, again = practise(many, turned, tmp_path / "3", encoder=load_encoder(first.folder), file=first.encoder, tasks="labels")
+    assert again["before"] == pytest.approx(practise_figure(first)["after"], abs=0.03)  # not that of the plain encoder
+
+
+def practise_figure(run):
+    return run.status()["result"]
+
+
+def test_noise_is_hardly_ever_taken_for_a_gain(many, tmp_path):
+    """Many puzzles from few pictures are not independent: their interval alone claims a gain in one of four such runs."""
+    claimed, narrow = 0, 0
+    for seed in range(8):
+        noise = np.random.default_rng(100 + seed).normal(size=(140, 14)).astype(np.float32)
+        _, found = practise(many, noise, tmp_path / str(seed), tasks="labels", seed=seed, lr=0.01, steps=40, judge=300)
+        claimed += found["gain"]
+        narrow += found["difference"] > found["ci95_puzzles"]
+        assert found["ci95"] >= found["ci95_puzzles"]
+    assert claimed <= 1 and narrow >= claimed
+
+
+def test_few_pictures_claim_nothing(many, drowned, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "JUDGING", 10_000)
+    run, found = practise(many, drowned, tmp_path / "run", tasks="labels", lr=0.03, steps=60)
+    assert not found["gain"] and found["difference"] > found["ci95"] > 0
+    assert found["message"].endswith("pictures are too few to tell.") and load_encoder(run.folder).practice is None
 
 
 def test_a_damaged_practice_is_refused(many, drowned, tmp_path):

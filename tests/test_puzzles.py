@@ -64,7 +64,7 @@ def test_classes_are_parted_by_name_and_none_is_in_two_parts():
     assert any(list(a) != list(b) for a, b in zip(puzzles.split_classes(labels, 4), parts, strict=True))
     assert [len(p) for p in puzzles.split_classes(np.arange(6), 0)] == [2, 2, 2]
     assert [len(p) for p in puzzles.split_classes(np.arange(964), 0)] == [764, 100, 100]
-    with pytest.raises(InputError, match="at least 6 .* here are 5"):
+    with pytest.raises(InputError, match="at least 6 .* found 5"):
         puzzles.split_classes(np.arange(5), 0)
 
 
@@ -77,6 +77,12 @@ def test_pictures_are_parted_between_clusters(count):
     if count == 400:  # well separated groups stay whole
         homes = [{p for p in range(3) if np.isin(np.flatnonzero(labels == c), parts[p]).any()} for c in range(20)]
         assert all(len(home) == 1 for home in homes)
+
+
+def test_a_picture_in_two_classes_takes_no_part():
+    labels, copies = np.array([0, 0, 1, 1, 2, -1]), np.array([0, 1, 2, 0, 4, 5])
+    assert puzzles.of_one_class(labels, copies).tolist() == [-1, 0, 1, -1, 2, -1]
+    assert puzzles.of_one_class(labels, np.array([0, 0, 2, 3, 4, 4])).tolist() == [0, 0, 1, 1, -1, -1]
 
 
 def test_too_few_pictures_make_no_puzzles():

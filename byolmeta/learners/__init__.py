@@ -5,6 +5,7 @@ import types
 import typing
 
 from byolmeta.errors import InputError
+from byolmeta.files import practice_in_force
 from byolmeta.learners.anil import Anil
 from byolmeta.learners.auto import Auto
 from byolmeta.learners.finetune import Finetune
@@ -37,9 +38,7 @@ def learner(name: str, card: dict | None = None):
     """
     if name not in LEARNERS:
         raise InputError(f"There is no learner called '{name}'. Choose one of: {', '.join(LEARNERS)}.")
-    practice = (card or {}).get("practice")
-    in_force = isinstance(practice, dict) and practice.get("in_force") is True
-    known = practice.get("learners", {}) if in_force else {}
+    known = practice_in_force(card or {}).get("learners", {})
     found = known.get(name, {}) if isinstance(known, dict) else None
     kinds = {field.name: field.type for field in dataclasses.fields(LEARNERS[name])}
     if not (isinstance(found, dict) and all(_fits(value, kinds.get(key)) for key, value in found.items())):

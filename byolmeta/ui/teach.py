@@ -202,10 +202,10 @@ def learner_of(work: Workspace, session: Session, where: str):
 
 
 def has_seen_classes(work: Workspace, session: Session, found: Pictures) -> bool:
-    """Whether the session's encoder practised on the class folders of these very pictures."""
-    practice = work.practised(work.encoder(session))
-    on_labels = practice.get("settings", {}).get("tasks") == "labels"
-    return on_labels and practice.get("store") == found.store.fingerprint
+    """Whether the session's encoder, or one that it went on from, practised on the class folders of these very pictures."""
+    from byolmeta.measure import saw_labels
+
+    return saw_labels(work.card(work.encoder(session)), found.store)
 
 
 def traces_of(

@@ -25,6 +25,7 @@ from byolmeta.files import (
     UNTRAINED,
     find_encoder,
     image_size_of,
+    practice_in_force,
     read_card,
     replace_file,
     starters,
@@ -345,8 +346,7 @@ class Workspace:
 
     def practised(self, where: str) -> dict:
         """What the card says of the practice that is in force; empty where there is none."""
-        practice = self.card(where).get("practice")
-        return practice if isinstance(practice, dict) and practice.get("in_force") else {}
+        return practice_in_force(self.card(where))
 
     def parent(self, where: str) -> str:
         """The file of the encoder that one practised with; "" where that is not known."""
