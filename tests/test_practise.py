@@ -16,6 +16,7 @@ from byolmeta.runs import Run
 from byolmeta.settings import MetatrainConfig, PretrainConfig
 from byolmeta.ui import figures, learn, practise, running, teach
 from byolmeta.ui import map as map_step
+from byolmeta.ui.html import safe
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import UNPRACTISED, Workspace
 
@@ -74,6 +75,8 @@ def test_the_curve_of_practice_has_its_band_its_level_line_and_what_was_kept():
     assert line["x"] == [0, 5, 10, 15] and line["y"] == [60, 65, 75, 70]
     assert band["y"] == [62, 67, 77, 72, 68, 73, 63, 58] and level["y"] == [60, 60]
     assert (kept["x"], kept["y"]) == ([10], [75])
+    for step, place in ((0, "top right"), (10, "top center"), (15, "top left")):  # no edge cuts its text
+        assert figures.practice_figure(CHECKS, step, 15, WORDS)["data"][-1]["textposition"] == place
     low, high = figure["layout"]["yaxis"]["range"]
     assert low < 58 and high > 77 and high - low >= 20
     assert len(figures.practice_figure(CHECKS, None, 200, WORDS)["data"]) == 3
@@ -93,7 +96,8 @@ def test_the_inner_loop_is_drawn_at_the_newest_look_and_at_the_kept_one_in_the_e
         assert sum("opacity" in trace for trace in drawn["accuracy"]["data"]) == faint
         assert len(lines[WORDS["with_practice"]]["x"]) == 21
         cues = {(line["line"]["color"], line["line"]["dash"]) for line in lines.values()}
-        assert len({colour for colour, _ in cues}) == len({dash for _, dash in cues}) == 2
+        assert len({colour for colour, _ in cues}) == len({dash for _, dash in cues}) == 3
+        assert lines[WORDS["chance"]]["y"] == [20, 20]  # as the start without practice
     loss = figures.inner_figures(CHECKS, 10, WORDS)["loss"]
     assert next(t for t in loss["data"] if t.get("name") == WORDS["with_practice"])["y"][0] == pytest.approx(0.25)
 
@@ -114,9 +118,39 @@ def test_a_learner_that_solves_at_once_has_no_inner_loop():
 
 def test_the_sentence_says_what_the_lines_show():
     said = practise.inner_line(CHECKS, None, WORDS)
-    assert "70 % right with practice, 60 % without" in said and "After 20 steps: 70 % and 60 %" in said
+    assert "so it is right at once" in said and "Right at once: 70 %, steps change little" in said
+    assert "Without practice: 60 % after one step, 60 % after 20" in said
     assert "75 %" in practise.inner_line(CHECKS, 10, WORDS)
     assert "Before practice" in practise.inner_line(CHECKS[:1], None, WORDS)
+    climbing = check_of(0.7)
+    climbing["inner"]["practised"][0]["accuracy"] = 0.6
+    said = practise.inner_line([(5, climbing)], None, WORDS)
+    assert "nearly right at once" in said and "70 % right with practice, 60 % without practice" in said
+    climbing["inner"]["practised"][0]["accuracy"] = 0.2
+    assert "at once" not in practise.inner_line([(5, climbing)], None, WORDS)
+
+
+def test_practice_that_was_rejected_is_not_drawn_as_a_success(work, session):
+    said = practise.inner_line(CHECKS, 10, WORDS, rejected=True)
+    assert "%" not in said and WORDS["inner_rejected"] in said
+    assert WORDS["practice_rejected"] in practise.outer_line(CHECKS, 10, WORDS, rejected=True)
+    assert WORDS["practice_never_better"] in practise.outer_line(CHECKS, 0, WORDS, rejected=True)
+    assert practise.outer_line(CHECKS, 10, WORDS, rejected=False) == WORDS["practice_about"]
+    for gain, mark in ((True, "kept"), (False, "best_here")):
+        ended(work, session, gain)
+        updates = practise.attach(work, WORDS, session)
+        assert updates[4]["figure"]["data"][-1]["text"] == [WORDS[mark]]
+        assert (safe(WORDS["practice_rejected"]) in updates[6]) != gain and safe(WORDS["practice_about"]) in updates[6]
+
+
+def test_a_second_practice_is_compared_with_before_this_practice(work, session, monkeypatch):
+    ended(work, session)
+    monkeypatch.setattr(work, "practised", lambda where: {"in_force": True})
+    updates = practise.attach(work, WORDS, session)
+    for at in (3, 4):
+        names = {trace.get("name") for trace in updates[at]["figure"]["data"]}
+        assert WORDS["before_practice"] in names and WORDS["without_practice"] not in names
+    assert "efore this practice" in updates[2]
 
 
 # ---- the verdict
@@ -134,7 +168,14 @@ def test_the_verdict_claims_no_more_than_the_interval(difference, ci95, gain, sa
     result = RESULT | {"difference": difference, "ci95": ci95, "gain": gain}
     line = practise.verdict(result, WORDS, "" if gain else "photos-small")
     assert said in line and f"{100 * difference:+.1f} ± 1.2" in line
-    assert ("photos-small" in line) != gain and "1 example of each class 50 → 60" in line
+    assert ("photos-small" in line) != gain and "5 boxes (guessing: 20 %): 50 → 60 with 1 example in each box" in line
+
+
+def test_a_difference_that_too_few_pictures_judge_is_no_gain():
+    line = practise.verdict(RESULT | {"gain": False, "pictures": 12}, WORDS, "photos-small")
+    assert "Not known yet" in line and "only 12 pictures" in line and "photos-small" in line
+    none = practise.verdict(RESULT | {"gain": False, "steps": 0, "message": "No time."}, WORDS, "photos-small")
+    assert "No time." in none
 
 
 def test_what_judged_is_said():
@@ -181,9 +222,11 @@ def test_practice_is_not_taken_to_other_pictures_or_from_another_encoder(work, s
     assert work.encoder(session) == "photos-small" and session.practice_judged == session.practice
 
 
-def test_practice_in_vain_is_no_choice_of_encoder(work, session):
-    ended(work, session)
-    assert not [name for name, _ in work.encoders(session) if "practised" in name]
+def test_practice_in_vain_is_no_choice_of_encoder(work, session, monkeypatch):
+    for gain in (False, True):
+        run = ended(work, session, gain)
+        monkeypatch.setattr(work, "practised", lambda where: {"in_force": True})  # an earlier one stays so without a gain
+        assert (str(run.folder) in [where for _, where in work.encoders(session)]) == gain
 
 
 # ---- beginning
@@ -193,7 +236,8 @@ def test_folders_are_offered_where_they_name_enough_classes(work, session, tmp_p
     tasks, why, example = practise.choices(work, WORDS, session)
     assert [name for _, name in tasks["choices"]] == ["pseudo", "labels"] and tasks["value"] == "labels"
     assert why["visible"] == "hidden" and example.count("class='box") == 4
-    assert "<img" in practise.puzzle(work, WORDS, session, "pseudo")
+    drawn = practise.puzzle(work, WORDS, session, "pseudo")
+    assert "<img" in drawn and safe(WORDS["names_used"]) not in drawn and safe(WORDS["names_used"]) in example
     work.choose(session, draw_pictures(tmp_path / "few", each=4), "few")
     session.encoder = "untrained"
     tasks, why, _ = practise.choices(work, WORDS, session)
@@ -202,9 +246,12 @@ def test_folders_are_offered_where_they_name_enough_classes(work, session, tmp_p
         with pytest.raises(InputError, match=sentence):
             practise.begin(work, WORDS, session, *asked)
     session.encoder = ""
-    for asked in (("labels", "anil", 0), ("pseudo", "maml", 0), ("twins?", "anil", 0), ("pseudo", "anil", -1)):
+    for asked in (("labels", "anil", 0), ("pseudo", "maml", 0), ("twins?", "anil", 0)):
         with pytest.raises(InputError):
             practise.begin(work, WORDS, session, *asked)
+    for seed in (-1, 0.5, 2**32, float("nan"), float("inf"), "abc", "9" * 5000, 10**5000, True, [1]):
+        with pytest.raises(InputError, match="The seed is .{1,60}Give a whole number"):
+            practise.begin(work, WORDS, session, "pseudo", "anil", seed)
     assert not list((work.home / "runs").glob("*/"))
 
 
@@ -249,6 +296,9 @@ def test_a_study_and_practice_that_a_terminal_started_are_told_apart(work, sessi
     assert running.follow(work, session, "run").folder == study.folder
     assert running.follow(work, session, "practice").folder == practice.folder
     assert (session.run, session.practice) == (str(study.folder), str(practice.folder))
+    for what in ("config.json", "../x", None):
+        with pytest.raises(InputError, match="nothing else"):
+            practise.ask(work, WORDS, session, what)
     with pytest.raises(InputError, match="no practice"):
         practise.ask(work, WORDS, work.session("other"), "stop")
 
@@ -296,10 +346,10 @@ def test_a_practice_from_beginning_to_verdict(practised):
     status = run.status()
     assert status["state"] == "done" and running.is_practice(run)
     updates = practise.poll(work, WORDS, session)
-    assert len(updates) == 10 + 3 + 1 and "Practice helped" in updates[0]["value"]
+    assert len(updates) == 11 + 3 + 1 and "Practice helped" in updates[0]["value"]
     assert session.encoder == session.practice and updates[1]["visible"] is True
     assert updates[3]["figure"]["data"] and updates[4]["figure"]["data"] and updates[5]["figure"]["data"]
-    assert "After one step" in updates[2]
+    assert "begins from the middle of the examples" in updates[2] and "step" in updates[2]
     names = dict((where, name) for name, where in map_step.encoder_choice(work, WORDS, session)["choices"])
     assert names[session.encoder] == "creatures-practised (photos-small)"
     assert Workspace(work.home).session("local").practice == session.practice

@@ -110,8 +110,8 @@ def practice_figure(checks: list[tuple[int, dict]], kept: int | None, last: int,
     ]  # fmt: skip
     if kept in steps:
         data.append({"x": [kept], "y": [round(right[steps.index(kept)], 1)], "mode": "markers+text", "hoverinfo": "skip",
-                     "text": [words["kept"]], "textposition": "top center", "showlegend": False,
-                     "marker": {"color": MAIN, "size": 12, "symbol": "diamond"}})  # fmt: skip
+                     "text": [words["kept"]], "textposition": _beside(kept / max(1, last)), "showlegend": False,
+                     "cliponaxis": False, "marker": {"color": MAIN, "size": 12, "symbol": "diamond"}})  # fmt: skip
     bottom, top = min(*low, plain), max(*high, plain)
     room = max(2.0, (24 - (top - bottom)) / 2)  # never so close that noise looks like a climb
     axes = {
@@ -164,6 +164,10 @@ def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, s
         })  # fmt: skip
         data.append({"x": [x[n] for n in shown], "y": [y[n] for n in shown], "mode": "markers", "hoverinfo": "skip",
                      "showlegend": False, "marker": {"size": 8, "symbol": symbol, "color": colour}})  # fmt: skip
+    if key == "accuracy":  # without practice the head knows nothing before its first step
+        data.append({"x": [x[0] - 0.15, x[-1] + 0.15], "y": [values(inner["scratch"])[0]] * 2, "mode": "lines",
+                     "name": words["chance"], "line": {"color": "#999999", "width": 1, "dash": "dot"},
+                     "hoverinfo": "skip"})  # fmt: skip
     every = [y for trace in data for y in trace["y"]]
     axes = {
         "xaxis": {"title": {"text": words["axis_steps"]}, "tickvals": np.log2(1 + np.array(shown)).round(3).tolist(),
@@ -172,6 +176,11 @@ def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, s
         "yaxis": {"range": [max(0.0, min(every) - 8), min(103.0, max(every) + 8)], "ticksuffix": " %"} if unit == 100 else {"rangemode": "tozero"},
     }  # fmt: skip
     return {"data": data, "layout": _layout(hovermode="closest", **axes)}
+
+
+def _beside(share: float) -> str:
+    """Where a mark's text stands so that the edge of the figure does not cut it, by the mark's share of the width."""
+    return "top right" if share < 0.12 else "top left" if share > 0.88 else "top center"
 
 
 def _rounded(values: list[float]) -> list[float]:

@@ -1,5 +1,6 @@
 """Step 2, Learn, its second half: practice with small puzzles (meta-training), drawn as the inner loop gets better."""
 
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ PUBLIC_MINUTES = 2
 FOLDERS = 6  # class folders that practice on them needs: some to practise on, others to judge by
 LEARNERS = ("anil", "metasgd", "ridge", "prototype")
 ASKED, SIDE = 3, 56  # classes of the puzzle that is shown, and pixels of its pictures
+SEEDS = 2**32 - 1  # the highest
+LITTLE = 0.02  # accuracy that the steps of learning add or lose where they "change little"
 OFTEN = {"check_every": 5, "patience": 40}  # as long as the usual settings, with more to see
 
 
@@ -41,6 +44,7 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                                    label=words["practise_learner"], elem_id="practise-learner")  # fmt: skip
                 seed = gr.Number(value=0, precision=0, minimum=0, label=words["seed"], info=words["seed_note"])
                 gr.Markdown(f"**{words['inner_loss']}**")
+                gr.HTML(f"<p class='quiet'>{safe(words['inner_loss_note'])}</p>", padding=False)
                 loss = Chart(label=words["inner_loss"], empty=words["inner_idle"], height=220, elem_id="inner-loss")
                 gr.Markdown(words["practise_glossary"])
         with gr.Column(scale=3, min_width=320):
@@ -58,12 +62,14 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                     )
                     inner = Chart(label=words["chart_inner"], empty=words["inner_idle"], height=260, elem_id="inner")
                 with gr.Column(min_width=300):
-                    gr.HTML(_titled(words["chart_practice"], words["practice_about"]), padding=False)
+                    outer_line = gr.HTML(
+                        _titled(words["chart_practice"], words["practice_about"]), padding=False, elem_id="outer-line"
+                    )
                     outer = Chart(
                         label=words["chart_practice"], empty=words["practice_idle"], height=260, elem_id="outer"
                     )
     timer = gr.Timer(0.7, active=False)
-    live = [progress, onward, inner_line, inner, outer, loss, pause, resume, stop, timer]
+    live = [progress, onward, inner_line, inner, outer, loss, outer_line, pause, resume, stop, timer]
     return SimpleNamespace(
         button=button, onward=onward, pause=pause, resume=resume, stop=stop, timer=timer, live=live, outer=outer,
         form=[tasks, learner, seed], tasks=tasks, example=example, choices=[tasks, why, example],
@@ -118,6 +124,8 @@ def puzzle(work: Workspace, words: dict[str, str], session: Session, tasks: str)
         f"<span class='box'>{tile(sheets, row, SIDE)}<b>{'ABC'[at]}</b></span>" for at, row in enumerate(examples)
     )
     title = f"<p class='quiet'>{safe(words['puzzle_title'])}</p>"
+    if tasks == "labels":
+        title = f"<p class='quiet'>{safe(words['names_used'])}</p>" + title
     return f"{title}<div class='puzzle'>{boxes}<i>→</i><span class='box asked'>{asked}<b>?</b></span></div>"
 
 
@@ -146,7 +154,7 @@ def begin(
     if learner not in LEARNERS or (tasks == "labels" and not class_folders(work, session)):
         raise InputError(words["practise_choice"])
     limit = {"minutes": PUBLIC_MINUTES} if work.public else {}
-    config = MetatrainConfig(tasks=tasks, learner=learner, seed=int(seed or 0), **OFTEN, **limit)
+    config = MetatrainConfig(tasks=tasks, learner=learner, seed=_seed(seed, words), **OFTEN, **limit)
     with alone(work.home / "runs"):
         if jobs.active_run(work.home / "runs"):
             raise InputError(words["busy"])
@@ -156,6 +164,17 @@ def begin(
     session.practice, session.practice_judged = str(run.folder), ""
     work.save(session)
     return attach(work, words, session)
+
+
+def _seed(value, words: dict[str, str]) -> int:
+    """A seed as the page sends it; none is 0. InputError for anything but a whole number."""
+    if value is None:
+        return 0
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (0 <= value <= SEEDS) or not math.isfinite(value) or value % 1:
+        shown = value if number and abs(value) <= 1e15 else str(value)[:20] if isinstance(value, str) else "no such number"
+        raise InputError(words["seed_wrong"].format(value=shown, high=f"{SEEDS:,}"))
+    return int(value)
 
 
 def _file(encoder: str) -> str:
@@ -174,7 +193,10 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     checks = [(m["step"], m["check"]) for m in run.metrics() if "check" in m]
     result = status.get("result") or {}
     other = "" if session.encoder == session.practice else work.encoder_name(session)
-    kept = result.get("best_step")
+    kept, rejected = result.get("best_step"), bool(result) and not result.get("gain")
+    if work.practised(config.get("encoder_file", "")):  # what it practised with had practised before
+        words = words | {"without_practice": words["before_practice"]}
+    drawn = words | {"kept": words["best_here"]} if rejected else words
     last = (status.get("step") if status["state"] not in ACTIVE else 0) or _window(checks, status)
     inner, idle = figures.inner_figures(checks, kept, words), words["inner_idle"]
     if status["state"] in ACTIVE:
@@ -187,13 +209,14 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     return [
         gr.update(visible=True, value=progress_line(status, words, other, config.get("batch", 1))),
         gr.update(visible=True if result.get("gain") and not other else "hidden"),
-        _titled(words["chart_inner"], inner_line(checks, kept, words) or words["inner_about"]),
+        _titled(words["chart_inner"], inner_line(checks, kept, words, rejected) or words["inner_about"]),
         gr.update(figure=inner.get("accuracy", {}), empty=idle),
         gr.update(
-            figure=figures.practice_figure(checks, kept, last, words) if checks else {},
+            figure=figures.practice_figure(checks, kept, last, drawn) if checks else {},
             empty=words["inner_soon" if status["state"] in ACTIVE else "practice_idle"],
         ),
         gr.update(figure=inner.get("loss", {}), empty=idle),
+        _titled(words["chart_practice"], outer_line(checks, kept, words, rejected)),
         pause, resume, stop,
         running.timer(session, "practice", status["state"]),
         *both,
@@ -204,7 +227,8 @@ def _idle(words: dict[str, str]) -> list:
     """The outputs above the buttons where there is nothing to show."""
     hidden, empty = gr.update(visible="hidden"), gr.update(figure={}, empty=words["inner_idle"])
     outer = gr.update(figure={}, empty=words["practice_idle"])
-    return [hidden, hidden, _titled(words["chart_inner"], words["inner_about"]), empty, outer, empty]
+    titles = _titled(words["chart_inner"], words["inner_about"]), _titled(words["chart_practice"], words["practice_about"])
+    return [hidden, hidden, titles[0], empty, outer, empty, titles[1]]
 
 
 def _window(checks: list, status: dict) -> int:
@@ -270,31 +294,63 @@ def progress_line(status: dict, words: dict[str, str], looks_with: str = "", bat
 def verdict(result: dict, words: dict[str, str], looks_with: str) -> str:
     """What practice brought on puzzles that it had never seen: by the paired difference and its interval, no more."""
     change, half = 100 * result["difference"], 100 * result["ci95"]
-    kind = "helped" if result["gain"] else "worse" if change + half < 0 else "same"
+    kind = "helped" if result["gain"] else "worse" if change + half < 0 else "few" if change - half > 0 else "same"
     line = words[f"practice_{kind}"].format(
-        a=round(100 * result["before"]), b=round(100 * result["after"]), change=f"{change:+.1f}", half=f"{half:.1f}"
-    )
+        a=round(100 * result["before"]), b=round(100 * result["after"]), change=f"{change:+.1f}", half=f"{half:.1f}",
+        n=result.get("pictures", 0),
+    )  # fmt: skip
+    if result.get("steps") == 0:  # of practice: the time was up before
+        line = result.get("message", line)
     told = words["now_practised" if not looks_with else "practised_choice" if result["gain"] else "plain_stays"]
-    by_shot = " · ".join(
-        words["practice_shot" if row["shot"] > 1 else "practice_one"].format(
-            shot=row["shot"], a=round(100 * row["before"]), b=round(100 * row["after"])
-        )
-        for row in result.get("by_shot", [])
-    )
     judged_by = "names" if result["judged_by"] == "classes" and result.get("tasks") != "labels" else result["judged_by"]
     judged = words[f"judged_{judged_by}"].format(n=f"{result['puzzles']:,}")
+    if result.get("pictures"):
+        judged += " " + words["judged_pictures"].format(n=f"{result['pictures']:,}")
     return (
         f"<p class='verdict'>{safe(line)} {safe(told.format(name=looks_with))}</p>"
-        f"<p class='quiet'>{safe(by_shot)}<br>{safe(judged)}</p>"
+        f"<p class='quiet'>{safe(by_shot(result, words))}<br>{safe(judged)}</p>"
     )
 
 
-def inner_line(checks: list, kept: int | None, words: dict[str, str]) -> str:
-    """What the picture of the inner loop says, in a sentence; "" where there is none."""
+def by_shot(result: dict, words: dict[str, str]) -> str:
+    """Before and after for each number of examples, with the number of boxes and what guessing gives."""
+    ways: dict[int, list[str]] = {}
+    for row in result.get("by_shot", []):
+        one = words["practice_shot" if row["shot"] > 1 else "practice_one"]
+        one = one.format(shot=row["shot"], a=round(100 * row["before"]), b=round(100 * row["after"]))
+        ways.setdefault(row["way"], []).append(one)
+    return " ".join(
+        words["practice_way"].format(way=way, chance=round(100 / way), rows=" · ".join(rows)) for way, rows in ways.items()
+    )
+
+
+def inner_line(checks: list, kept: int | None, words: dict[str, str], rejected: bool = False) -> str:
+    """What the picture of the inner loop says, in words; "" where there is none. `rejected`: the verdict was no gain, so
+    no figures are told that speak against it."""
     found = [(step, check["inner"]) for step, check in checks if check.get("inner")]
     if not found:
         return ""
     step, inner = next((each for each in found if each[0] == kept), found[-1])
-    ours, theirs = ([f"{100 * each['accuracy']:.0f} %" for each in inner[key]] for key in ("practised", "scratch"))
-    values = {"a": ours[1], "b": theirs[1], "c": ours[-1], "d": theirs[-1], "n": len(ours) - 1}
-    return words["inner_says" if step else "inner_first"].format(**values)
+    ours, theirs = ([each["accuracy"] for each in inner[key]] for key in ("practised", "scratch"))
+    values = {"a": ours[1], "b": theirs[1], "c": ours[-1], "d": theirs[-1]}
+    values = {key: f"{100 * value:.0f} %" for key, value in values.items()}
+    without = words["without_practice"]
+    values |= {"n": len(ours) - 1, "without": without, "Without": without.capitalize()}
+    if not step:
+        return words["inner_first"].format(**values)
+    flat, ahead = max(ours) - min(ours) <= LITTLE, ours[0] > theirs[0] + 0.05
+    middle = words["inner_from_middle"].format(nearly="" if flat else words["inner_nearly"], **values) if ahead else ""
+    if rejected:
+        return f"{middle} {words['inner_rejected']}".strip()
+    says = words["inner_flat" if flat and ahead else "inner_says"].format(**values)
+    return " ".join(each for each in (middle, says, words["inner_faint"]) if each)
+
+
+def outer_line(checks: list, kept: int | None, words: dict[str, str], rejected: bool) -> str:
+    """What the puzzles of the curve are for; of a practice that was rejected, why it is not kept in spite of them."""
+    about = words["practice_about"]
+    best = next((check for step, check in checks if step == kept), None)
+    if not rejected or best is None:
+        return about
+    better = best["accuracy"] > best["plain"]
+    return f"{words['practice_rejected' if better else 'practice_never_better']} {about}"

@@ -39,6 +39,8 @@ def follow(work: Workspace, session: Session, kind: str) -> Run | None:
 
 def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, what: str) -> None:
     """Pauses, resumes or stops a session's run; one that ended in between is continued from its checkpoint."""
+    if what not in ("pause", "resume", "stop"):
+        raise InputError(words["ask_wrong"])
     where = getattr(session, kind)
     if not where or not Path(where).is_dir():
         raise InputError(words[f"no_{kind}"])

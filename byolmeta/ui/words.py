@@ -88,8 +88,8 @@ ENGLISH = {
     "axis_step": "steps of study",
     "neighbours_title": "A few pictures and what looks alike to it now",
     "chart_loss": "Loss (details)",
-    "quality_line": "Finds its twin: each of some pictures is cut in two different ways; how many find their other "
-    "cut among all. More is better, and no labels are needed.",
+    "quality_line": "Finds its twin: some pictures are cropped twice. How many crops are recognised as belonging "
+    "together? More is better, and no labels are needed.",
     "chart_quality": "How well it sees, checked as it learns",
     "moving_title": "The map, as it sees them now",
     "practise": "Practise with small puzzles",
@@ -105,6 +105,9 @@ ENGLISH = {
     "practise_learner": "What practises",
     "seed": "Seed",
     "seed_note": "The same number draws the same puzzles.",
+    "seed_wrong": "The seed is {value}. Give a whole number from 0 to {high}.",
+    "ask_wrong": "A run can be paused, gone on with or stopped, nothing else.",
+    "names_used": "Your folders' names are used as answers; change it under Details.",
     "practice_starting": "Getting ready: looking at the pictures and making up puzzles…",
     "practice_running": "Practising: {episodes} puzzles so far{left}",
     "at_most_left": " · at most {left} left",
@@ -116,9 +119,13 @@ ENGLISH = {
     "practice_same": "Practice made no clear difference: {a} → {b} of 100 questions right, in puzzles it had never seen "
     "({change} ± {half}).",
     "practice_worse": "Practice did not help: {a} → {b} of 100 questions right, in puzzles it had never seen ({change} ± {half}).",
-    "practice_one": "With {shot} example of each class {a} → {b}",
-    "practice_shot": "with {shot} examples {a} → {b}",
+    "practice_few": "Not known yet: {a} → {b} of 100 questions right, in puzzles it had never seen ({change} ± {half}), but only "
+    "{n} pictures could judge, which are too few to tell.",
+    "practice_way": "In puzzles with {way} boxes (guessing: {chance} %): {rows}.",
+    "practice_one": "{a} → {b} with {shot} example in each box",
+    "practice_shot": "{a} → {b} with {shot} examples",
     "judged_classes": "Judged on {n} puzzles from your class folders that were not practised on.",
+    "judged_pictures": "They ask about {n} different pictures.",
     "judged_names": "Judged on {n} puzzles from your class folders, whose names practice has not seen.",
     "judged_puzzles": "Judged on {n} made-up puzzles, as no folders name classes: whether it helps with your own boxes shows in "
     "Teach.",
@@ -131,17 +138,31 @@ ENGLISH = {
     "inner_soon": "The first look comes in a moment.",
     "puzzle_title": "A puzzle looks like this: after one example of each, which box does the last picture belong to?",
     "inner_at_once": "This way of learning solves each puzzle at once, so there are no steps to draw.",
-    "inner_first": "Before practice: {b} of new puzzles' answers are right after one step of learning, {d} after {n}.",
-    "inner_says": "After one step: {a} right with practice, {b} without. After {n} steps: {c} and {d}. Faint: earlier in practice.",
+    "inner_first": "Before practice it begins by guessing: {b} of new puzzles' answers are right after one step of learning, {d} "
+    "after {n}.",
+    "inner_from_middle": "With practice it begins from the middle of the examples, so it is {nearly}right at once; {without}, it "
+    "begins by guessing.",
+    "inner_nearly": "nearly ",
+    "inner_says": "After one step: {a} right with practice, {b} {without}. After {n} steps: {c} and {d}.",
+    "inner_flat": "Right at once: {c}, steps change little. {Without}: {b} after one step, {d} after {n}.",
+    "inner_rejected": "Drawn is what was not kept, on the puzzles that chose it. The verdict comes from other puzzles.",
+    "inner_faint": "Faint: earlier in practice.",
     "chart_practice": "Right answers in new puzzles",
-    "practice_about": "Checked as it practises, on puzzles that are kept apart. The band is the likely range.",
-    "practice_idle": "And here, whether practice makes it better.",
+    "practice_about": "These puzzles decide when to stop. The verdict comes from other puzzles, never used before, so its "
+    "figures differ. The band is the likely range.",
+    "practice_rejected": "It looked better on the puzzles that chose it, but not clearly on the ones that judge, so it was not "
+    "kept.",
+    "practice_never_better": "It got no better on these puzzles either.",
+    "practice_idle": "Press the button. You then see here whether practice makes it better.",
     "with_practice": "with practice",
     "without_practice": "without practice",
+    "before_practice": "before this practice",
     "kept": "kept",
+    "best_here": "best here",
     "axis_practice": "steps of practice",
     "after_steps": "after step",
     "inner_loss": "Loss of the inner loop, step by step",
+    "inner_loss_note": "It may rise while answers get better: it also counts how sure the wrong answers are.",
     "practise_glossary": "**Meta-learning**: practice on many small tasks, so that a new one is learned from few examples.\n\n"
     "**Inner loop**: the steps of learning one puzzle. The **outer loop** changes where they begin and how large they are, so "
     "that they come out better.\n\n**Loss**: how wrong the answers are, and how sure of it; training makes it small.",

@@ -355,7 +355,8 @@ class Workspace:
         return ""
 
     def _practised_in_vain(self, run: Run) -> bool:
-        return bool(self.parent(str(run.folder))) and not self.practised(str(run.folder))
+        """Whether a run of practice brought no gain, or none yet; its file may still hold the gain of an earlier one."""
+        return bool(self.parent(str(run.folder))) and not (run.status().get("result") or {}).get("gain")
 
     def untrained(self, session: Session) -> str:
         """The baseline of the encoder's shape that learned nothing."""
