@@ -122,7 +122,7 @@ def _strangers(vectors: Tensor, support: np.ndarray, labels: np.ndarray, label: 
     """
     x = nn.functional.normalize(vectors - vectors.mean(0), dim=1)
     cosine = x @ x[support].T
-    near = torch.full((len(x), int(label.max()) + 1), -2.0)
+    near = torch.full((len(x), max(int(label.max()), int(labels.max())) + 1), -2.0)  # no picture may go to the last class
     for kind in np.unique(labels):
         near[:, kind] = cosine[:, labels == kind].amax(1)
     usual = near.quantile(STRANGE, dim=0)

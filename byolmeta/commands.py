@@ -85,7 +85,9 @@ def metatrain(
         if encoder in (PIXELS, HISTOGRAM):
             raise InputError(f"'{encoder}' has no network to practise with. Use an encoder, or 'untrained'.")
         if encoder.split(":")[0] == UNTRAINED and settings.through == "vectors":
-            raise InputError("An untrained network has no vectors worth practising on. Add --through all, or use an encoder.")
+            raise InputError(
+                "An untrained network has no vectors worth practising on. Add --through all, or use an encoder."
+            )
         path = encoder if encoder.split(":")[0] == UNTRAINED else str(find_encoder(encoder).resolve())
         store_of(folder, path, home())  # what is wrong is said before a run folder is made
         run.create(settings, folder=str(folder.resolve()), home=str(home()), encoder_file=path)
@@ -208,10 +210,11 @@ def fewshot(
 
     A query of 0 means 15 a class, or as many as the smallest of the classes leaves. A learner has the settings that practice
     found, where the encoder brings some. With --versus, `difference` is by how much ENCODER is better than the other on the
-    same tasks, and its interval. `studied` and `saw_labels`: the encoder learned from these very pictures, or practised with
+    same tasks, `difference_ci95` half its interval over tasks, as the field gives it, and `difference_ci95_pictures` over the
+    pictures that are asked, which says more of other pictures. `studied` and `saw_labels`: the encoder learned from these very pictures, or practised with
     these class folders, which flatters it. maml and finetune adapt the network to each task, which takes a while.
     """
-    from byolmeta.fewshot import failures, mean_and_interval, paired
+    from byolmeta.fewshot import by_picture, failures, mean_and_interval, paired
     from byolmeta.learners import learner as make
     from byolmeta.measure import draw_tasks, measure
 
@@ -239,7 +242,9 @@ def fewshot(
         **found.about,
     }
     if found.about["saw_labels"]:
-        print("This encoder practised with these class folders: its figures are too good for new ones.", file=sys.stderr)
+        print(
+            "This encoder practised with these class folders: its figures are too good for new ones.", file=sys.stderr
+        )
     if versus:
         second = store_of(folder, local(other), home())  # its pictures may have another size
         beside = measure(local(other), method or learner, second, tasks, home(), bar("Tasks"))
@@ -247,6 +252,8 @@ def fewshot(
         more = {"versus": other, "versus_learner": method or learner, "versus_accuracy": float(beside.right.mean())}
         more |= {f"versus_{key}": value for key, value in beside.about.items()}
         result |= more | {"difference": gain, "difference_ci95": half if episodes > 1 else None}
+        right = [(one.answers == tasks.query_labels).ravel().astype(float) for one in (found, beside)]
+        result["difference_ci95_pictures"] = by_picture(tasks.query.ravel(), right[0] - right[1])
     if out:
         rows = [
             {"path": text(store.index.paths[f["row"]]), "class": text(store.class_names[store.labels[f["row"]]]),
@@ -282,7 +289,9 @@ def classify(
         )
     asked, asked_vectors = vectors_of(encoder, images, beside=shown)
     baseline = str(encoder).split(":")[0] in (PIXELS, HISTOGRAM, UNTRAINED)
-    method = make(learner, {} if baseline else read_card(find_encoder(local(encoder))))  # as its practice found, if it did
+    method = make(
+        learner, {} if baseline else read_card(find_encoder(local(encoder)))
+    )  # as its practice found, if it did
     named = np.flatnonzero(shown.labels >= 0)
     vectors = torch.from_numpy(np.concatenate([shown_vectors, asked_vectors]))
     labels, way = shown.labels[named], len(shown.class_names)

@@ -65,7 +65,9 @@ def draw_episodes(
         if value < least:
             raise InputError(f"{name} is {value}; it must be {least} or more.")
     if labels.max(initial=-1) < 0:
-        raise InputError("Tasks are drawn from class folders, one for each class, and here are none. Sort some pictures into folders.")
+        raise InputError(
+            "Tasks are drawn from class folders, one for each class, and here are none. Sort some pictures into folders."
+        )
     copies = np.arange(len(labels)) if copies is None else copies
     classes = [np.flatnonzero(labels == c) for c in range(labels.max(initial=-1) + 1)]
     big = [ids for ids in classes if len(np.unique(copies[ids])) >= shot + query]

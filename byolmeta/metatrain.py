@@ -90,7 +90,9 @@ def metatrain(
             practice.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise InputError(f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?") from None
+            raise InputError(
+                f"The checkpoint does not fit the run's config.json ({problem}). Was it changed?"
+            ) from None
     else:
         keep_file(original, {})
     run.forget_after(step if state else -1)

@@ -342,6 +342,8 @@ def test_the_verb_practises_and_fewshot_takes_what_it_found(many, tmp_path, monk
     assert shown["practised"] == result["gain"] and plain["practised"] is False
     assert shown["versus_accuracy"] == pytest.approx(plain["accuracy"])
     assert shown["difference"] == pytest.approx(shown["accuracy"] - plain["accuracy"])
+    assert shown["difference_ci95_pictures"] >= 0 and shown["saw_labels"] == result["gain"]
+    assert shown["versus_saw_labels"] is plain["saw_labels"] is False
     done = commands.metatrain(str(file), many[1], tmp_path / "run", settings, resume=True)
     assert done["message"].startswith("This run had come to its end")
     with pytest.raises(InputError, match="already holds a run"):
@@ -379,7 +381,9 @@ def test_a_second_practice_has_to_beat_the_first_and_loses_nothing(many, drowned
     cards = read_card(first.encoder), read_card(second.encoder)
     assert cards[0]["practice"] == cards[1]["practice"] and practised_learners(cards[1]) == ["anil"]
     assert [(p["tasks"], p["in_force"]) for p in cards[1]["practices"]] == [("labels", True), ("clusters", False)]
-    third, again = practise(many, turned, tmp_path / "3", encoder=load_encoder(first.folder), file=first.encoder, tasks="labels")
+    third, again = practise(
+        many, turned, tmp_path / "3", encoder=load_encoder(first.folder), file=first.encoder, tasks="labels"
+    )
     assert again["before"] == pytest.approx(practise_figure(first)["after"], abs=0.03)  # not that of the plain encoder
 
 
@@ -420,3 +424,34 @@ def test_a_damaged_practice_is_refused(many, drowned, tmp_path):
         save_file(tensors | {"practice.projection": wrong}, tmp_path / "wrong.safetensors", {"card": json.dumps(card)})
         with pytest.raises(InputError, match="practice in 'wrong.safetensors' does not fit"):
             load_encoder(tmp_path / "wrong.safetensors")
+
+
+def test_classify_takes_what_practice_found_and_a_hub_card_tells_of_it(many, tmp_path, monkeypatch):
+    from byolmeta.hub import model_card
+
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    practice = {"in_force": True, "tasks": "labels", "store": many[0].fingerprint, "learners": {"anil": {"steps": 0}}}
+    save_encoder(network(), tmp_path / "a.safetensors", {"practice": practice, "practices": [practice]})
+    rows = commands.classify(str(tmp_path / "a.safetensors"), many[1], many[1])["images"]
+    assert all(row["score"] == pytest.approx(0.1) for row in rows)  # a head that took no step knows nothing
+    save_encoder(network(), tmp_path / "b.safetensors", {"practice": practice | {"in_force": False}})
+    rows = commands.classify(str(tmp_path / "b.safetensors"), many[1], many[1])["images"]
+    assert max(row["score"] for row in rows) > 0.2
+    told, plain = (model_card(read_card(tmp_path / f"{name}.safetensors"), "ada/x") for name in "ab")
+    assert "then practised with labels" in told and "without labels" not in told and "practised on" in told
+    assert "pretrained without labels (BYOL)" in plain and "practised on" not in plain
+
+
+def test_what_was_learned_with_labels_is_told_through_parents(many):
+    from byolmeta.measure import saw_labels
+
+    seen = {"store": many[0].fingerprint, "tasks": "labels", "in_force": True}
+    for card in ({"practice": seen}, {"practices": [seen, {}]}, {"parent": {"parent": {"practices": [seen]}}}):
+        assert saw_labels(card, many[0])
+    for card in (
+        {},
+        {"practice": seen | {"tasks": "pseudo"}},
+        {"practices": [seen | {"in_force": False}]},
+        {"practices": 3, "parent": 4},
+    ):
+        assert not saw_labels(card, many[0])
