@@ -206,6 +206,50 @@ def test_a_paired_verdict_says_which_is_better(work, session, results):
     assert "Choose two different" in measure.compare(work, WORDS, session, "0", "0", "1")
 
 
+@pytest.mark.parametrize("tag, said", [("saw_labels", "practised with these very class names"), ("studied", "studied these")])
+def test_a_verdict_says_what_the_better_one_knew(work, session, results, tag, said):
+    names = [line.name for line in results.lines]
+    best, worst = names.index("photos-small · prototype"), names.index("raw pixels · prototype")
+    results.lines[best].about[tag] = True
+    better = measure.compare(work, WORDS, session, str(best), str(worst), "1")
+    worse = measure.compare(work, WORDS, session, str(worst), str(best), "1")
+    for verdict in (better, worse):
+        assert f", but photos-small {said}" in verdict
+    assert "verdict flattered" in better and "verdict worse" in worse
+    results.lines[worst].about[tag] = True
+    assert "but" not in measure.compare(work, WORDS, session, str(best), str(worst), "1")
+
+
+def test_a_result_of_other_pictures_is_called_older(work, session, results, tmp_path):
+    assert "Older result" not in measure.again(work, WORDS, session)[0]
+    other = work.session("elsewhere")
+    work.choose(other, draw_pictures(tmp_path / "shapes", each=4), "shapes")
+    measure.kept["elsewhere"] = results
+    assert f"Older result, of {results.label}" in measure.again(work, WORDS, other)[0]
+
+
+def test_files_tell_whether_all_got_the_same_tasks(work, session, results):
+    assert measured.json_of(results)["same_episodes_for_all"] is True
+    line = results.lines[0]
+    line.answers[1] = line.answers[1][:7]  # as of one that is slow, or was stopped
+    assert measured.json_of(results)["same_episodes_for_all"] is False
+    del line.answers[1]
+    assert measured.json_of(results)["same_episodes_for_all"] is False
+
+
+def test_very_long_numbers_get_a_sentence(work, session, results):
+    long = "9" * 5000
+    for asked in ((long, "1"), ("0", long)):
+        with pytest.raises(InputError):
+            measure.wrongly(work, WORDS, session, *asked)
+    for asked in ((long, "any"), ("any", long)):
+        with pytest.raises(InputError):
+            measure.cell(work, WORDS, session, *asked, "0", "1")
+    for way in (10**5000, long, float("nan")):
+        with pytest.raises(InputError, match="whole number"):
+            measure.plan_of(work, WORDS, session, *form(work, session, way=way))
+
+
 def test_confusions_count_every_question(work, session, results):
     line = results.lines[0]
     counts = measured.confusion_counts(results, line, 1)

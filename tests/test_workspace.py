@@ -112,7 +112,24 @@ def test_the_verdict_says_how_it_was_checked():
     names = dict.fromkeys(shown, "x")
     others, hidden = (teach.verdict_of(shown, names, WORDS, hidden, 0.2) for hidden in (False, True))
     assert WORDS["checked_others"].format(of=10) in others and WORDS["checked_hidden"].format(of=10) in hidden
+    told = teach.verdict_of(shown, names, WORDS, False, 0.2, True, ": bird, house. More")
+    assert "class folder is known: bird, house. More" in told
+    sure = {"yours": [Accuracy(99, 100)], "unpractised": [Accuracy(10, 100)]}
+    for flattered in (False, True):
+        told = teach.verdict_of(sure, dict.fromkeys(sure, "x"), WORDS, False, 0.2, flattered)
+        assert ("very class names" in told) == flattered and "Clearly better than the same without practice" in told
     assert "6 of 10" in others and "60" not in others.split("<b>")[1].split("</b>")[0]
+
+
+def test_the_verdict_names_the_folders_that_it_asked_about(tmp_path):
+    work = Workspace(tmp_path / "home")
+    found = work.pictures(work.session("local"))
+    rows = np.array([np.flatnonzero(found.store.labels == label)[0] for label in range(8)])
+    names = found.store.class_names
+    assert teach.checked_on(found, rows[:2], WORDS) == (
+        f": {names[0]}, {names[1]}. Pictures of the other class folders (12) are not checked"
+    )
+    assert "and 2 more" in teach.checked_on(found, rows, WORDS) and names[7] not in teach.checked_on(found, rows, WORDS)
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "a\0b", "x" * 5000])

@@ -309,6 +309,7 @@ def _whole(value, low: int, high: int, name: str, words: dict[str, str]) -> int:
         or not low <= value <= high
         or value % 1
     ):
+        value = value if isinstance(value, float) or isinstance(value, int) and abs(value) < 1e15 else "not that"
         raise InputError(words["measure_number"].format(name=name, value=value, low=f"{low:,}", high=f"{high:,}"))
     return int(value)
 
@@ -457,7 +458,9 @@ def _settings(learner) -> dict:
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
     """[table, figure] of what was measured last."""
     results = kept.get(session.name)
-    return shown(results, words) if results else [gr.skip(), gr.skip()]
+    if not results:
+        return [gr.skip(), gr.skip()]
+    return shown(results, words, results.sheets["key"] != work.pictures(session).sheets["key"])
 
 
 def choices(work: Workspace, words: dict[str, str], session: Session) -> list:
@@ -480,11 +483,15 @@ def choices(work: Workspace, words: dict[str, str], session: Session) -> list:
 
 def _line(results: Results | None, value, shot, words: dict[str, str]) -> tuple[Line, int]:
     """The line and the shot that the page means. Raises InputError where they are not there."""
-    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else -1
-    wanted = int(shot) if isinstance(shot, str) and shot.isascii() and shot.isdigit() else -1
+    number, wanted = _index(value), _index(shot)
     if not results or not 0 <= number < len(results.lines) or wanted not in results.lines[number].answers:
         raise InputError(words["measure_not_measured"])
     return results.lines[number], wanted
+
+
+def _index(value) -> int:
+    """The number in a short text of digits, else -1."""
+    return int(value) if isinstance(value, str) and len(value) < 10 and value.isascii() and value.isdigit() else -1
 
 
 def compare(work: Workspace, words: dict[str, str], session: Session, first, second, shot) -> str:
@@ -522,12 +529,7 @@ def cell(work: Workspace, words: dict[str, str], session: Session, truth, taken,
     line, shot = _line(results, chosen, shot, words)
     ids = [None if value in (None, "any") else value for value in (truth, taken)]
     for value in ids:
-        if value is not None and not (
-            isinstance(value, str)
-            and value.isascii()
-            and value.isdigit()
-            and int(value) < len(results.store.class_names)
-        ):
+        if value is not None and not 0 <= _index(value) < len(results.store.class_names):
             raise InputError(words["measure_not_measured"])
     return failing(results, line, shot, *(value if value is None else int(value) for value in ids), words)
 
@@ -556,7 +558,7 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str, c
     if not results or not results.lines:
         raise InputError(words["measure_not_measured"])
     if kind == "json":
-        text = json.dumps(json_of(results, work.public), indent=1, ensure_ascii=False)
+        text = json.dumps(json_of(results), indent=1, ensure_ascii=False)
         return json.dumps({"name": "byolmeta-fewshot.json", "type": "application/json", "text": text})
     if kind == "csv":
         name, rows = "byolmeta-fewshot.csv", csv_rows(results)

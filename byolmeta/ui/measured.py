@@ -76,8 +76,8 @@ class Results:
         return [shot for shot in self.plan.shots if self.measured(shot)]
 
 
-def shown(results: Results, words: dict[str, str]) -> list:
-    """[table, figure]."""
+def shown(results: Results, words: dict[str, str], older: bool = False) -> list:
+    """[table, figure]; `older`: the page looks at other pictures by now, and the table says so."""
     if not results.lines:
         return [
             f"<p class='quiet'>{safe(statement(results, words))}</p>",
@@ -90,7 +90,7 @@ def shown(results: Results, words: dict[str, str]) -> list:
         words,
     )
     return [
-        table_of(results, words),
+        (f"<h3>{safe(words['measure_older'].format(label=results.label))}</h3>" if older else "") + table_of(results, words),
         gr.update(figure=figure, empty=words["measure_soon"], height=90 + 44 * len(results.lines)),
     ]
 
@@ -174,7 +174,11 @@ def verdict_of(results: Results, first: Line, second: Line, shot: int, words: di
     key = "better" if low > 0 else "worse" if high < 0 else "unclear"
     if math.isnan(half):
         return f"<p class='quiet'>{safe(words['measure_one_task'])}</p>"
-    line = words[f"measure_{key}"].format(first=first.name, second=second.name)
+    best, other = (first, second) if key == "better" else (second, first)
+    flattered = [tag for tag in ("saw_labels", "studied") if best.about[tag] and not other.about[tag]]
+    but = words[f"measure_but_{flattered[0]}"].format(name=best.encoder) if flattered else ""
+    line = words[f"measure_{key}"].format(first=first.name, second=second.name, but=but)
+    key = "flattered" if flattered and key == "better" else key
     numbers = words["measure_difference"].format(
         gain=_points(back), low=_points(low), high=_points(high), n=f"{n:,}", shot=shot
     )
@@ -302,7 +306,7 @@ def wrong_rows(results: Results, line: Line, shot: int) -> list[dict]:
     ]  # fmt: skip
 
 
-def json_of(results: Results, public: bool = False) -> dict:
+def json_of(results: Results) -> dict:
     """All that another person needs to repeat the measuring or to compare with it."""
     import torch
 
@@ -334,7 +338,9 @@ def json_of(results: Results, public: bool = False) -> dict:
         "query": plan.query or max(results.queries.values()),
         "seed": plan.seed,
         "interval": "95 % of the mean over episodes, normal",
-        "same_episodes_for_all": True,
+        "same_episodes_for_all": all(
+            len({len(line.answers.get(shot, ())) for line in results.lines}) == 1 for shot in results.shots
+        ),
         "seconds": round(results.seconds, 2),
         "versions": {
             "byolmeta": byolmeta.__version__,

@@ -338,12 +338,13 @@ def inner_line(checks: list, kept: int | None, words: dict[str, str], rejected: 
     values |= {"n": len(ours) - 1, "without": without, "Without": without.capitalize()}
     if not step:
         return words["inner_first"].format(**values)
-    flat, ahead = max(ours) - min(ours) <= LITTLE, ours[0] > theirs[0] + 0.05
-    middle = words["inner_from_middle"].format(nearly="" if flat else words["inner_nearly"], **values) if ahead else ""
+    flat, ahead = max(ours) - min(ours) <= LITTLE, ours[0] > theirs[0] + 0.05  # theirs begins by guessing
     if rejected:
-        return f"{middle} {words['inner_rejected']}".strip()
-    says = words["inner_flat" if flat and ahead else "inner_says"].format(**values)
-    return " ".join(each for each in (middle, says, words["inner_faint"]) if each)
+        said = ["inner_middle"] * ahead + ["inner_rejected"]
+    else:
+        said = ["inner_flat"] if flat and ahead else ["inner_soon_right"] * ahead + ["inner_says"]
+        said += ["inner_faint"]
+    return " ".join(words[key].format(**values) for key in said)
 
 
 def outer_line(checks: list, kept: int | None, words: dict[str, str], rejected: bool) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, starters
-from byolmeta.ui import figures
+from byolmeta.ui import figures, thumbs
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
@@ -19,6 +19,7 @@ from byolmeta.ui.workspace import UNPRACTISED, Pictures, Session, Workspace
 
 FEW = 30  # below this many checks an accuracy is a count, never a percentage
 LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more would lock the saved one for good
+NAMED = 6  # class folders that are told by name
 FRAME = 0.05  # seconds between two drawn steps, so that the curve can be watched
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
@@ -117,7 +118,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     methods = {key: learner_of(work, session, where) for key, where in wheres.items()}
     traces = traces_of(methods, banks, support, labels, way, checks, _copies(found, extras))
     names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
-    flattered = has_seen_classes(work, session, found)
+    flattered, about = has_seen_classes(work, session, found), "" if checks is None else checked_on(found, support, words)
     asked = labels if checks is None else checks[1]
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
     shown, figure = {key: [] for key in traces}, {}
@@ -131,7 +132,8 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             if accuracy:
                 shown[key].append(accuracy)
         figure = figures.accuracy_figure(shown, names, chance, words)
-        yield [*show(verdict_of(shown, names, words, checks is None, chance, flattered), figure, {})[:3], gr.skip()]
+        said_now = verdict_of(shown, names, words, checks is None, chance, flattered, about)
+        yield [*show(said_now, figure, {})[:3], gr.skip()]
         time.sleep(FRAME)
     if not figure:  # not one example could be hidden
         yield show(said(words["curve_more"]), {}, {})
@@ -140,7 +142,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if checks is not None:
         matrix = confusion_of(method, vectors, support, labels, way, *checks)
         picture = figures.confusion_figure(matrix, [box["name"] for box in filled], words)
-    last = show(verdict_of(shown, names, words, checks is None, chance, flattered), figure, picture)
+    last = show(verdict_of(shown, names, words, checks is None, chance, flattered, about), figure, picture)
     yield [gr.update(answers=answers), *last[1:]]  # once more: of two updates at once the page may see the older one
 
 
@@ -177,6 +179,18 @@ def checks_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> tuple
         return None
     ids = np.flatnonzero(np.isin(store.labels, list(classes)) & ~np.isin(copies, copies[support]))
     return (ids, np.array([classes[c] for c in store.labels[ids].tolist()])) if len(ids) else None
+
+
+def checked_on(found: Pictures, support: np.ndarray, words: dict[str, str]) -> str:
+    """The class folders that `checks_of` asks about, by name, and how many it does not ask about."""
+    store = found.store
+    asked = np.unique(store.labels[support])
+    names = [thumbs.text(store.class_names[label]) for label in asked]
+    others = len(np.unique(store.labels[store.labels >= 0])) - len(asked)
+    listed = ", ".join(names[:NAMED])
+    listed = words["checked_more"].format(names=listed, n=len(names) - NAMED) if len(names) > NAMED else listed
+    line = words["checked_names"].format(names=listed)
+    return f"{line}. {words['checked_not'].format(n=others)}" if others else line
 
 
 def compared_with(work: Workspace, session: Session) -> dict[str, str]:
@@ -243,17 +257,17 @@ def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
 
 
 def verdict_of(
-    shown: dict, names: dict, words: dict[str, str], hidden: bool, chance: float, flattered: bool = False
+    shown: dict, names: dict, words: dict[str, str], hidden: bool, chance: float, flattered: bool = False, about: str = ""
 ) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
 
     `hidden`: checked by hiding each example in turn, not on other pictures. `chance`: accuracy of guessing. `flattered`:
-    practice has seen the class folders.
+    practice has seen the class folders. `about`: which folders were asked about.
     """
     last = {key: trace[-1] for key, trace in shown.items() if trace}
     mine = last.pop("yours")
     text, span = shown_accuracy(mine, words)
-    checked = words["checked_hidden" if hidden else "checked_others"].format(of=f"{mine.of:,}")
+    checked = words["checked_hidden" if hidden else "checked_others"].format(of=f"{mine.of:,}") + about
     rows = []
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
@@ -266,6 +280,8 @@ def verdict_of(
     for key, accuracy in last.items():
         above, below = mine.range[0] > accuracy.range[1], mine.range[1] < accuracy.range[0]
         compared["worth_yes" if above else "worth_no" if below else "worth_unclear"].append(words[f"than_{key}"])
+    if flattered:
+        words = words | {"worth_yes": words["worth_flattered"]}
     worth = " ".join(words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
     score = f"<b>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
     line = f"<p class='score'>{score}<span class='quiet'>{safe(checked)}</span></p>"

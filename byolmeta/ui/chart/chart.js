@@ -28,8 +28,12 @@ function tell(text) {
   plot.style.visibility = text ? "hidden" : "";
 }
 
-// Okabe and Ito's blue is too dark for a dark page.
-const LIGHTER = { "#0072B2": "#4BA3E3", "rgba(0,114,178,.14)": "rgba(75,163,227,.26)" };
+// Okabe and Ito's blue is too dark for a dark page; cells of a matrix begin at its ground, and their numbers are light.
+const LIGHTER = { "#0072B2": "#4BA3E3", "rgba(0,114,178,.14)": "rgba(75,163,227,.26)", "#f2f6fb": "#172334",
+  "#f4f7fb": "#172334", "#d3e4f2": "#1d3a57", "#9dc4e3": "#28557f", "#4a90c4": "#3577ad", "#10243a": "#f2f6fb" };
+
+const isDark = () => document.body.classList.contains("dark");
+let lit = null; // whether the page was dark when the chart was drawn
 
 // The figure in the colours of the page; what the figure says itself wins.
 function dressed(figure) {
@@ -38,7 +42,7 @@ function dressed(figure) {
   const text = read("--body-text-color", "#333"), line = read("--border-color-primary", "#ddd");
   const paper = read("--background-fill-primary", "#fff");
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true };
-  const dark = document.body.classList.contains("dark");
+  const dark = lit = isDark();
   const shade = (key, value) => (dark && typeof value === "string" ? (LIGHTER[value] ?? value) : value);
   const { data = [], layout: own = {} } = JSON.parse(JSON.stringify(figure, shade));
   const layout = {
@@ -108,7 +112,7 @@ const sizes = new ResizeObserver(() => {
   if (!root.isConnected) return finish();
   if (!root.clientWidth || root.clientWidth === width) return;
   width = root.clientWidth;
-  if (drawn) window.Plotly.Plots.resize(plot);
+  if (drawn && lit === isDark()) window.Plotly.Plots.resize(plot); // it may have changed while this was hidden
   else request();
 });
 sizes.observe(root);
