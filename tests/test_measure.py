@@ -206,7 +206,9 @@ def test_a_paired_verdict_says_which_is_better(work, session, results):
     assert "Choose two different" in measure.compare(work, WORDS, session, "0", "0", "1")
 
 
-@pytest.mark.parametrize("tag, said", [("saw_labels", "practised with these very class names"), ("studied", "studied these")])
+@pytest.mark.parametrize(
+    "tag, said", [("saw_labels", "practised with these very class names"), ("studied", "studied these")]
+)
 def test_a_verdict_says_what_the_better_one_knew(work, session, results, tag, said):
     names = [line.name for line in results.lines]
     best, worst = names.index("photos-small · prototype"), names.index("raw pixels · prototype")

@@ -225,7 +225,9 @@ def test_practice_is_not_taken_to_other_pictures_or_from_another_encoder(work, s
 def test_practice_in_vain_is_no_choice_of_encoder(work, session, monkeypatch):
     for gain in (False, True):
         run = ended(work, session, gain)
-        monkeypatch.setattr(work, "practised", lambda where: {"in_force": True})  # an earlier one stays so without a gain
+        monkeypatch.setattr(
+            work, "practised", lambda where: {"in_force": True}
+        )  # an earlier one stays so without a gain
         assert (str(run.folder) in [where for _, where in work.encoders(session)]) == gain
 
 

@@ -165,8 +165,9 @@ def _inner_figure(key: str, inner: dict, earlier: list[dict], words: dict[str, s
         data.append({"x": [x[n] for n in shown], "y": [y[n] for n in shown], "mode": "markers", "hoverinfo": "skip",
                      "showlegend": False, "marker": {"size": 8, "symbol": symbol, "color": colour}})  # fmt: skip
     if key == "accuracy":  # without practice the head knows nothing before its first step
-        data.append({"x": [x[0] - 0.15, x[-1] + 0.15], "y": [values(inner["scratch"])[0]] * 2, "mode": "lines",
-                     "name": words["chance"], "line": {"color": "#999999", "width": 1, "dash": "dot"},
+        data.append({"x": [x[0] - 0.15, x[-1] + 0.15], "y": [values(inner["scratch"])[0]] * 2,
+                     "mode": "lines+text", "text": ["", words["chance"]], "textposition": "top left", "showlegend": False,
+                     "textfont": {"color": "#888888"}, "name": words["chance"], "line": {"color": "#999999", "width": 1, "dash": "dot"},
                      "hoverinfo": "skip"})  # fmt: skip
     every = [y for trace in data for y in trace["y"]]
     axes = {
@@ -249,7 +250,8 @@ def confusions_figure(counts: np.ndarray, asked: np.ndarray, names: list[str], w
         cells |= {"texttemplate": "%{z:.0f}", "textfont": {"color": "#10243a"}}
     ticks = {"tickvals": list(range(len(names))), "ticktext": labels, "showgrid": False, "zeroline": False}
     axes = {
-        "xaxis": ticks | {"title": {"text": words["measure_taken"]}, "tickangle": -45 if sum(map(len, labels)) > 40 else 0},
+        "xaxis": ticks
+        | {"title": {"text": words["measure_taken"]}, "tickangle": -45 if sum(map(len, labels)) > 40 else 0},
         "yaxis": ticks | {"title": {"text": words["measure_truth"], "standoff": 12}, "autorange": "reversed"},
     }
     return {

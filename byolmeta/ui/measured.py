@@ -90,7 +90,8 @@ def shown(results: Results, words: dict[str, str], older: bool = False) -> list:
         words,
     )
     return [
-        (f"<h3>{safe(words['measure_older'].format(label=results.label))}</h3>" if older else "") + table_of(results, words),
+        (f"<h3>{safe(words['measure_older'].format(label=results.label))}</h3>" if older else "")
+        + table_of(results, words),
         gr.update(figure=figure, empty=words["measure_soon"], height=90 + 44 * len(results.lines)),
     ]
 

@@ -172,7 +172,9 @@ def _seed(value, words: dict[str, str]) -> int:
         return 0
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (0 <= value <= SEEDS) or not math.isfinite(value) or value % 1:
-        shown = value if number and abs(value) <= 1e15 else str(value)[:20] if isinstance(value, str) else "no such number"
+        shown = (
+            value if number and abs(value) <= 1e15 else str(value)[:20] if isinstance(value, str) else "no such number"
+        )
         raise InputError(words["seed_wrong"].format(value=shown, high=f"{SEEDS:,}"))
     return int(value)
 
@@ -227,7 +229,10 @@ def _idle(words: dict[str, str]) -> list:
     """The outputs above the buttons where there is nothing to show."""
     hidden, empty = gr.update(visible="hidden"), gr.update(figure={}, empty=words["inner_idle"])
     outer = gr.update(figure={}, empty=words["practice_idle"])
-    titles = _titled(words["chart_inner"], words["inner_about"]), _titled(words["chart_practice"], words["practice_about"])
+    titles = (
+        _titled(words["chart_inner"], words["inner_about"]),
+        _titled(words["chart_practice"], words["practice_about"]),
+    )
     return [hidden, hidden, titles[0], empty, outer, empty, titles[1]]
 
 
@@ -320,7 +325,8 @@ def by_shot(result: dict, words: dict[str, str]) -> str:
         one = one.format(shot=row["shot"], a=round(100 * row["before"]), b=round(100 * row["after"]))
         ways.setdefault(row["way"], []).append(one)
     return " ".join(
-        words["practice_way"].format(way=way, chance=round(100 / way), rows=" · ".join(rows)) for way, rows in ways.items()
+        words["practice_way"].format(way=way, chance=round(100 / way), rows=" · ".join(rows))
+        for way, rows in ways.items()
     )
 
 

@@ -118,7 +118,10 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     methods = {key: learner_of(work, session, where) for key, where in wheres.items()}
     traces = traces_of(methods, banks, support, labels, way, checks, _copies(found, extras))
     names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
-    flattered, about = has_seen_classes(work, session, found), "" if checks is None else checked_on(found, support, words)
+    flattered, about = (
+        has_seen_classes(work, session, found),
+        "" if checks is None else checked_on(found, support, words),
+    )
     asked = labels if checks is None else checks[1]
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
     shown, figure = {key: [] for key in traces}, {}
@@ -257,7 +260,13 @@ def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
 
 
 def verdict_of(
-    shown: dict, names: dict, words: dict[str, str], hidden: bool, chance: float, flattered: bool = False, about: str = ""
+    shown: dict,
+    names: dict,
+    words: dict[str, str],
+    hidden: bool,
+    chance: float,
+    flattered: bool = False,
+    about: str = "",
 ) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
 
