@@ -110,9 +110,11 @@ async function draw() {
 let width = 0;
 const sizes = new ResizeObserver(() => {
   if (!root.isConnected) return finish();
-  if (!root.clientWidth || root.clientWidth === width) return;
+  if (!root.clientWidth) return;
+  if (drawn && lit !== isDark()) return request(); // the page changed its colours while this was hidden
+  if (root.clientWidth === width) return;
   width = root.clientWidth;
-  if (drawn && lit === isDark()) window.Plotly.Plots.resize(plot); // it may have changed while this was hidden
+  if (drawn) window.Plotly.Plots.resize(plot);
   else request();
 });
 sizes.observe(root);
