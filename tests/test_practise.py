@@ -121,7 +121,7 @@ def test_the_sentence_says_what_the_lines_show():
     assert "Right at once: 70 %, steps change little" in said and said.count("at once") == 1
     assert "Without practice, it begins by guessing: 60 % after one step, 60 % after 20" in said
     assert "75 %" in practise.inner_line(CHECKS, 10, WORDS)
-    assert "Before practice" in practise.inner_line(CHECKS[:1], None, WORDS)
+    assert "begins by guessing: 60 %" in practise.inner_line(CHECKS[:1], None, WORDS)
     climbing = check_of(0.7)
     climbing["inner"]["practised"][0]["accuracy"] = 0.6
     said = practise.inner_line([(5, climbing)], None, WORDS)
@@ -134,7 +134,8 @@ def test_practice_that_was_rejected_is_not_drawn_as_a_success(work, session):
     said = practise.inner_line(CHECKS, 10, WORDS, rejected=True)
     assert "%" not in said and "at once" not in said and WORDS["inner_rejected"] in said
     assert WORDS["practice_rejected"] in practise.outer_line(CHECKS, 10, WORDS, rejected=True)
-    assert WORDS["practice_never_better"] in practise.outer_line(CHECKS, 0, WORDS, rejected=True)
+    ahead = [(0, check_of(0.7))]  # of the plain learner that is compared with, before any practice
+    assert WORDS["practice_never_better"] in practise.outer_line(ahead, 0, WORDS, rejected=True)
     assert practise.outer_line(CHECKS, 10, WORDS, rejected=False) == WORDS["practice_about"]
     for gain, mark in ((True, "kept"), (False, "best_here")):
         ended(work, session, gain)

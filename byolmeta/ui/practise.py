@@ -359,5 +359,5 @@ def outer_line(checks: list, kept: int | None, words: dict[str, str], rejected: 
     best = next((check for step, check in checks if step == kept), None)
     if not rejected or best is None:
         return about
-    better = best["accuracy"] > best["plain"]
+    better = kept and best["accuracy"] > best["plain"]
     return f"{words['practice_rejected' if better else 'practice_never_better']} {about}"

@@ -138,7 +138,7 @@ ENGLISH = {
     "inner_soon": "The first look comes in a moment.",
     "puzzle_title": "A puzzle looks like this: after one example of each, which box does the last picture belong to?",
     "inner_at_once": "This way of learning solves each puzzle at once, so there are no steps to draw.",
-    "inner_first": "Before practice it begins by guessing: {b} of new puzzles' answers are right after one step of learning, {d} "
+    "inner_first": "At the start it begins by guessing: {b} of new puzzles' answers are right after one step of learning, {d} "
     "after {n}.",
     "inner_middle": "With practice it begins from the middle of the examples; {without}, by guessing.",
     "inner_soon_right": "With practice it begins from the middle of the examples, so it is nearly right at once; {without}, it "
@@ -153,7 +153,7 @@ ENGLISH = {
     "figures differ. The band is the likely range.",
     "practice_rejected": "It looked better on the puzzles that chose it, but not clearly on the ones that judge, so it was not "
     "kept.",
-    "practice_never_better": "It got no better on these puzzles either.",
+    "practice_never_better": "On these puzzles, too, it got no better than it had been at the start, so nothing was kept.",
     "practice_idle": "Press the button. You then see here whether practice makes it better.",
     "with_practice": "with practice",
     "without_practice": "without practice",
