@@ -442,7 +442,7 @@ def test_practice_draws_both_its_charts_and_says_what_it_brought(app, page):
     until(lambda: page.locator("#study").is_disabled(), "no study can begin beside it")
     page.locator("#inner .js-plotly-plot").wait_for(timeout=60_000)
     page.locator("#outer .js-plotly-plot").wait_for()
-    until(lambda: "After one step" in page.locator("#inner-line").inner_text(), "the sentence says what the lines show")
+    until(lambda: "by guessing" in page.locator("#inner-line").inner_text(), "the sentence says what the lines show")
     if page.locator("#practice-stop").is_visible():
         page.locator("#practice-stop").click()
     outcome = page.locator("#practice-progress .verdict")
