@@ -80,7 +80,10 @@ def candidate(encoder: str, name: str, store, home: Path, progress=None) -> Cand
             return episode_answers(method, centred, tasks)
 
     practised, transductive = name in practised_learners(card), encoder.split(":")[0] == UNTRAINED
-    studied = any(one.get("store") == store.fingerprint for one in past(card))
+    studied = any(
+        one.get("store") == store.fingerprint and one.get("tasks") != "labels" and one.get("in_force", True)
+        for one in past(card)
+    )
     return Candidate(method, answers, practised, transductive, studied, saw_labels(card, store))
 
 

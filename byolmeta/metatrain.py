@@ -66,7 +66,7 @@ def metatrain(
     run.claim()
     state = read_checkpoint(run, store.fingerprint) if resume else None
     pupils, looks, judges, judged_by = parts_of(store, vectors, copies, config)
-    method = _method(config, untrained)
+    method = _method(encoder.card, config, untrained)
     practice = Practice(method, config, network, vectors.shape[1])
     optimizer = practice.optimizer(config.lr or (5e-4 if config.through == "vectors" else 1e-3 if untrained else 1e-4))
     plain_looks, plain_judges = (material.vectors(network, each.rows, known=True) for each in (looks, judges))
@@ -209,15 +209,15 @@ def metatrain(
     return result
 
 
-def _method(config: MetatrainConfig, untrained: bool):
-    """The learner as practice finds it."""
+def _method(card: dict, config: MetatrainConfig, untrained: bool):
+    """The learner as practice finds it, with what an earlier practice found."""
     more = {"steps": config.inner_steps} if config.inner_steps else {}
     if config.learner == "maml":
         stages = "last" if config.through == "last" else "all"
         more |= {"first_order": config.first_order, "norm": "support" if untrained else "running", "stages": stages}
     elif config.learner in ("prototype", "ridge"):
         more = {}
-    return LEARNERS[config.learner](**more)
+    return dataclasses.replace(make(config.learner, card), **more)
 
 
 def _best_plain(card: dict, config: MetatrainConfig, looks: Judges, bank: Tensor) -> tuple[tuple, np.ndarray]:

@@ -67,12 +67,13 @@ class Practice(nn.Module):
         super().__init__()
         self.method, self.config, self.values = method, config, nn.ParameterDict()
         for name in method.LEARNED:
-            usual = getattr(method, name)
+            usual = torch.as_tensor(getattr(method, name), dtype=torch.float32)
             if name == "directions":
-                usual = torch.ones(width)
-            elif name == "rate" and isinstance(method, LinearHead):
-                usual = torch.full((method.steps,), float(usual))
-            usual = torch.as_tensor(usual, dtype=torch.float32)
+                usual = usual if len(usual) == width else torch.ones(width)
+            elif name == "rate" and isinstance(
+                method, LinearHead
+            ):  # one a step; the last of an earlier practice goes on
+                usual = usual.reshape(-1)[torch.arange(method.steps).clamp_max(usual.numel() - 1)]
             self.values[name] = nn.Parameter(usual.clone() if name == "start" else usual.log())
         if config.through == "vectors":
             self.turn = nn.Parameter(torch.zeros(width, width))

@@ -256,9 +256,9 @@ def test_practice_through_the_network(many, tmp_path, method, through, untrained
 
 def test_maml_from_nothing_takes_the_statistics_of_the_support_set():
     settings = MetatrainConfig(learner="maml", through="all", tasks="labels")
-    assert module._method(settings, untrained=True).norm == "support"
-    assert module._method(settings, untrained=False).norm == "running"
-    assert module._method(dataclasses.replace(settings, through="last"), False).stages == "last"
+    assert module._method({}, settings, untrained=True).norm == "support"
+    assert module._method({}, settings, untrained=False).norm == "running"
+    assert module._method({}, dataclasses.replace(settings, through="last"), False).stages == "last"
 
 
 def test_the_outer_gradient_is_that_of_one_task_after_another(many, drowned):
@@ -361,7 +361,7 @@ def test_measure_uses_the_settings_that_practice_found(many, drowned, tmp_path):
     vectors = torch.from_numpy(embed(load_encoder(run.folder), many[0].pixels))
     own = fewshot.episode_accuracies(learner("anil", read_card(run.encoder)), vectors - vectors.mean(0), tasks)
     np.testing.assert_allclose(found.right, own, atol=1e-6)
-    assert found.about["practised"] and found.about["saw_labels"] and found.about["studied"]
+    assert found.about["practised"] and found.about["saw_labels"] and not found.about["studied"]
     assert not measure(str(run.folder), "ridge", many[0], tasks, tmp_path).about["practised"]
 
 
@@ -385,6 +385,8 @@ def test_a_second_practice_has_to_beat_the_first_and_loses_nothing(many, drowned
         many, turned, tmp_path / "3", encoder=load_encoder(first.folder), file=first.encoder, tasks="labels"
     )
     assert again["before"] == pytest.approx(practise_figure(first)["after"], abs=0.03)  # not that of the plain encoder
+    begun = next(m["check"] for m in third.metrics() if "check" in m)
+    assert begun["accuracy"] == pytest.approx(begun["plain"], abs=0.01)  # it begins where the first one ended
 
 
 def practise_figure(run):
