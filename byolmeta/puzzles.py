@@ -89,7 +89,6 @@ class Pupils:
         self.sizes = [s for s in (_size(source, way, shot, config.query) for shot in shots) if s]
         if not self.sizes:
             source.draw(np.random.default_rng(0), 1, 2, shots[0], 1)  # says what is missing
-
         self.rows = np.unique(np.concatenate([rows for p in source.partitions for rows in p]))
 
     def draw(self, random: np.random.Generator, config: MetatrainConfig) -> Tasks:

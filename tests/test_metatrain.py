@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -199,7 +200,7 @@ def test_a_run_that_was_stopped_or_killed_goes_on_as_if_never(many, drowned, tmp
     _, again = practise(many, vectors, None, run=run, resume=True, **more)
     for key in ("before", "after", "difference", "ci95", "best_step", "steps"):
         assert again[key] == pytest.approx(result[key], abs=1e-9), key
-    assert dict(checks(run)) | {} == {**dict(checks(run)), **dict(checks(whole))}
+    assert set(checks(whole)) <= set(checks(run))  # and one more look, where it was stopped
     ours, theirs = load_file(run.encoder), load_file(whole.encoder)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
@@ -393,16 +394,21 @@ def practise_figure(run):
     return run.status()["result"]
 
 
-def test_noise_is_hardly_ever_taken_for_a_gain(many, tmp_path):
-    """Many puzzles from few pictures are not independent: their interval alone claims a gain in one of four such runs."""
-    claimed, narrow = 0, 0
-    for seed in range(8):
-        noise = np.random.default_rng(100 + seed).normal(size=(140, 14)).astype(np.float32)
-        _, found = practise(many, noise, tmp_path / str(seed), tasks="labels", seed=seed, lr=0.01, steps=40, judge=300)
+def test_noise_is_hardly_ever_taken_for_a_gain(tmp_path):
+    """Many puzzles from few pictures are not independent: by their interval alone, noise often looks like a gain."""
+    index = mock.MagicMock(skipped=(), source=Path("noise"))
+    labels, pixels = np.arange(10).repeat(8), np.zeros((80, 3, 16, 16), np.uint8)
+    store = mock.MagicMock(labels=labels, pixels=pixels, fingerprint="noise", index=index, __len__=lambda _: 80)
+    claimed, narrow, config = 0, 0, {"tasks": "labels", "steps": 50, "judge": 300}
+    for seed in range(10):
+        noise = np.random.default_rng(1000 + seed).normal(size=(80, 64)).astype(np.float32)
+        run = Run(tmp_path / str(seed))
+        run.create(settings := MetatrainConfig(**config, seed=seed))
+        found = metatrain(store, network(64), noise, np.arange(80), settings, run)
         claimed += found["gain"]
-        narrow += found["difference"] > found["ci95_puzzles"]
+        narrow += found["difference"] > found["ci95_puzzles"] > 0
         assert found["ci95"] >= found["ci95_puzzles"]
-    assert claimed <= 1 and narrow >= claimed
+    assert narrow >= 2 and claimed == 0
 
 
 def test_few_pictures_claim_nothing(many, drowned, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ A learner is a frozen dataclass of its settings with one generator:
 linear inherit `adapt` from LinearHead, and `solve`, which does the same for many tasks at once.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class Step(NamedTuple):
     predict: Callable[[Tensor], Tensor]  # inputs -> scores (m, way), higher is likelier
 
 
-class LinearHead:
+class LinearHead(ABC):
     """A head W on centred unit vectors x, with scores x W + b, that never leaves the span of the support set: W = X^T A.
 
     Gradient steps from zero or from class means stay in that span, and so do closed forms. So a learner only says how
@@ -49,12 +50,12 @@ class LinearHead:
         """How much each direction of the vectors counts in every product, (D,); None: all alike."""
         return None
 
+    @abstractmethod
     def coefficients(self, products: Tensor, goal: Tensor, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields A (B, n, way) and the bias (B, 1, way) before the first step and after each.
 
         products (B, n, n); goal (B, n, way): one-hot classes; weights (B, n): sum to 1, classes count alike.
         """
-        raise NotImplementedError
 
     @torch.enable_grad()
     def adapt(self, embed, support: Support, *, keep_graph: bool = False) -> Iterator[Step]:

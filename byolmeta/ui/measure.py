@@ -339,7 +339,7 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
             yield [said or gr.update(value="", visible="hidden"), *after, *shown(results, words)]
     except InputError as problem:
         yield [gr.update(value=_alert(str(problem)), visible=True), *after, *nothing]
-    except Exception:
+    except Exception:  # a bug, which goes on to who shows it; the button has to be usable again before
         yield [gr.update(value="", visible="hidden"), *after, *nothing]
         raise
 
