@@ -16,6 +16,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"pretrain", "metatrain", "evaluate", "measure"},
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},
+    {"groups", "tidy", "film"},
     {"features", "image_map", "adapt", "copies", "hub", "lanes"},
     {"fewshot"},
     {"learners"},
