@@ -204,6 +204,7 @@ def fewshot(
     learner: Learner = "prototype",
     versus: Annotated[str, arg(metavar="ENCODER", help="another encoder, or ENCODER,LEARNER, on the same tasks")] = "",
     out: Annotated[Path | None, arg(metavar="FILE", help="CSV of pictures that are answered wrongly")] = None,
+    why: Annotated[Path | None, arg(metavar="FOLDER", help="heat maps of the 20 that fail most, made here")] = None,
     seed: Seed = 0,
 ) -> dict:
     """N-way K-shot accuracy over many tasks drawn from class folders, with its 95 % interval (inductive).
@@ -212,7 +213,8 @@ def fewshot(
     found, where the encoder brings some. With --versus, `difference` is by how much ENCODER is better than the other on the
     same tasks, `difference_ci95` half its interval over tasks, as the field gives it, and `difference_ci95_pictures` over the
     pictures that are asked, which says more of other pictures. `studied` and `saw_labels`: the encoder learned from these very pictures, or practised with
-    these class folders, which flatters it. maml and finetune adapt the network to each task, which takes a while.
+    these class folders, which flatters it. maml and finetune adapt the network to each task, which takes a while. With --why,
+    each picture that fails is painted: orange where it speaks for the wrong answer, blue for the right one (occlusion).
     """
     from byolmeta.fewshot import by_picture, failures, mean_and_interval, paired
     from byolmeta.learners import learner as make
@@ -223,6 +225,8 @@ def fewshot(
     make(learner), make(method or learner)  # what is wrong is said before any work
     if out:
         writable(out)
+    if why and why.exists() and (not why.is_dir() or any(why.iterdir())):
+        raise InputError(f"'{why}' is there and not empty. Name a folder that is new or empty for the heat maps.")
     start = time.perf_counter()
     store = store_of(folder, local(encoder), home())
     tasks, query = draw_tasks(store, way, shot, query, episodes, seed)
@@ -254,15 +258,39 @@ def fewshot(
         result |= more | {"difference": gain, "difference_ci95": half if episodes > 1 else None}
         right = [(one.answers == tasks.query_labels).ravel().astype(float) for one in (found, beside)]
         result["difference_ci95_pictures"] = by_picture(tasks.query.ravel(), right[0] - right[1])
+    failed = failures(found.answers, tasks, store.labels) if out or why else []
+    if why:
+        painted = paint_failures(local(encoder), learner, store, tasks, found.answers, failed, why)
+        result |= {"why": str(why), "painted": painted}
     if out:
         rows = [
             {"path": text(store.index.paths[f["row"]]), "class": text(store.class_names[store.labels[f["row"]]]),
              "taken_for": text(store.class_names[f["taken_for"]]), "asked": f["asked"], "wrong": f["wrong"]}
-            for f in failures(found.answers, tasks, store.labels)
+            for f in failed
         ]  # fmt: skip
         replace_file(out, lambda path: write_csv(path, rows))
         result["out"] = str(out)
     return result
+
+
+def paint_failures(
+    encoder: str, learner: str, store, tasks, answers, failed: list[dict], folder: Path, most: int = 20
+) -> int:
+    """Writes the pictures that fail most into a folder, each beside the parts that misled; returns how many."""
+    from byolmeta.fewshot import first_failure
+    from byolmeta.measure import candidate
+    from byolmeta.occlusion import occlusion, panels
+
+    folder.mkdir(parents=True, exist_ok=True)
+    one, progress = candidate(encoder, learner, store, home()), bar("Heat maps")
+    for number, failure in enumerate(failed[:most], 1):
+        row = failure["row"]
+        task = first_failure(answers, tasks, store.labels, row, failure["taken_for"])
+        found = occlusion(one, store, tasks, task, row)
+        name = Path(text(store.index.paths[row])).stem[:60]
+        panels(store.pixels[row], found.heat).save(folder / f"{number:02}-{name}.png")
+        progress(number, min(most, len(failed)))
+    return min(most, len(failed))
 
 
 def classify(

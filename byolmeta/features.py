@@ -293,6 +293,15 @@ def encoder_bank(
     return open_bank(banks, "-".join(map(str, parts)), len(store), compute)
 
 
+def encode(where: str, store, pixels: np.ndarray, practised: bool = True) -> np.ndarray:
+    """Vectors of pictures, uint8 (N, 3, S, S), that belong beside a store's, as `encoder_bank` has those."""
+    if where in (PIXELS, HISTOGRAM):
+        return raw_pixels(pixels) if where == PIXELS else colour_histogram(pixels)
+    encoder = open_encoder(where, store)
+    encoder.practice = encoder.practice if practised else None
+    return embed(encoder, pixels)
+
+
 def _has_practice(path: Path) -> bool:
     """Whether an encoder file turns its vectors by what practice found."""
     with safe_open(str(path), "np") as file:

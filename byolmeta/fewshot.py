@@ -88,6 +88,12 @@ def said_classes(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> np.nd
     return np.take_along_axis(names, answers, 1)
 
 
+def first_failure(answers: np.ndarray, tasks: Tasks, labels: np.ndarray, row: int, taken_for: int) -> int | None:
+    """The first task in which a picture was taken for a class (of `labels`, by row); None where it never was."""
+    hits = (tasks.query == row) & (said_classes(answers, tasks, labels) == taken_for)
+    return int(hits.any(1).argmax()) if hits.any() else None
+
+
 def by_picture(rows: np.ndarray, gains: np.ndarray) -> float:
     """Half the 95 % interval of the mean of `gains` (K,), one for each time that a picture, `rows` (K,), was asked.
 

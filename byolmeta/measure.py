@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from byolmeta.copies import copies_group_ids
 from byolmeta.encoder import Vectors
 from byolmeta.episodes import Tasks, draw_episodes, stack
-from byolmeta.features import encoder_bank, open_encoder, prepare
+from byolmeta.features import encode, encoder_bank, open_encoder, prepare
 from byolmeta.fewshot import episode_answers, picture_answers
 from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, practice_in_force, read_card
-from byolmeta.learners import ON_PICTURES, learner
+from byolmeta.learners import ON_PICTURES, Support, learner
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Candidate:
 
     learner: object  # with the settings that are in force
     answers: Callable[..., np.ndarray]  # of (tasks, progress=None): int64 (B, m)
+    scores: Callable[..., np.ndarray]  # of (one task, pictures uint8 (P, 3, S, S)): float32 (P, way), logits
     practised: bool  # its settings are those that the encoder's practice found
     transductive: bool  # its batch norm has seen all pictures, without labels
     studied: bool  # it, or one that it went on from, learned from these very pictures
@@ -66,25 +68,36 @@ def candidate(encoder: str, name: str, store, home: Path, progress=None) -> Cand
     method = learner(name, card)
     if name in ON_PICTURES and encoder not in (PIXELS, HISTOGRAM):
         network = open_encoder(encoder, store)
-        embed = Vectors(network).eval()
+        body = Vectors(network).eval()
+
+        def inputs(pictures: np.ndarray) -> Tensor:
+            return prepare(pictures, network.image_size)
 
         def answers(tasks: Tasks, progress=None) -> np.ndarray:
-            return picture_answers(
-                method, embed, lambda rows: prepare(store.pixels[rows], network.image_size), tasks, progress
-            )
+            return picture_answers(method, body, lambda rows: inputs(store.pixels[rows]), tasks, progress)
     else:
         vectors = torch.from_numpy(encoder_bank(encoder, store, home / "banks", progress).vectors)
-        centred = vectors - vectors.mean(0)  # the same; numbers near 0 are more exact
+        centre, body = vectors.mean(0), nn.Identity()
+        centred = vectors - centre  # the same; numbers near 0 are more exact
+
+        def inputs(pictures: np.ndarray) -> Tensor:
+            return torch.from_numpy(encode(encoder, store, pictures)) - centre
 
         def answers(tasks: Tasks, progress=None) -> np.ndarray:
             return episode_answers(method, centred, tasks)
+
+    def scores(task: Tasks, pictures: np.ndarray) -> np.ndarray:
+        support = Support(inputs(store.pixels[task.support[0]]), torch.from_numpy(task.support_labels[0]), task.way)
+        for step in method.adapt(body, support):
+            pass
+        return step.predict(inputs(pictures)).detach().numpy()
 
     practised, transductive = name in practised_learners(card), encoder.split(":")[0] == UNTRAINED
     studied = any(
         one.get("store") == store.fingerprint and one.get("tasks") != "labels" and one.get("in_force", True)
         for one in past(card)
     )
-    return Candidate(method, answers, practised, transductive, studied, saw_labels(card, store))
+    return Candidate(method, answers, scores, practised, transductive, studied, saw_labels(card, store))
 
 
 def measure(encoder: str, name: str, store, tasks: Tasks, home: Path, progress=None) -> Measured:

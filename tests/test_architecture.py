@@ -12,7 +12,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"app", "__main__"},
     {"ui", "cli"},
     {"commands"},
-    {"jobs", "train"},
+    {"jobs", "train", "occlusion"},
     {"pretrain", "metatrain", "evaluate", "measure"},
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},

@@ -383,7 +383,6 @@ class Workspace:
         import torch
 
         from byolmeta import features
-        from byolmeta.encoder import load_encoder
 
         where = where or self.encoder(session)
         kind, _, model = where.partition(":")
@@ -405,14 +404,7 @@ class Workspace:
             longer = (*key, session.name, self._extras_stamp(session))
             if longer not in self.vectors:
                 pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
-                if where == PIXELS:
-                    more = features.raw_pixels(pixels)
-                elif kind == UNTRAINED:
-                    more = features.embed(features.untrained_for(where, pictures.store), pixels)
-                else:
-                    encoder = load_encoder(file)
-                    encoder.practice = None if kind == UNPRACTISED else encoder.practice
-                    more = features.embed(encoder, pixels)
+                more = features.encode(file, pictures.store, pixels, kind != UNPRACTISED)
                 self._remember(longer, np.concatenate([vectors, more]))
             return self.vectors[longer]
 
