@@ -256,26 +256,54 @@ def test_confusions_count_every_question(work, session, results):
     line = results.lines[0]
     counts = measured.confusion_counts(results, line, 1)
     assert counts.sum() == 60 * 75 and np.trace(counts) == round(results.right(line, 1).sum() * 75)
-    figure, truth, taken, text = measure.wrongly(work, WORDS, session, "0", "1")
+    figure, truth, taken, text, why = measure.wrongly(work, WORDS, session, "0", "1")
+    assert why == ""
     assert np.array(figure["figure"]["data"][0]["customdata"]).sum() == counts.sum()
     assert len(json.dumps(figure["figure"])) < 50_000 and truth["value"] == taken["value"] == "any"
-    assert text.count("<figure") == measured.SHOWN and "wrong" in text and "→" in text
+    assert text.count("data-row=") == measured.SHOWN and "wrong" in text and "→" in text
 
 
 def test_a_cell_opens_its_pictures(work, session, results):
     counts = measured.confusion_counts(results, results.lines[0], 1)
     off = counts - np.diag(np.diag(counts))
     y, x = np.unravel_index(off.argmax(), off.shape)
-    truth, taken, text = measure.picked_cell(work, WORDS, session, int(x), int(y), "0", "1")
+    truth, taken, text, why = measure.picked_cell(work, WORDS, session, int(x), int(y), "0", "1")
     assert (truth["value"], taken["value"]) == (str(y), str(x))
     names = results.store.class_names
     assert f"<b>{names[y]}</b><i>→ {names[x]}</i>" in text
     rows, classes, said = measured._questions(results, results.lines[0], 1)
-    assert text.count("<figure") == min(measured.SHOWN, len(set(rows[(classes == y) & (said == x)])))
-    same = measure.cell(work, WORDS, session, str(y), str(y), "0", "1")
+    assert text.count("data-row=") == min(measured.SHOWN, len(set(rows[(classes == y) & (said == x)])))
+    same, _ = measure.cell(work, WORDS, session, str(y), str(y), "0", "1")
     assert "right" in same and "→" not in same
-    only = measure.cell(work, WORDS, session, "any", str(x), "0", "1")
+    only, _ = measure.cell(work, WORDS, session, "any", str(x), "0", "1")
     assert f"<b>{names[x]}</b>" not in only and f"→ {names[x]}" in only
+
+
+def test_a_picture_says_which_parts_misled(work, session, results):
+    line = results.lines[0]
+    rows, classes, said = measured._questions(results, line, 1)
+    at = int(np.flatnonzero(classes != said)[0])
+    row, y, x = int(rows[at]), str(classes[at]), str(said[at])
+    names = results.store.class_names
+    why = measure.explained(work, WORDS, session, row, y, x, "0", "1")
+    assert f"{names[int(y)]}, taken for {names[int(x)]}" in why and "/thumbs/single/" in why
+    assert why.count("<tr") == 6 and f"<tr class='said'><th scope='row'>{names[int(x)]}" in why
+    number = measured.task_with(results, line, 1, row, int(y), int(x))
+    assert number == at // 75  # the first failure of all is the first task with one
+    assert f"Task {number + 1}" in why
+    right = int(rows[np.flatnonzero(classes == said)[0]])
+    own = str(results.store.labels[right])
+    assert "answered right" in measure.explained(work, WORDS, session, right, own, own, "0", "1")
+    never = str((int(own) + 1) % 14)
+    for asked in (
+        (right, never, own),
+        (-1, "any", "any"),
+        (10**6, "any", "any"),
+        ("1", "any", "any"),
+        (None, "any", "any"),
+    ):
+        with pytest.raises(InputError):
+            measure.explained(work, WORDS, session, *asked, "0", "1")
 
 
 def test_many_classes_are_cut_to_those_that_are_confused():
@@ -321,8 +349,12 @@ def test_names_from_files_are_text(work, tmp_path):
     session = work.session("hostile")
     work.choose(session, folder, "=1+1<b>")
     _, results = measure_now(work, session, encoders=["pixels"], way=3, episodes=20)
-    figure, _, _, text = measure.wrongly(work, WORDS, session, "0", "1")
-    everything = measured.table_of(results, WORDS) + text
+    figure, _, _, text, _ = measure.wrongly(work, WORDS, session, "0", "1")
+    rows, classes, said = measured._questions(results, results.lines[0], 1)
+    row = int(rows[np.flatnonzero((classes != said) & (results.store.labels[rows] >= 0))[0]])
+    why = measure.explained(work, WORDS, session, row, "any", "any", "0", "1")
+    assert why.count("<img") == 1
+    everything = measured.table_of(results, WORDS) + text + why.replace("<img alt=", "")
     assert "<img" not in everything and "${a}" not in everything and "<b>=1" not in everything
     assert "<img" not in json.dumps(figure["figure"])
     table_csv, wrong = (json.loads(measure.saved(work, WORDS, session, k, "0", "1"))["text"] for k in ("csv", "wrong"))
@@ -456,7 +488,10 @@ def visit(browser, app, tmp_path):
     until(lambda: page.locator("#measure-table td").count() == 12, "the table is full", 30)
     until(lambda: "Clearly better" in page.locator("#measure-verdict").inner_text(), "two lines are compared", 10)
     page.locator("#measure-figure .js-plotly-plot").wait_for()
-    page.locator("#measure-pictures figure").first.wait_for()
+    page.locator("#measure-pictures [data-row]").first.click()
+    page.locator("#measure-why img").wait_for()
+    until(lambda: page.locator("#measure-why img").evaluate("i => i.naturalWidth") == 512, "its parts are painted", 10)
+    assert "taken for" in page.locator("#measure-why h4").inner_text()
     heat = page.locator("#measure-confusion .js-plotly-plot .nsewdrag")
     heat.wait_for()
     heat.scroll_into_view_if_needed()

@@ -16,7 +16,7 @@ import numpy as np
 from byolmeta.errors import InputError
 from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, image_size_of
 from byolmeta.settings import check_seed
-from byolmeta.ui import figures
+from byolmeta.ui import figures, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.html import safe
 from byolmeta.ui.measured import (
@@ -31,8 +31,10 @@ from byolmeta.ui.measured import (
     csv_text,
     failing,
     json_of,
+    reason,
     shown,
     shown_classes,
+    task_with,
     verdict_of,
     wrong_rows,
 )
@@ -42,6 +44,13 @@ from byolmeta.ui.workspace import Session, Workspace
 
 LEARNERS = ("prototype", "ridge", "linear", "anil", "metasgd", "auto", "maml", "finetune")
 QUESTIONS = 20_000_000  # whose answers are kept, two bytes each
+PRESS = """element.addEventListener("click", (event) => {
+  const picture = event.target.closest("[data-row]");
+  if (!picture) return;
+  for (const other of element.querySelectorAll("[aria-pressed]")) other.removeAttribute("aria-pressed");
+  picture.setAttribute("aria-pressed", "true");
+  trigger("click", { row: Number(picture.dataset.row) });
+});"""
 SAVE = """(text) => {
   if (!text) return;
   const file = JSON.parse(text), link = document.createElement("a");
@@ -146,15 +155,16 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 with gr.Row(elem_id="measure-cell"):
                     truth = gr.Dropdown([], label=words["measure_truth"], elem_id="measure-truth", min_width=140)
                     taken = gr.Dropdown([], label=words["measure_taken"], elem_id="measure-taken", min_width=140)
-                pictures = gr.HTML(elem_id="measure-pictures", padding=False)
+                pictures = gr.HTML(elem_id="measure-pictures", padding=False, js_on_load=PRESS)
                 save_wrong = gr.Button(words["measure_wrong_csv"], elem_id="measure-wrong-csv", size="sm", scale=0)
+                why = gr.HTML(elem_id="measure-why", padding=False)
     with gr.Accordion(words["details"], open=False, elem_id="measure-details"):
         gr.Markdown(words["measure_glossary"])
     file = gr.Textbox(visible="hidden")
     return SimpleNamespace(
         form=[encoders, learners, way, shots, query, episodes, seed], encoders=encoders, way=way, start=start, stop=stop,
         status=status, figure=figure, running=[status, start, stop, table, figure], shot=shot, pair=[first, second],
-        verdict=verdict, chosen=chosen, confusion=confusion, cell=[truth, taken], pictures=pictures, file=file,
+        verdict=verdict, chosen=chosen, confusion=confusion, cell=[truth, taken], pictures=pictures, why=why, file=file,
         saves={"csv": save_csv, "json": save_json, "wrong": save_wrong}, known=gr.State(""),
     )  # fmt: skip
 
@@ -173,7 +183,7 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
 
     pair, wrong = [*parts.pair, parts.shot, who], [parts.chosen, parts.shot, who]
     closer = [parts.shot, *parts.pair, parts.chosen]
-    fails = [parts.confusion, *parts.cell, parts.pictures]
+    fails = [parts.confusion, *parts.cell, parts.pictures, parts.why]
 
     def refresh(event):
         """What is chosen, then what it shows: one after the other, as a choice is checked against those on offer."""
@@ -195,12 +205,16 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
         part.input(of(wrongly), wrong, fails, **quiet)
     parts.confusion.ready(of(wrongly), wrong, fails, **quiet)
     for part in parts.cell:
-        part.input(of(cell), [*parts.cell, *wrong], parts.pictures, **quiet)
+        part.input(of(cell), [*parts.cell, *wrong], [parts.pictures, parts.why], **quiet)
 
     def picked(event: gr.EventData, chosen, shot, who: str):
         return picked_cell(work, words, work.session(who), event.x, event.y, chosen, shot)
 
-    parts.confusion.pick(sentences(picked), wrong, [*parts.cell, parts.pictures], **quiet)
+    def pressed(event: gr.EventData, truth, taken, chosen, shot, who: str):
+        return explained(work, words, work.session(who), event.row, truth, taken, chosen, shot)
+
+    parts.confusion.pick(sentences(picked), wrong, [*parts.cell, parts.pictures, parts.why], **quiet)
+    parts.pictures.click(sentences(pressed), [*parts.cell, *wrong], parts.why, **quiet)
     for kind, button in parts.saves.items():
         button.click(
             sentences(lambda chosen, shot, who, k=kind: saved(work, words, work.session(who), k, chosen, shot)),
@@ -508,10 +522,10 @@ def compare(work: Workspace, words: dict[str, str], session: Session, first, sec
 
 
 def wrongly(work: Workspace, words: dict[str, str], session: Session, chosen, shot) -> list:
-    """[figure of confusions, belongs to, taken for, pictures] of one line."""
+    """[figure of confusions, belongs to, taken for, pictures, why] of one line."""
     results = kept.get(session.name)
     if not results or not results.lines or chosen is None or shot is None:
-        return [gr.update(figure={}), gr.update(choices=[], value=None), gr.update(choices=[], value=None), ""]
+        return [gr.update(figure={}), gr.update(choices=[], value=None), gr.update(choices=[], value=None), "", ""]
     line, shot = _line(results, chosen, shot, words)
     counts = confusion_counts(results, line, shot)
     classes = shown_classes(counts)
@@ -520,29 +534,51 @@ def wrongly(work: Workspace, words: dict[str, str], session: Session, chosen, sh
     any_class = [(words["measure_any"], "any")]
     every = any_class + [(class_name(results, c), str(c)) for c in np.flatnonzero(counts.sum(1)).tolist()]
     selects = [gr.update(choices=every, value="any") for _ in range(2)]  # Gradio changes what it is given
-    return [gr.update(figure=figure), *selects, failing(results, line, shot, None, None, words)]
+    return [gr.update(figure=figure), *selects, failing(results, line, shot, None, None, words), ""]
 
 
-def cell(work: Workspace, words: dict[str, str], session: Session, truth, taken, chosen, shot) -> str:
-    """The pictures of one cell."""
+def cell(work: Workspace, words: dict[str, str], session: Session, truth, taken, chosen, shot) -> list:
+    """[pictures, why] of one cell."""
     results = kept.get(session.name)
     line, shot = _line(results, chosen, shot, words)
-    ids = [None if value in (None, "any") else value for value in (truth, taken)]
-    for value in ids:
-        if value is not None and not 0 <= _index(value) < len(results.store.class_names):
-            raise InputError(words["measure_not_measured"])
-    return failing(results, line, shot, *(value if value is None else int(value) for value in ids), words)
+    return [failing(results, line, shot, *_cell(results, truth, taken, words), words), ""]
+
+
+def _cell(results: Results, truth, taken, words: dict[str, str]) -> list[int | None]:
+    """The two classes that the page means, None for any. Raises InputError for others."""
+    ids = [None if value in (None, "any") else _index(value) for value in (truth, taken)]
+    if any(number is not None and not 0 <= number < len(results.store.class_names) for number in ids):
+        raise InputError(words["measure_not_measured"])
+    return ids
+
+
+def explained(work: Workspace, words: dict[str, str], session: Session, row, truth, taken, chosen, shot) -> str:
+    """Which parts of a picture spoke for the answer it got, in the first task where it was answered as the page shows it."""
+    from byolmeta.measure import candidate
+    from byolmeta.occlusion import occlusion, panels
+
+    results = kept.get(session.name)
+    line, shot = _line(results, chosen, shot, words)
+    ids = _cell(results, truth, taken, words)
+    number = task_with(results, line, shot, row, *ids) if type(row) is int and 0 <= row < len(results.store) else None
+    if number is None:
+        raise InputError(words["measure_not_measured"])
+    store = store_for(work, session, line.where)
+    _same_pictures(results.store, store, words)
+    found = occlusion(candidate(line.where, line.learner, store, work.home), store, results.tasks[shot], number, row)
+    drawn = np.asarray(panels(store.pixels[row], found.heat)).transpose(2, 0, 1)
+    return reason(results, shot, number, row, found, thumbs.one(drawn, work.home / "thumbs"), words)
 
 
 def picked_cell(work: Workspace, words: dict[str, str], session: Session, x, y, chosen, shot) -> list:
-    """[belongs to, taken for, pictures] after a press on a cell, counted in the classes shown."""
+    """[belongs to, taken for, pictures, why] after a press on a cell, counted in the classes shown."""
     results = kept.get(session.name)
     line, number = _line(results, chosen, shot, words)
     classes = shown_classes(confusion_counts(results, line, number))
     if not all(type(place) is int and 0 <= place < len(classes) for place in (x, y)):
         raise InputError(words["measure_not_measured"])
     truth, taken = str(classes[y]), str(classes[x])
-    return [gr.update(value=truth), gr.update(value=taken), cell(work, words, session, truth, taken, chosen, shot)]
+    return [gr.update(value=truth), gr.update(value=taken), *cell(work, words, session, truth, taken, chosen, shot)]
 
 
 def _alert(sentence: str) -> str:

@@ -244,10 +244,55 @@ def failing(
         line_2 = words[key].format(wrong=wrong[row], asked=asked[row])
         to = "" if same else f"<i>→ {safe(other)}</i>"
         tiles.append(
-            f"<figure title='{safe(path)}'>{tile(results.sheets, row, 72)}"
-            f"<figcaption><b>{safe(name)}</b>{to}<span>{safe(line_2)}</span></figcaption></figure>"
+            f"<button type='button' data-row='{row}' title='{safe(path)}'>{tile(results.sheets, row, 72)}"
+            f"<b>{safe(name)}</b>{to}<span>{safe(line_2)}</span></button>"
         )
-    return f"<p class='quiet'>{safe(total)}</p><div class='fails' tabindex='0'>{''.join(tiles)}</div>"
+    total += " " + words["measure_press"]
+    return f"<p class='quiet'>{safe(total)}</p><div class='fails'>{''.join(tiles)}</div>"
+
+
+def task_with(results: Results, line: Line, shot: int, row: int, truth: int | None, taken: int | None) -> int | None:
+    """The first task in which a picture was taken for `taken`, or, of any class, for another than its own; else None."""
+    from byolmeta.fewshot import said_classes
+
+    answers = line.answers[shot].astype(np.int64)
+    tasks, labels = results.tasks[shot].part(slice(0, len(answers))), results.store.labels
+    said = said_classes(answers, tasks, labels)
+    own = labels[row]
+    hits = (tasks.query == row) & ((said == taken) if taken is not None else (said != own))
+    return int(hits.any(1).argmax()) if hits.any() and truth in (None, own) else None
+
+
+def reason(results: Results, shot: int, number: int, row: int, found, panels: str, words: dict[str, str]) -> str:
+    """Why a picture was answered so in a task: its parts (the picture at the address `panels`), the scores, the examples."""
+    task, labels = results.tasks[shot].part(slice(number, number + 1)), results.store.labels
+    classes = [int(labels[task.support[0][task.support_labels[0] == c][0]]) for c in range(task.way)]
+    names = [class_name(results, c) for c in classes]
+    said, against = names[found.said], names[found.against]
+    right = classes[found.said] == labels[row]
+    lines = [
+        words["why_right" if right else "why_wrong"].format(
+            said=said, against=against, task=f"{number + 1:,}", shot=shot
+        ),
+        words["why_parts"].format(said=said, against=against),
+        words["why_turned" if found.turned else "why_never"].format(n=found.turned, of=found.covers, against=against),
+    ]
+    rows = []
+    for c in np.argsort(-found.scores, kind="stable").tolist():
+        share = 100 * float(found.scores[c])
+        shown = task.support[0][task.support_labels[0] == c][:5]
+        kind = " class='said'" if c == found.said else " class='against'" if c == found.against else ""
+        rows.append(
+            f"<tr{kind}><th scope='row'>{safe(names[c])}</th><td>{share:.0f} %<i style='width:{share:.0f}%'></i></td>"
+            f"<td>{''.join(tile(results.sheets, int(r), 36) for r in shown)}</td></tr>"
+        )
+    head = "".join(f"<th scope='col'>{safe(words[key])}</th>" for key in ("why_class", "why_share", "why_examples"))
+    alt = safe(words["why_alt"].format(name=plain(str(results.store.index.paths[row]))))
+    return (
+        f"<h4>{safe(lines[0])}</h4><img alt='{alt}' src='{safe(panels)}'>"
+        f"<p>{safe(lines[1])}</p><p class='quiet'>{safe(lines[2])}</p>"
+        f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def _mostly(rows: np.ndarray, said: np.ndarray, count: int) -> dict[int, int]:
