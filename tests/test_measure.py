@@ -291,6 +291,8 @@ def test_a_picture_says_which_parts_misled(work, session, results):
     number = measured.task_with(results, line, 1, row, int(y), int(x))
     assert number == at // 75  # the first failure of all is the first task with one
     assert f"Task {number + 1}" in why
+    mostly = np.bincount(said[(rows == row) & (said != classes)]).argmax()
+    assert f"taken for {names[mostly]}" in measure.explained(work, WORDS, session, row, "any", "any", "0", "1")
     right = int(rows[np.flatnonzero(classes == said)[0]])
     own = str(results.store.labels[right])
     assert "answered right" in measure.explained(work, WORDS, session, right, own, own, "0", "1")

@@ -252,15 +252,18 @@ def failing(
 
 
 def task_with(results: Results, line: Line, shot: int, row: int, truth: int | None, taken: int | None) -> int | None:
-    """The first task in which a picture was taken for `taken`, or, of any class, for another than its own; else None."""
-    from byolmeta.fewshot import said_classes
+    """The first task in which a picture was taken for `taken`, None: the class it was mostly taken for; None without one."""
+    from byolmeta.fewshot import first_failure
 
     answers = line.answers[shot].astype(np.int64)
     tasks, labels = results.tasks[shot].part(slice(0, len(answers))), results.store.labels
-    said = said_classes(answers, tasks, labels)
-    own = labels[row]
-    hits = (tasks.query == row) & ((said == taken) if taken is not None else (said != own))
-    return int(hits.any(1).argmax()) if hits.any() and truth in (None, own) else None
+    if truth not in (None, labels[row]):
+        return None
+    if taken is None:
+        rows, classes, said = _questions(results, line, shot)
+        wrong = (rows == row) & (said != classes)
+        taken = _mostly(rows[wrong], said[wrong], len(results.store.class_names)).get(row)
+    return None if taken is None else first_failure(answers, tasks, labels, row, taken)
 
 
 def reason(results: Results, shot: int, number: int, row: int, found, panels: str, words: dict[str, str]) -> str:

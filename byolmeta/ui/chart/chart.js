@@ -112,10 +112,10 @@ const sizes = new ResizeObserver(() => {
   if (!root.isConnected) return finish();
   if (!root.clientWidth) return;
   if (drawn && lit !== isDark()) return request(); // the page changed its colours while this was hidden
+  if (!drawn) return request(); // its figure may have come while this was hidden
   if (root.clientWidth === width) return;
   width = root.clientWidth;
-  if (drawn) window.Plotly.Plots.resize(plot);
-  else request();
+  window.Plotly.Plots.resize(plot);
 });
 sizes.observe(root);
 const theme = new MutationObserver(() => (root.isConnected ? request() : finish()));

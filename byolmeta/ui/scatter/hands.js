@@ -2,7 +2,6 @@
 
 // ---- pointer, wheel, keys
 
-const on = (target, kind, act, options = {}) => target.addEventListener(kind, act, { signal, ...options });
 const pointers = new Map(); // those that are down: id -> [x, y]
 let drag = null; // {kind: "pan" | "lasso" | "box" | "pinch", ...}
 let pressTimer = 0;
@@ -39,7 +38,7 @@ on(overlay, "pointerdown", (event) => {
 on(overlay, "pointermove", (event) => {
   const spot = at(event);
   if (!pointers.has(event.pointerId)) {
-    if (event.pointerType !== "touch") hover(pick(...spot));
+    if (event.pointerType !== "touch") hoverAt(...spot);
     return;
   }
   pointers.set(event.pointerId, spot);
@@ -94,9 +93,11 @@ on(overlay, "pointercancel", (event) => {
   request();
 });
 
-on(overlay, "pointerleave", () => { if (!drag) hover(-1); });
+on(overlay, "pointerleave", () => { if (!drag) { hoverGuest(-1); hover(-1); } });
 
 function click(event, done) {
+  const met = pickGuest(...done.start);
+  if (met >= 0) { pinGuest(met); return; }
   const point = pick(...done.start, done.touch ? 22 : 12);
   hovered = done.touch ? -1 : point;
   if (point < 0) {
@@ -144,7 +145,7 @@ on(overlay, "wheel", (event) => {
 on(overlay, "dblclick", (event) => {
   if (!map || compact()) return;
   const point = pick(...at(event));
-  if (point >= 0) look({ x: map.to[2 * point], y: map.to[2 * point + 1], scale: goal.scale * 2.2 });
+  if (point >= 0) look({ x: restX(point), y: restY(point), scale: goal.scale * 2.2 });
   else goHome();
 });
 
@@ -172,10 +173,10 @@ function enter(event) {
 }
 
 function letGo() {
-  if (trail || drag) { trail = null; drag = null; } else if (focused >= 0 || pinned >= 0) {
-    focused = pinned = -1;
-    showCard();
+  if (trail || drag) { trail = null; drag = null; } else if (focused >= 0 || pinned >= 0 || pinnedGuest >= 0) {
+    pin(-1);
   } else if (chosen) select([]);
+  else if (lit) dim();
   else if (tool !== "pan") useTool("pan");
   else if (isolated.size) isolate(null);
   else return false;
@@ -186,7 +187,7 @@ function letGo() {
 function nearestTo(x, y) {
   let best = -1, least = Infinity;
   for (let point = 0; point < map.n; point++) {
-    const far = Math.hypot(screenX(map.to[2 * point]) - x, screenY(map.to[2 * point + 1]) - y);
+    const far = Math.hypot(screenX(restX(point)) - x, screenY(restY(point)) - y);
     if (far < least && active(point)) { best = point; least = far; }
   }
   return best;
@@ -198,12 +199,13 @@ function walk(dx, dy) {
     look({ x: goal.x + dx * 80 / goal.scale, y: goal.y - dy * 80 / goal.scale, scale: goal.scale });
     return;
   }
-  const x = map.to[2 * focused], y = map.to[2 * focused + 1];
+  const x = restX(focused), y = restY(focused);
   let best = -1, least = Infinity;
   for (let point = 0; point < map.n; point++) {
     if (point === focused || !active(point)) continue;
-    const along = (map.to[2 * point] - x) * dx - (map.to[2 * point + 1] - y) * dy;
-    const aside = Math.abs((map.to[2 * point] - x) * dy) + Math.abs((map.to[2 * point + 1] - y) * dx);
+    const right = restX(point) - x, up = restY(point) - y;
+    const along = right * dx - up * dy;
+    const aside = Math.abs(right * dy) + Math.abs(up * dx);
     if (along > 0 && aside <= 2 * along && along + 2 * aside < least) { best = point; least = along + 2 * aside; }
   }
   if (best >= 0) focus(best);
@@ -211,11 +213,11 @@ function walk(dx, dy) {
 
 function focus(point) {
   if (point < 0) return;
-  hovered = -1;
+  hovered = hoveredGuest = pinnedGuest = -1;
   focused = pinned = point;
-  const x = (map.to[2 * point] - goal.x) * goal.scale, y = (map.to[2 * point + 1] - goal.y) * goal.scale;
+  const x = (restX(point) - goal.x) * goal.scale, y = (restY(point) - goal.y) * goal.scale;
   if (Math.abs(x) > width / 2 - 40 || Math.abs(y) > height / 2 - 40) {
-    look({ x: map.to[2 * point], y: map.to[2 * point + 1], scale: goal.scale });
+    look({ x: restX(point), y: restY(point), scale: goal.scale });
   }
   describe(point);
   showCard();

@@ -1,6 +1,6 @@
 // The map itself: what is shown, its colours, the frame that draws it, the camera, the painters. One body of code
-// in five files, which __init__.py joins in this order: painters, map, selection, panels, hands, scatter. Gradio
-// runs it with element, trigger, props and watch, after FIRST (the first props) and DEFAULT_WORDS.
+// in several files, which __init__.py joins in the order of its FILES: this one after the painters, scatter.js last.
+// Gradio runs it with element, trigger, props and watch, after FIRST (the first props) and DEFAULT_WORDS.
 
 const MOVE_MS = 600; // from one layout to the next
 const FADE_MS = 160; // a picture appearing or leaving
@@ -10,7 +10,8 @@ const LONG_PRESS_MS = 450;
 const GREY = 255;
 // Okabe and Ito, with a violet where theirs has black; the next rounds are lighter, then darker.
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab"];
-const NAMES_OF_PROPS = ["pictures", "points", "colours", "boxes", "words", "compact"];
+const NAMES_OF_PROPS = ["pictures", "points", "colours", "boxes", "tools", "lit", "landed", "selection", "film",
+  "compare", "words", "compact"];
 // Gradio does not deliver None in an update, so {} says "none" too.
 const given = (value, needed) => (value?.[needed] ? value : null);
 const prop = (name) => (props[name] === undefined ? FIRST[name] : props[name]);
@@ -38,6 +39,7 @@ const stop = () => {
   painter?.dispose();
 };
 runs[place] = { element: root, stop };
+const on = (target, kind, act, options = {}) => target.addEventListener(kind, act, { signal, ...options });
 
 const clamp = (value, least, most) => Math.min(most, Math.max(least, value));
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -58,12 +60,17 @@ let painter = null;
 let sheets = null;
 let about = null; // names, labels, class_names
 let points = null; // the newest descriptor, maybe still on its way
-let map = null; // {told: its descriptor, n, ids, index, from, to, started, order, ranks, near, k, grid}
+let laid = null; // the layout of `points`: {told, n, ids, index, order, places, half, centre, reach, near, k}
+// What is drawn: {kind, told, n, ids, index, order, half, from, to, started, held, twin, grid}. kind: "plain" (the
+// layout above), "film", "compare" or "sides". held: a part 0..1 of the way from `from` to `to` that is kept; null
+// while the clock moves it. twin: how many pictures, where each is there twice (point p and point p + twin).
+let map = null;
 let codes = new Uint8Array(0); // group of each point, 255 = none
 let groups = []; // {name, colour, count}
 let isolated = new Set(); // groups; empty = all
 let hinted = -1; // group under the pointer in the legend
 let flags = new Uint8Array(0); // 1 = selected
+let marks = new Uint8Array(0); // what the painter hears: 1 = selected, 2 = lit
 let chosen = 0; // how many
 let width = 0, height = 0, ratio = 1;
 let camera = { x: 0, y: 0, scale: 1 };
@@ -81,7 +88,15 @@ let ink = [0, 0, 0], ground = [1, 1, 1], accent = "#0072b2", paper = "#fff", bod
 
 const compact = () => Boolean(prop("compact"));
 const idOf = (point) => (map.ids ? map.ids[point] : point);
-const pointOf = (id) => (map.index ? map.index.get(id) ?? -1 : id < map.n ? id : -1);
+const pointIn = (layout, id) => (layout.index ? layout.index.get(id) ?? -1 : id < layout.n ? id : -1);
+const pointOf = (id) => pointIn(map, id);
+const partner = (point) => (!map.twin ? -1 : point < map.twin ? point + map.twin : point - map.twin);
+// Its row in `points`; -1 for a picture of the film that has none.
+function rowOf(point) {
+  if (map.kind === "plain") return point;
+  if (map.kind === "film") return laid ? pointIn(laid, idOf(point)) : -1;
+  return map.twin ? point % map.twin : point;
+}
 const nameOf = (id) => about?.names?.[id] ?? word("picture", { n: (id + 1).toLocaleString() });
 const folderOf = (id) => {
   const label = about?.labels?.[id] ?? -1;
@@ -91,9 +106,12 @@ const active = (point) => isolated.size === 0 || isolated.has(codes[point]);
 
 const ease = (t) => (t < 0.5 ? 4 * t * t * t : 1 - (2 - 2 * t) ** 3 / 2);
 const progress = () => (map.started ? clamp((performance.now() - map.started) / MOVE_MS, 0, 1) : 1);
-const mixNow = () => ease(progress());
+const mixNow = () => map.held ?? ease(progress());
 const whereX = (point, mix) => map.from[2 * point] + (map.to[2 * point] - map.from[2 * point]) * mix;
 const whereY = (point, mix) => map.from[2 * point + 1] + (map.to[2 * point + 1] - map.from[2 * point + 1]) * mix;
+// Where a point is, or is on its way to.
+const restX = (point) => whereX(point, map.held ?? 1);
+const restY = (point) => whereY(point, map.held ?? 1);
 const screenX = (x) => (x - camera.x) * camera.scale + width / 2;
 const screenY = (y) => height / 2 - (y - camera.y) * camera.scale;
 const worldX = (x) => (x - width / 2) / camera.scale + camera.x;
@@ -136,7 +154,10 @@ function group() {
   let names = [], colours = [];
   if (colouring) {
     const bytes = atob(colouring.codes);
-    for (let at = 0; at < Math.min(n, bytes.length); at++) codes[at] = bytes.charCodeAt(at);
+    for (let at = 0; at < n; at++) {
+      const row = rowOf(at);
+      if (row >= 0 && row < bytes.length) codes[at] = bytes.charCodeAt(row);
+    }
     names = colouring.names || [];
     colours = colouring.colours || [];
   } else if (about?.labels) {
@@ -147,7 +168,7 @@ function group() {
     }
   }
   const counts = new Uint32Array(256);
-  for (const code of codes) counts[code] += 1;
+  for (const code of map?.twin ? codes.subarray(0, map.twin) : codes) counts[code] += 1;
   groups = names.slice(0, GREY).map((name, code) => ({ code, name: String(name), count: counts[code],
     colour: /^#[0-9a-f]{6}$/i.test(colours[code] || "") ? colours[code] : paletteColour(code) }));
   groups = groups.filter((entry) => entry.count);
@@ -199,7 +220,8 @@ function frame(now) {
   const passed = lastFrame && now - lastFrame < 200 ? now - lastFrame : 16;
   let moving = moveCamera(passed);
   if (map) {
-    if (map.started && progress() < 1) moving = true;
+    if (map.held === null && map.started && progress() < 1) moving = true;
+    else if (runScene(passed)) moving = true;
     if (!seen) choosePictures();
     if (fade(passed)) moving = true;
     const mix = mixNow();
@@ -211,7 +233,7 @@ function frame(now) {
     painter.draw({ camera, mix: 1, dot: 4, pictures: [], ground, ink, dimmed: false });
   }
   drawOverlay();
-  if (moving) placeCard(current());
+  if (moving) placeCard();
   lastFrame = moving ? now : 0;
   if (moving) request();
 }
@@ -219,7 +241,7 @@ function frame(now) {
 function addPicture(list, point, mix) {
   const alpha = Math.abs(shown.get(point) ?? 0);
   if (!alpha) return;
-  const pale = (chosen > 1 && !flags[point]) || (hinted >= 0 && codes[point] !== hinted);
+  const pale = (pales() && !marks[point]) || (hinted >= 0 && codes[point] !== hinted);
   list.push({ point, id: idOf(point), x: whereX(point, mix), y: whereY(point, mix),
     size: size * (0.7 + 0.3 * alpha), alpha, pale });
 }
@@ -257,12 +279,13 @@ function fade(passed) {
 function choosePictures() {
   seen = true;
   const edge = 60;
-  const { to, order, n } = map;
+  const { order, n } = map;
+  const mix = map.held ?? 1;
   const left = worldX(-edge), right = worldX(width + edge), top = worldY(-edge), bottom = worldY(height + edge);
   const inside = [];
   for (let at = n - 1; at >= 0; at--) {
     const point = order[at];
-    const x = to[2 * point], y = to[2 * point + 1];
+    const x = whereX(point, mix), y = whereY(point, mix);
     if (x > left && x < right && y > bottom && y < top && active(point)) inside.push(point);
   }
   viewed = inside.length;
@@ -274,45 +297,58 @@ function choosePictures() {
   if (!sheets) return;
   if (few) { inView = inside; return; }
   const patch = 2 ** Math.ceil(Math.log2(goalSize * 1.02 / camera.scale));
-  const x0 = Math.floor(left / patch), y0 = Math.floor(bottom / patch);
-  const across = Math.ceil(right / patch) - x0 + 1;
-  const taken = new Uint8Array(across * (Math.ceil(top / patch) - y0 + 1));
   // Far out, only some sheets are read: enough pictures, without loading them all.
   const every = viewed > 1500 ? Math.ceil(sheets.pictures.sheets.length / 24) : 1;
-  for (const point of inside) {
-    const spot = Math.floor(to[2 * point] / patch) - x0
-      + across * (Math.floor(to[2 * point + 1] / patch) - y0);
-    if (taken[spot] || sheets.sheetOf(idOf(point)) % every) continue;
-    taken[spot] = 1;
+  const end = endOfScene();
+  const taken = new Set();
+  const take = (point) => {
+    const spot = Math.floor(end[2 * point] / patch) * 2 ** 24 + Math.floor(end[2 * point + 1] / patch);
+    if (taken.has(spot)) return;
+    taken.add(spot);
     inView.push(point);
-  }
+  };
+  if (lightening) for (const point of inside) if (marks[point]) take(point); // what is lit stands for its patch
+  for (const point of inside) if (sheets.sheetOf(idOf(point)) % every === 0) take(point);
 }
 
-// Lasso, the picture under the pointer, and lines to its nearest pictures.
+// Lasso, new pictures, the picture under the pointer, and lines to its nearest pictures.
 function drawOverlay() {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   const point = current();
-  if (map && point >= 0) drawNeighbours(point);
+  if (map?.kind === "sides") drawSides();
+  if (map) drawGuests();
+  if (map && point >= 0) {
+    if (map.twin) drawNeighbours(partner(point));
+    drawNeighbours(point);
+  }
   if (trail) drawTrail();
+  drawMini();
 }
 
 function current() {
-  if (!map) return -1;
+  if (!map || guestNow()) return -1;
   return hovered >= 0 ? hovered : focused >= 0 ? focused : pinned;
 }
 
 function drawNeighbours(point) {
   const mix = mixNow();
   const x = screenX(whereX(point, mix)), y = screenY(whereY(point, mix));
-  const near = neighbours(point).map(pointOf).filter((other) => other >= 0);
+  drawLines(x, y, neighbours(point), map.twin && point >= map.twin);
+  drawPicture(idOf(point), x, y, Math.max(44, size * 1.3), 3);
+}
+
+// Thin lines from a spot to pictures, which get a rim. inSecond: to those of the second half of a map with twins.
+function drawLines(x, y, ids, inSecond = false) {
+  const mix = mixNow();
+  const ends = ids.map(pointOf).filter((point) => point >= 0).map((point) => inSecond ? partner(point) : point)
+    .map((point) => [idOf(point), screenX(whereX(point, mix)), screenY(whereY(point, mix))]);
   pen.lineCap = "round";
-  for (const other of near) {
-    const toX = screenX(whereX(other, mix)), toY = screenY(whereY(other, mix));
-    for (const [colour, line] of [[paper, 4], [accent, 2]]) {
+  for (const [, toX, toY] of ends) {
+    for (const [colour, line, alpha] of [[paper, 3.5, 0.7], [accent, 1.5, 0.95]]) {
       pen.strokeStyle = colour;
       pen.lineWidth = line;
-      pen.globalAlpha = colour === paper ? 0.7 : 0.9;
+      pen.globalAlpha = alpha;
       pen.beginPath();
       pen.moveTo(x, y);
       pen.lineTo(toX, toY);
@@ -320,21 +356,22 @@ function drawNeighbours(point) {
     }
   }
   pen.globalAlpha = 1;
-  const side = Math.max(28, size);
-  for (const other of near) {
-    drawTile(other, screenX(whereX(other, mix)), screenY(whereY(other, mix)), side, accent, 2);
-  }
-  drawTile(point, x, y, Math.max(44, size * 1.3), accent, 3);
+  for (const [id, toX, toY] of ends) drawPicture(id, toX, toY, Math.max(28, size), 2);
 }
 
-function drawTile(point, x, y, side, frameColour, border) {
-  const id = idOf(point);
-  const image = sheets?.get(sheets.sheetOf(id));
+function drawPicture(id, x, y, side, border) {
+  const image = sheets?.get(sheets.sheetOf(id)) ?? null;
+  const tile = sheets?.pictures.tile;
+  drawTile(x, y, side, border, image, image && [...sheets.corner(id), tile, tile]);
+}
+
+// A picture with a rim; without an image a dot. part: left, top, width and height within the image.
+function drawTile(x, y, side, border, image, part) {
   pen.save();
   pen.shadowColor = "rgba(0, 0, 0, .35)";
   pen.shadowBlur = 8;
   pen.shadowOffsetY = 1;
-  pen.fillStyle = frameColour;
+  pen.fillStyle = accent;
   pen.beginPath();
   if (!image) pen.arc(x, y, 7, 0, 7);
   else pen.roundRect(x - side / 2 - border, y - side / 2 - border, side + 2 * border, side + 2 * border, 7);
@@ -344,8 +381,7 @@ function drawTile(point, x, y, side, frameColour, border) {
     pen.beginPath();
     pen.roundRect(x - side / 2, y - side / 2, side, side, 5);
     pen.clip();
-    const tile = sheets.pictures.tile;
-    pen.drawImage(image, ...sheets.corner(id), tile, tile, x - side / 2, y - side / 2, side, side);
+    pen.drawImage(image, ...part, x - side / 2, y - side / 2, side, side);
   }
   pen.restore();
 }
@@ -463,7 +499,7 @@ function fillPainter() {
   if (!painter) return;
   painter.forget();
   if (map) painter.layout(map.order, codes, map.from, map.to);
-  painter.select(flags, chosen > 1);
+  painter.select(marks, pales());
   recolour();
 }
 

@@ -2,7 +2,9 @@
 //
 //   resize(width, height, ratio)      CSS pixels and device pixels per CSS pixel
 //   layout(order, codes, from, to)    order: point numbers, first drawn first; positions: x, y in -1..1
+//   move(from, to)                    other positions of the same points
 //   recolour(codes), select(flags, any), palette(bytes)     bytes: 256 x rgba, alpha = emphasis
+//                                     flags: 0 plain, 1 selected, 2 lit; any: the plain ones are pale
 //   draw(frame)                       {camera, mix, dot, pictures: [{point, id, x, y, size, alpha, pale}], dimmed}
 //   forget()                          other pictures: drop what was cached of the old ones
 //   dispose()
@@ -86,7 +88,7 @@ out vec4 v_colour; out float v_size; flat out int v_shape; flat out float v_ring
 void main() {
   vec4 colour = texelFetch(u_palette, ivec2(int(a_code), 0), 0);
   bool bright = colour.a > .5 && (u_any < .5 || a_flag > .5);
-  v_ring = a_flag;
+  v_ring = a_flag == 1. ? 1. : 0.;
   v_colour = vec4(colour.rgb, colour.a * (u_any > .5 && a_flag < .5 ? .3 : 1.));
   v_shape = (int(a_code) + (int(a_code) >> 3)) % 4;
   if (a_code > 254.) v_shape = 0;
@@ -265,14 +267,17 @@ class GlPainter {
   layout(order, codes, from, to) {
     this.count = order.length;
     this.fill("order", order);
+    this.move(from, to);
+    this.recolour(codes);
+  }
+
+  move(from, to) {
     this.fill("from", from);
     this.fill("to", to);
-    this.recolour(codes);
   }
 
   recolour(codes) { this.codes = codes; this.fill("codes", codes); }
 
-  // any: pale the others
   select(flags, any) { this.flags = flags; this.any = any; this.fill("flags", flags); }
 
   palette(bytes) {
@@ -385,7 +390,7 @@ class GlPainter {
       data[at++] = (slot % this.across) * this.tile / this.side;
       data[at++] = Math.floor(slot / this.across) * this.tile / this.side;
       data[at++] = this.codes[point];
-      data[at++] = pale ? 2 : this.flags[point] ? 1 : 0; // 1: chosen, 2: paled towards the ground
+      data[at++] = pale ? 2 : this.flags[point] === 1 ? 1 : 0; // 1: chosen, 2: paled towards the ground
     }
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.tiles);
     gl.bufferData(gl.ARRAY_BUFFER, data.subarray(0, at), gl.DYNAMIC_DRAW);
@@ -440,6 +445,7 @@ class FlatPainter {
   }
 
   layout(order, codes, from, to) { Object.assign(this, { order, codes, from, to }); }
+  move(from, to) { Object.assign(this, { from, to }); }
   recolour(codes) { this.codes = codes; }
   select(flags, any) { Object.assign(this, { flags, any }); }
   palette(bytes) { this.bytes = bytes.slice(); }
@@ -481,16 +487,16 @@ class FlatPainter {
     for (let at = 0; at < order.length; at++) {
       const point = order[at];
       const code = codes[point];
-      const chosen = flags[point] === 1;
-      if (sorted && (bytes[4 * code + 3] > 127 && (!any || chosen)) !== bright) continue;
+      const flag = flags[point];
+      if (sorted && (bytes[4 * code + 3] > 127 && (!any || flag > 0)) !== bright) continue;
       const fromX = from[2 * point], fromY = from[2 * point + 1];
       const x = Math.round(left + (fromX + (to[2 * point] - fromX) * mix) * scale);
       const y = Math.round(top - (fromY + (to[2 * point + 1] - fromY) * mix) * scale);
       if (x < 0 || y < 0 || x >= right || y >= bottom) continue;
-      const kind = code * 2 + (chosen ? 1 : 0);
+      const kind = code * 3 + flag;
       let stamp = stamps.get(kind);
       if (!stamp) {
-        stamp = this.stamp(code, chosen, dot * (chosen ? 1.35 : bright ? 1 : 0.8), bright, ground, ink);
+        stamp = this.stamp(code, flag, dot * (flag ? 1.35 : bright ? 1 : 0.8), ground, ink);
         stamps.set(kind, stamp);
       }
       this.press(stamp, x, y, right, bottom);
@@ -498,10 +504,10 @@ class FlatPainter {
   }
 
   // One dot as pixels: offsets, colours (abgr without alpha) and opacity in 0..256.
-  stamp(code, chosen, dot, bright, ground, ink) {
+  stamp(code, flag, dot, ground, ink) {
     const radius = dot * this.ratio / 2, edge = this.ratio * rimOf(dot), reach = Math.ceil(radius + edge);
-    const rim = chosen ? ink : ground;
-    const strength = this.bytes[4 * code + 3] / 255 * (this.any && !chosen ? 0.3 : 1);
+    const rim = flag === 1 ? ink : ground;
+    const strength = this.bytes[4 * code + 3] / 255 * (this.any && !flag ? 0.3 : 1);
     const shape = code === 255 ? 0 : shapeOf(code);
     const list = [];
     for (let y = -reach; y <= reach; y++) {
@@ -542,7 +548,7 @@ class FlatPainter {
 
   picture({ point, id, size, alpha, pale }, x, y, ground, ink) {
     const { pen, sheets } = this;
-    const chosen = this.flags[point];
+    const chosen = this.flags[point] === 1;
     const rgb = (colour) => `rgb(${colour.map((part) => Math.round(255 * part)).join(" ")})`;
     const border = (size > 30 ? 2 : 1.5) + (chosen ? 1 : 0);
     const tile = sheets.pictures.tile;

@@ -2,12 +2,14 @@
 
 // ---- the card of a picture
 
+// An address as CSS has it; none where it is empty.
+const cssUrl = (address) => (address ? `url("${address.replace(/["\\\n]/g, encodeURIComponent)}")` : "none");
+
 function paintTile(target, id, side) {
   const { tile, columns } = sheets.pictures;
   const [x, y] = sheets.corner(id);
   const zoom = side / tile;
-  const address = sheets.pictures.sheets[sheets.sheetOf(id)] ? sheets.url(sheets.sheetOf(id)) : "";
-  target.style.backgroundImage = address ? `url("${address.replace(/["\\\n]/g, encodeURIComponent)}")` : "none";
+  target.style.backgroundImage = cssUrl(sheets.pictures.sheets[sheets.sheetOf(id)] && sheets.url(sheets.sheetOf(id)));
   // the last sheet may have fewer rows, so only the width is given
   target.style.backgroundSize = `${columns * tile * zoom}px auto`;
   target.style.backgroundPosition = `${-x * zoom}px ${-y * zoom}px`;
@@ -16,23 +18,38 @@ function paintTile(target, id, side) {
 
 let carded = "";
 
-function showCard() {
+// What the card tells: of a new picture, or of the picture under the pointer; null when there is none.
+function subject() {
+  const side = compact() ? 72 : narrow() ? 96 : 148;
+  const met = guestNow();
+  if (met) {
+    return { key: `new ${met.url}`, id: "", name: met.name, near: met.near.slice(0, 3), folder: "",
+      entry: { name: word("new_picture"), colour: accent, code: GREY }, pinned: guests[pinnedGuest] === met,
+      paint: (picture) => paintWhole(picture, met.url, side) };
+  }
   const point = current();
-  card.hidden = point < 0;
-  if (point < 0) { carded = ""; return; }
+  if (point < 0) return null;
   const id = idOf(point);
-  const near = compact() ? [] : neighbours(point);
-  const entry = groups.find((one) => one.code === codes[point]);
-  const folder = folderOf(id);
-  const shape = [id, near, entry?.name, entry?.colour, folder, narrow(), compact(), Boolean(sheets)].join("|");
-  card.classList.toggle("pinned", point === pinned);
+  return { key: id, id, name: nameOf(id), near: compact() ? [] : neighbours(point), folder: folderOf(id),
+    entry: groups.find((one) => one.code === codes[point]), pinned: point === pinned,
+    paint: sheets && ((picture) => paintTile(picture, id, side)) };
+}
+
+function showCard() {
+  const about = subject();
+  card.hidden = !about;
+  if (!about) { carded = ""; return; }
+  const { id, near, entry, folder } = about;
+  const shape = [about.key, about.name, near, entry?.name, entry?.colour, folder, narrow(), compact(),
+    Boolean(sheets)].join("|");
+  card.classList.toggle("pinned", about.pinned);
   if (shape !== carded) {
     carded = shape;
     const picture = card.querySelector(".picture");
-    picture.hidden = !sheets;
-    if (sheets) paintTile(picture, id, compact() ? 72 : narrow() ? 96 : 148);
+    picture.hidden = !about.paint;
+    if (about.paint) about.paint(picture);
     card.dataset.id = id;
-    card.querySelector(".name").textContent = nameOf(id);
+    card.querySelector(".name").textContent = about.name;
     const line = card.querySelector(".group");
     line.hidden = !entry;
     if (entry) {
@@ -56,20 +73,20 @@ function showCard() {
     });
     alike.querySelector(".row").replaceChildren(...buttons);
   }
-  placeCard(point);
+  placeCard();
 }
 
-function placeCard(point) {
+function placeCard() {
   if (card.hidden) return;
+  const met = guestNow(), point = current(), mix = mixNow();
+  const x = screenX(met ? met.x : whereX(point, mix)), y = screenY(met ? met.y : whereY(point, mix));
   card.style.transform = "";
   if (narrow() && !compact()) {
     // docked at the end of the stage that the picture is not on
-    card.classList.toggle("top", screenY(whereY(point, mixNow())) > height / 2);
+    card.classList.toggle("top", y > height / 2);
     return;
   }
   card.classList.remove("top");
-  const mix = mixNow();
-  const x = screenX(whereX(point, mix)), y = screenY(whereY(point, mix));
   const gap = Math.max(44, size * 1.3) / 2 + 14;
   const { offsetWidth: wide, offsetHeight: high } = card;
   const left = x + gap + wide < width - 8 ? x + gap : x - gap - wide;
@@ -87,7 +104,7 @@ function hover(point) {
 
 function pin(point) {
   pinned = point;
-  focused = -1;
+  focused = pinnedGuest = -1;
   showCard();
   request();
 }
@@ -97,21 +114,38 @@ function pin(point) {
 function drawWords() {
   find(".caution").textContent = word("caution");
   overlay.setAttribute("aria-label", map
-    ? `${word("map_label")}, ${amount("picture", map.n)}` : word("map_label"));
+    ? `${word("map_label")}, ${amount("picture", map.twin || map.n)}` : word("map_label"));
   const help = find(".help");
   help.id = `${place}-scatter-help`;
   help.textContent = word("map_help");
   overlay.setAttribute("aria-describedby", help.id);
   const label = (selector, name) => {
-    const button = find(selector);
-    button.title = word(name);
-    button.setAttribute("aria-label", word(name));
+    for (const button of root.querySelectorAll(selector)) {
+      button.title = word(name);
+      button.setAttribute("aria-label", word(name));
+    }
   };
   for (const name of ["pan", "lasso", "box"]) label(`[data-tool=${name}]`, name);
   label("[data-zoom=in]", "zoom_in");
   label("[data-zoom=out]", "zoom_out");
   label("[data-zoom=reset]", "reset");
   label(".bar .clear", "clear");
+  label("[data-act=search]", "search");
+  label("[data-act=list]", "as_list");
+  label("[data-act=undo]", "undo");
+  label(".search .before", "match_before");
+  label(".search .after", "match_after");
+  label(".search .close", "search_close");
+  label(".player .leave", "film_close");
+  label(".compare .leave", "compare_close");
+  label(".list .close", "list_close");
+  label(".list .before", "page_before");
+  label(".list .after", "page_after");
+  for (const name of ["similar", "save", "aside"]) find(`.bar .${name}`).textContent = word(name);
+  for (const kind of ["csv", "zip"]) find(`.saving [data-kind=${kind}]`).textContent = word(`save_${kind}`);
+  find(".search input").placeholder = word("search_for");
+  find(".search input").setAttribute("aria-label", word("search_for"));
+  find(".compare .swap").textContent = word("side_by_side");
   find(".legend .head span").textContent = word("legend");
   find(".legend .head button").textContent = word("show_all");
   find(".bar .put").textContent = word("put_into");
@@ -120,8 +154,9 @@ function drawWords() {
   badge.hidden = !map;
   if (map) {
     badge.dataset.stage = map.told.stage || "";
-    find(".badge .count").textContent = amount("picture", map.n);
-    const known = { pca: "stage_pca", umap: "stage_umap", learning: "stage_learning" }[map.told.stage];
+    find(".badge .count").textContent = amount("picture", map.twin || map.n);
+    const known = { pca: "stage_pca", umap: "stage_umap", learning: "stage_learning", film: "stage_film",
+      compare: "stage_compare" }[map.told.stage];
     find(".badge .stage-name").textContent = [known && word(known), map.told.note].filter(Boolean).join(" · ");
   }
   find(".tools").hidden = !map || compact();
@@ -197,7 +232,9 @@ function isolate(code, more) {
   else isolated = isolated.size === 1 && isolated.has(code) ? new Set() : new Set([code]);
   if (pinned >= 0 && !active(pinned)) pinned = -1;
   hovered = focused = -1;
+  if (search.text) seek();
   showCard();
+  drawList();
   markLegend();
   recolour();
 }
@@ -206,10 +243,16 @@ function drawBar() {
   const bar = find(".bar");
   bar.hidden = !chosen || compact();
   root.classList.toggle("choosing", !bar.hidden);
+  find("[data-act=undo]").disabled = !past.length;
+  openSaving(false);
   if (bar.hidden) return;
   bar.querySelector(".count").textContent = amount("selected", chosen);
   const boxes = prop("boxes");
+  const tools = prop("tools") || [];
   find(".bar .put").hidden = find(".bar .boxes").hidden = !boxes;
+  for (const [name, part] of [["similar", ".similar"], ["export", ".keep"], ["aside", ".aside"]]) {
+    find(`.bar ${part}`).hidden = !tools.includes(name);
+  }
   const chips = (boxes || []).map((box) => {
     const chip = document.createElement("button");
     chip.type = "button";
@@ -219,14 +262,14 @@ function drawBar() {
     const name = document.createElement("span");
     name.textContent = box.name;
     chip.append(swatch, name);
-    chip.addEventListener("click", () => put(box));
+    chip.addEventListener("click", () => put(box, chip));
     return chip;
   });
   const fresh = document.createElement("button");
   fresh.type = "button";
   fresh.className = "new";
   fresh.textContent = `+ ${word("new_box")}`;
-  fresh.addEventListener("click", () => put(null));
+  fresh.addEventListener("click", () => put(null, fresh));
   find(".bar .boxes").replaceChildren(...chips, fresh);
 }
 
@@ -244,8 +287,8 @@ function useTool(name) {
   tool = name;
   overlay.dataset.tool = name;
   overlay.style.cursor = "";
-  for (const button of root.querySelectorAll("[data-tool]")) {
-    if (button !== overlay) button.setAttribute("aria-pressed", button.dataset.tool === name);
+  for (const button of root.querySelectorAll(".tools [data-tool]")) {
+    button.setAttribute("aria-pressed", button.dataset.tool === name);
   }
   hint(name === "pan" ? "" : word(`${name}_hint`));
 }

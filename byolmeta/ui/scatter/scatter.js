@@ -4,6 +4,7 @@
 
 let aboutKey = null;
 let loading = null; // AbortController of the positions on their way
+let arriving = false; // positions are on their way
 let colouredBy = null;
 
 function update() {
@@ -30,6 +31,10 @@ function update() {
     isolated.clear();
     if (map) group();
   }
+  takeLit();
+  takeSelection();
+  takeLanded();
+  takeScene();
   drawWords();
   drawBar();
   request();
@@ -43,19 +48,29 @@ function reset(keepPictures = false) {
     sheets = null;
     about = null;
   }
-  map = null;
+  arriving = false;
+  dropScene();
+  map = laid = null;
   points = null;
+  past = [];
+  future = [];
+  away = [];
+  guests = [];
+  guestsTold = "";
+  hoveredGuest = pinnedGuest = -1;
+  haystack = null;
   shown.clear();
   inView = [];
   hovered = pinned = focused = -1;
   trail = null;
-  flags = new Uint8Array(0);
+  flags = marks = new Uint8Array(0);
   chosen = 0;
   isolated.clear();
   painter?.forget();
   group();
   showCard();
   drawBar();
+  drawList();
   atHome = true;
 }
 
@@ -67,93 +82,123 @@ async function readAbout(pictures) {
     const read = await answer.json();
     if (JSON.stringify(pictures) !== JSON.stringify(props.pictures)) return;
     about = read;
+    haystack = null;
     group();
+    if (search.text) seek();
     showCard();
+    drawList();
   } catch (problem) {
     if (!signal.aborted) console.warn("The names of the pictures could not be read.", String(problem));
   }
+}
+
+async function bytes(url, ended) {
+  const answer = await fetch(absolute(url), { signal: ended, cache: "no-cache" });
+  if (!answer.ok) throw new Error(answer.status);
+  return answer.arrayBuffer();
 }
 
 async function readPoints(wanted) {
   loading?.abort(); // newest wins
   const mine = (loading = new AbortController());
   const ended = AbortSignal.any([signal, mine.signal]);
-  const bytes = async (url) => {
-    const answer = await fetch(absolute(url), { signal: ended, cache: "no-cache" });
-    if (!answer.ok) throw new Error(answer.status);
-    return answer.arrayBuffer();
-  };
+  arriving = true;
   try {
-    const [places, ids] = await Promise.all([bytes(wanted.url), wanted.ids ? bytes(wanted.ids) : null]);
+    const [places, ids] = await Promise.all([wanted.url, wanted.ids].map((url) => url && bytes(url, ended)));
     if (mine !== loading) return;
-    arrange(wanted, new Float32Array(places), ids && new Uint32Array(ids));
+    arriving = false;
+    lay(wanted, new Float32Array(places), ids ? new Uint32Array(ids) : null);
     showEmpty();
-    if (!wanted.neighbours) return;
-    const near = await bytes(wanted.neighbours);
-    if (mine !== loading) return;
-    map.near = new Uint32Array(near);
-    map.k = wanted.k || 3;
-    showCard();
-    request();
+    if (wanted.neighbours) {
+      const near = await bytes(wanted.neighbours, ended);
+      if (mine !== loading) return;
+      laid.near = new Uint32Array(near);
+      laid.k = wanted.k || 3;
+      showCard();
+      drawList();
+      request();
+    }
   } catch (problem) {
     if (ended.aborted) return;
+    arriving = false;
     loading = null;
     if (!map) showEmpty(true);
     else console.warn("The new positions could not be read.", String(problem));
   }
 }
 
-// Takes new positions in: scaled to -1..1, moved to from where each picture is now.
-function arrange(wanted, places, ids) {
+// The layout that the prop `points` tells of; shown at once unless a film is on.
+function lay(wanted, places, ids) {
   const n = Math.min(wanted.n ?? Infinity, places.length >> 1, ids ? ids.length : Infinity);
-  const to = new Float32Array(2 * n);
+  const same = laid && laid.n === n && sameIds(laid.ids, ids);
+  const known = same ? laid : { ids, ...arranged(n, ids), near: null, k: 3 };
+  laid = { ...known, told: wanted, n, ...scaled(places.subarray(0, 2 * n)) };
+  if (scene?.kind === "film") group();
+  else if (scene) leaveScene();
+  else show({ kind: "plain", ...laid });
+  takeSelection();
+  takeLanded();
+  takeScene();
+}
+
+const arranged = (n, ids) => ({ order: ranked(n, ids),
+  index: ids && new Map(Array.from(ids, (id, point) => [id, point])) });
+
+// Positions (x, y, x, y, ...) brought to -1..1, with what that took.
+function scaled(places) {
+  const to = new Float32Array(places.length);
   const least = [Infinity, Infinity], most = [-Infinity, -Infinity];
-  for (let at = 0; at < 2 * n; at++) {
+  for (let at = 0; at < to.length; at++) {
     const value = Number.isFinite(places[at]) ? places[at] : 0;
     to[at] = value;
     if (value < least[at & 1]) least[at & 1] = value;
     if (value > most[at & 1]) most[at & 1] = value;
   }
-  const half = [0, 1].map((side) => (most[side] - least[side]) / 2);
-  const reach = Math.max(...half) || 1;
-  for (let at = 0; at < 2 * n; at++) to[at] = (to[at] - (least[at & 1] + most[at & 1]) / 2) / reach;
+  const centre = [0, 1].map((side) => (least[side] + most[side]) / 2);
+  const reach = Math.max(...[0, 1].map((side) => (most[side] - least[side]) / 2)) || 1;
+  for (let at = 0; at < to.length; at++) to[at] = (to[at] - centre[at & 1]) / reach;
+  return { places: to, half: [0, 1].map((side) => Math.max((most[side] - least[side]) / 2 / reach, 0.2)), centre,
+    reach };
+}
 
+// Draws a layout from now on; every picture moves there from where it is now.
+function show(next) {
+  const { n, ids, places } = next;
+  const twin = next.twin || 0;
   const old = map;
   const mix = old ? mixNow() : 1;
-  const same = old && old.n === n && sameIds(old.ids, ids);
-  const from = new Float32Array(to);
-  const oldPoint = (point) => (same ? point : pointOf(ids ? ids[point] : point));
-  const oldFlags = flags, oldChosen = chosen;
-  flags = new Uint8Array(n);
-  chosen = 0;
-  if (old) {
-    const kept = (point) => (point < 0 ? -1 : same ? point : fresh.get(old.ids ? old.ids[point] : point) ?? -1);
-    const fresh = same ? null : new Map(Array.from({ length: n }, (_, point) => [ids ? ids[point] : point, point]));
-    for (let point = 0; point < n; point++) {
-      const before = oldPoint(point);
-      if (before < 0 || before >= old.n) continue;
-      from[2 * point] = whereX(before, mix);
-      from[2 * point + 1] = whereY(before, mix);
-      if (oldChosen && oldFlags[before]) { flags[point] = 1; chosen += 1; }
-    }
-    [hovered, pinned, focused] = [hovered, pinned, focused].map(kept);
-    if (!same) {
-      shown = new Map([...shown].map(([point, alpha]) => [kept(point), alpha]).filter(([point]) => point >= 0));
-    }
+  const same = Boolean(old && old.n === n && !old.twin && !twin && sameIds(old.ids, ids));
+  const from = new Float32Array(places);
+  const kept = new Uint8Array(n);
+  const selected = old ? allChosen() : [];
+  for (let point = 0; old && point < n; point++) {
+    const before = same ? point : pointIn(old, ids ? ids[point] : point);
+    if (before < 0 || before >= old.n) continue;
+    from[2 * point] = whereX(before, mix);
+    from[2 * point + 1] = whereY(before, mix);
+    kept[point] = flags[before];
   }
-  const order = same ? old.order : ranked(n, ids);
-  const index = same ? old.index : ids && new Map(Array.from(ids, (id, point) => [id, point]));
-  map = { told: wanted, n, ids, index, from, to, order, near: null, k: 3, grid: null,
-    half: half.map((side) => Math.max(side / reach, 0.2)), started: old && !calm.matches ? performance.now() : 0 };
-  if (same) { map.near = old.near; map.k = old.k; }
-  if (painter) painter.layout(order, codes.length === n ? codes : new Uint8Array(n).fill(GREY), from, to);
-  painter?.select(flags, chosen > 1);
+  const renamed = (point) => (point < 0 || same ? point : pointIn(next, idOf(point)));
+  if (old && !same) {
+    [hovered, pinned, focused] = [hovered, pinned, focused].map(renamed);
+    shown = new Map([...shown].map(([point, alpha]) => [renamed(point), alpha]).filter(([point]) => point >= 0));
+  }
+  map = { kind: next.kind, told: next.told, n, ids, twin, index: next.index, order: next.order, half: next.half,
+    from, to: places, held: null, grid: null, started: old && !calm.matches ? performance.now() : 0 };
+  flags = kept;
+  for (const id of away) if (pointOf(id) >= 0) flags[pointOf(id)] = 1;
+  away = next.kind === "film" ? [...away, ...selected].filter((id) => pointOf(id) < 0) : [];
+  count();
   if (!same || codes.length !== n) group();
+  painter?.layout(map.order, codes, from, places);
+  if (search.text) seek();
+  else mark();
   if (atHome) goHome(!old);
   seen = false;
   showCard();
   drawBar();
   drawWords();
+  drawList();
   request();
 }
 
@@ -173,9 +218,12 @@ function ranked(n, ids) {
   return Uint32Array.from(keys, (key) => key % 2 ** 20);
 }
 
-const neighbours = (point) => (map.near && point >= 0
-  ? [...map.near.subarray(point * map.k, point * map.k + map.k)].filter((id) => id !== idOf(point)).slice(0, 3)
-  : []);
+// Ids of the three pictures most alike to a point's, by the encoder of that side of a comparison.
+function neighbours(point) {
+  const row = map && point >= 0 ? rowOf(point) : -1;
+  const { near, k } = (row >= 0 && encoderOf(point)) || {};
+  return near ? [...near.subarray(row * k, row * k + k)].filter((id) => id !== idOf(point)).slice(0, 3) : [];
+}
 
 // ---- start
 
@@ -207,6 +255,16 @@ root.__scatter = element.__scatter = {
   n: () => (map ? map.n : 0),
   shown: () => [...shown.keys()].filter((point) => shown.get(point) > 0.5).map(idOf),
   moving: () => frameAsked,
+  lit: () => (map && lightening ? [...new Set(allMarked().map(idOf))] : null),
+  landed: () => guests.map(({ x, y, name }) => ({ name, x: screenX(x), y: screenY(y) })),
+  spots: (id) => (map ? [pointOf(id), partner(pointOf(id))].filter((point) => point >= 0) : []).map((point) => {
+    const box = overlay.getBoundingClientRect();
+    return { x: box.left + screenX(whereX(point, mixNow())), y: box.top + screenY(whereY(point, mixNow())) };
+  }),
+  near: () => (map ? neighbours(current()) : []),
+  kind: () => map?.kind ?? null,
+  when: () => (scene ? { at: scene.at, playing: Boolean(scene.playing) } : null),
+  view: () => ({ ...camera }),
   pick: (x, y) => { const start = performance.now(); pick(x, y); return performance.now() - start; },
   draw: () => {
     const start = performance.now();
