@@ -66,9 +66,10 @@ def odd_ones(vectors: np.ndarray, k: int = NEAREST) -> np.ndarray:
     The local outlier factor (Breunig et al. 2000) with cosine distances to the k nearest others. Reaches below a tenth
     of the usual count as that: else whatever lies near a heap of copies would be endlessly odd.
     """
-    if len(vectors) < 3:
-        return np.ones(len(vectors), np.float32)
-    ids, distances = neighbours(vectors, k)
+    return _outlier_factors(*neighbours(vectors, k)) if len(vectors) > 2 else np.ones(len(vectors), np.float32)
+
+
+def _outlier_factors(ids: np.ndarray, distances: np.ndarray) -> np.ndarray:
     reach = np.maximum(distances[:, -1][ids], distances).mean(1)
     density = 1 / np.maximum(reach, max(np.median(reach) / 10, 1e-6))
     return (density[ids].mean(1) / density).astype(np.float32)
@@ -82,13 +83,12 @@ def oddness(scores: np.ndarray) -> np.ndarray:
 
 def odd_list(vectors: np.ndarray, most: int = 60, k: int = NEAREST) -> list[Finding]:
     """The oddest pictures, at most `most` and a tenth of all, each with its three nearest. The score is `oddness`."""
-    scores = odd_ones(vectors, k)
-    rows = np.argsort(-scores, kind="stable")[: min(most, len(scores) // 10)]
-    rows = rows[scores[rows] > 1]
-    if not len(rows):
+    if len(vectors) < 10:
         return []
-    near, share = neighbours(vectors, 3)[0], oddness(scores)
-    return [Finding(int(row), float(share[row]), ODD, tuple(near[row].tolist())) for row in rows]
+    ids, distances = neighbours(vectors, k)
+    scores = _outlier_factors(ids, distances)
+    rows, share = np.argsort(-scores, kind="stable")[: min(most, len(scores) // 10)], oddness(scores)
+    return [Finding(int(row), float(share[row]), ODD, tuple(ids[row, :3].tolist())) for row in rows if scores[row] > 1]
 
 
 def misplaced(vectors: np.ndarray, labels: np.ndarray, k: int = NEAREST) -> list[Finding]:
@@ -103,11 +103,8 @@ def misplaced(vectors: np.ndarray, labels: np.ndarray, k: int = NEAREST) -> list
     if not votes.size:
         return []
     rows, own = np.arange(len(known)), labels[known]
-    mine = votes[rows, own]
-    others = votes.copy()
-    others[rows, own] = -1
-    best = others.argmax(1)
-    lead = others[rows, best] - mine
+    best = votes.argmax(1)
+    lead = votes[rows, best] - votes[rows, own]
     found = []
     for row in np.argsort(-lead, kind="stable"):
         if lead[row] < CLEARLY:
