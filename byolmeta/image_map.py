@@ -1,81 +1,180 @@
 """The map: vectors to places in the plane. PCA at once, then UMAP (McInnes et al. 2018) from there.
 
-The neighbours are exact, by matrix product, and handed to umap-learn with PCA (or the earlier map) as the start:
-several times faster than its own search at equal trustworthiness, and mostly without its compiling.
-umap and numba take seconds to load, so `MapWorker` keeps them in a process of its own.
+The neighbours are exact, by matrix product, and PCA or an earlier map is the start. The walk that UMAP makes from there
+is written here, in numba: it repeats, needs a second to compile instead of umap-learn's many, keeps what it compiled
+on disk, and is several times faster (tests/benchmarks/map_speed.py compares both).
+`MapWorker` keeps what takes seconds to load in a process of its own.
 """
 
+import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
-import warnings
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import numpy as np
+import torch
 
 from byolmeta.features import neighbours, unit
 from byolmeta.files import replace_file
 
-NEIGHBOURS = 15
+NEIGHBOURS = 15  # as UMAP counts them, with the point itself
 TEN = 10.0  # UMAP's own scale of a start
+CURVE = 2.0  # a of 1 / (1 + a d^2b), how alike two places count; see `_walk`
+NEGATIVES = 5  # points that are pushed away for each that is drawn near
+Near = tuple[np.ndarray, np.ndarray]  # ids and distances, as features.neighbours gives them
+Progress = Callable[[int, int], None]  # done, of all
 
 
 def pca_layout(vectors: np.ndarray) -> np.ndarray:
     """First two principal components of the unit vectors, (N, 2) float32, centred, largest side about 20."""
     x = unit(vectors.astype(np.float32))
-    x = x - x.mean(0)
-    sample = x[np.linspace(0, len(x) - 1, min(len(x), 5000)).astype(int)]
-    axes = np.linalg.svd(sample, full_matrices=False)[2][:2]
-    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # svd leaves the sign open
+    mean = x.mean(0)
+    sample = x[np.linspace(0, len(x) - 1, min(len(x), 5000)).astype(int)] - mean
+    axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :2].T
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # eigh leaves the sign open
     places = np.zeros((len(x), 2), np.float32)
-    places[:, : len(axes)] = x @ axes.T
+    places[:, : len(axes)] = x @ axes.T - mean @ axes.T
     return places / max(np.abs(places).max(), 1e-12) * TEN
 
 
-def umap_layout(vectors: np.ndarray, start: np.ndarray | None = None, seed: int | None = None) -> np.ndarray:
-    """UMAP positions (N, 2) float32 from exact cosine neighbours, starting at `start` (else PCA).
+def nearest(vectors: np.ndarray, k: int = NEIGHBOURS - 1, progress: Progress | None = None) -> Near:
+    """ids and distances of the k true neighbours, by the GPU where there is one with room for them."""
+    if torch.cuda.is_available():
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return neighbours(vectors, k, device="cuda", block=1024, progress=progress)
+    return neighbours(vectors, k, progress=progress)
 
-    With a start the result is turned and moved onto it, so that pictures do not jump. A seed makes it repeatable
-    and slower (umap-learn then uses one thread). Fewer than 5 pictures stay where PCA puts them.
+
+def umap_layout(
+    vectors: np.ndarray,
+    start: np.ndarray | None = None,
+    seed: int = 0,
+    *,
+    near: Near | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """UMAP positions (N, 2) float32 from exact cosine neighbours, starting at `start` (else PCA). A seed repeats them.
+
+    With a start the walk is short and gentle, and turned and moved onto it, so that pictures do not jump. `near`: the
+    14 or more true neighbours, where the caller has them. Fewer than 5 pictures stay where PCA puts them.
+    `progress` hears hundredths of the work.
     """
     n = len(vectors)
     begin = pca_layout(vectors) if start is None else start.astype(np.float32)
-    if len(begin) != n:  # umap-learn would read beyond its memory
+    if len(begin) != n:
         raise ValueError(f"The start has {len(begin)} places for {n} vectors.")
     if n < 5:
         return begin
+    if near is None:
+        near = nearest(vectors, progress=progress and (lambda done, of: progress(50 * done // of, 100)))
+    random = np.random.default_rng(seed)
     centred = begin - begin.mean(0)
-    import umap
-
-    warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)  # no new points are placed by this model
-
-    k = min(NEIGHBOURS, n - 1)
-    ids, distances = neighbours(vectors, k - 1 if k > 2 else k)
-    ids = np.column_stack([np.arange(n), ids])  # umap-learn counts a point as its own first neighbour
-    distances = np.column_stack([np.zeros(n, np.float32), distances])
-    noise = np.random.default_rng(0).normal(scale=1e-3, size=begin.shape).astype(np.float32)  # splits equal points
-    model = umap.UMAP(
-        n_neighbors=ids.shape[1],
-        precomputed_knn=(ids, distances),
-        force_approximation_algorithm=True,
-        init=centred / max(np.abs(centred).max(), 1e-12) * TEN + noise,
-        # From an earlier map: short and gentle. On 600 photos before and after a study the mean jump was 0.28 of the
-        # map's radius instead of 0.44 with a full run, at a trustworthiness of 0.942 instead of 0.949 (unmoved: 0.900).
-        n_epochs=80 if start is not None else 300 if n <= 5000 else 200,
-        learning_rate=0.1 if start is not None else 1.0,
-        min_dist=0.1,
-        random_state=seed,
-        n_jobs=1 if seed is not None else -1,
-    )
-    places = np.asarray(model.fit_transform(unit(vectors)), np.float32)
+    if start is None:
+        centred *= TEN / 2 / np.maximum(np.abs(centred).max(0), 1e-12)
+        epochs, rate = (300 if n <= 20_000 else 200), 1.0
+    else:
+        epochs, rate = 80, 0.1
+    noise = random.normal(scale=1e-3, size=begin.shape)  # splits equal points
+    places = np.ascontiguousarray(centred + noise, np.float32)
+    heads, tails, every = graph(*near, epochs)
+    due, state = every.copy(), np.uint64(random.integers(2**63))
+    for first in range(0, epochs, 20):
+        if progress:
+            progress(50 + 50 * first // epochs, 100)
+        last = min(first + 20, epochs)
+        state = np.uint64(_walk(places, heads, tails, every, due, first, last, epochs, np.float32(rate), state))
     if not np.isfinite(places).all():
         return begin
-    if start is None:
-        return places
-    places *= begin.std() / max(places.std(), 1e-12)  # umap-learn stretches any start to its own scale
-    return align(places, begin)
+    return places if start is None else align(places, begin)
+
+
+def graph(ids: np.ndarray, distances: np.ndarray, epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """UMAP's fuzzy graph, both directions of each edge: heads and tails int32 (E,), and every how many epochs it pulls.
+
+    Edges that would not pull within `epochs` are left out.
+    """
+    from scipy.sparse import csr_array
+
+    n, k = len(ids), min(ids.shape[1], NEIGHBOURS - 1)
+    rows = np.arange(0, n * k + 1, k)
+    one_way = csr_array((memberships(distances[:, :k]).ravel(), ids[:, :k].ravel(), rows), shape=(n, n))
+    both = one_way + one_way.T - one_way * one_way.T
+    both = both.tocoo()
+    every = both.data.max() / np.maximum(both.data, 1e-12)
+    kept = every <= epochs
+    heads, tails = (side[kept].astype(np.int32) for side in both.coords)
+    return heads, tails, every[kept].astype(np.float32)
+
+
+def memberships(distances: np.ndarray) -> np.ndarray:
+    """How much each neighbour belongs to a point, (N, k) in 0..1: 1 for its nearest, falling by exp(-gap / width).
+
+    The width is found by halving, so that the row sums to log2(k + 1) (UMAP, algorithm 3).
+    """
+    distances = distances.astype(np.float32)
+    k = distances.shape[1]
+    first = np.where(distances > 0, distances, np.inf).min(1, keepdims=True)
+    gaps = np.maximum(distances - np.where(np.isfinite(first), first, 0), 0)
+    low, high = np.zeros((len(gaps), 1), np.float32), 10 * gaps.max(1, keepdims=True) + np.float32(1e-12)
+    for _ in range(30):
+        width = (low + high) / 2
+        wide = np.exp(-gaps / width).sum(1, keepdims=True) > np.log2(k + 1)
+        low, high = np.where(wide, low, width), np.where(wide, width, high)
+    least = 1e-3 * distances.mean(1, keepdims=True) * k / (k + 1)  # umap-learn's floor, of a mean with the point itself
+    return np.exp(-gaps / np.maximum(width, least + np.float32(1e-12)))
+
+
+def _compiled(function: Callable) -> Callable:
+    """By numba, kept on disk for the next process where there is a folder for it."""
+    try:
+        return numba.njit(fastmath=True, cache=True)(function)
+    except RuntimeError:  # neither this folder nor the user's own can be written
+        return numba.njit(fastmath=True)(function)
+
+
+@_compiled
+def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
+    """Epochs `first` to `last` of UMAP's walk, in place: edges pull when they are due, and chance points push.
+
+    How alike two places count is 1 / (1 + a d^2b) with b = 3/4: umap-learn's own b is 0.79 to 0.9 for small minimal
+    distances, this one needs roots instead of powers and keeps more true neighbours. All pushes of a pull are taken from the same
+    place, which lets them be computed side by side. Returns the state of the random numbers (Knuth's MMIX).
+    """
+    one, bound, a, b = np.float32(1), np.float32(4), np.float32(CURVE), np.float32(0.75)
+    tiny, close = np.float32(1e-12), np.float32(1e-3)
+    for epoch in range(first, last):
+        step = rate * (one - np.float32(epoch) / np.float32(epochs))
+        for edge in range(len(heads)):
+            if due[edge] > epoch:
+                continue
+            due[edge] += every[edge]
+            i, j = heads[edge], tails[edge]
+            x, y = places[i, 0], places[i, 1]
+            dx, dy = x - places[j, 0], y - places[j, 1]
+            square = max(dx * dx + dy * dy, tiny)
+            root = np.sqrt(square)
+            power = a * root * np.sqrt(root)
+            pull = -2 * b * power / (square * (one + power))
+            move_x, move_y = min(max(pull * dx, -bound), bound), min(max(pull * dy, -bound), bound)
+            places[j, 0] -= step * move_x
+            places[j, 1] -= step * move_y
+            for _ in range(NEGATIVES):
+                state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+                other = np.int64((state >> np.uint64(32)) * np.uint64(len(places)) >> np.uint64(32))
+                dx, dy = x - places[other, 0], y - places[other, 1]
+                square = dx * dx + dy * dy
+                root = np.sqrt(square)
+                push = 2 * b / ((close + square) * (one + a * root * np.sqrt(root)))
+                move_x += min(max(push * dx, -bound), bound)
+                move_y += min(max(push * dy, -bound), bound)
+            places[i, 0] = x + step * move_x
+            places[i, 1] = y + step * move_y
+    return state
 
 
 def align(places: np.ndarray, onto: np.ndarray) -> np.ndarray:
@@ -95,11 +194,12 @@ def trustworthiness(vectors: np.ndarray, places: np.ndarray, k: int = 15, sample
 
 
 class MapWorker:
-    """A process that has umap loaded and compiled, and makes one map at a time. Call `layout` from any thread."""
+    """A process that has torch and numba loaded and compiled, and makes one map at a time. Call it from any thread."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.process = None
+        self.name = uuid.uuid4().hex  # of its exchange files: apps may share a home
 
     def start(self) -> None:
         """Starts loading and compiling now, without waiting for it."""
@@ -118,52 +218,79 @@ class MapWorker:
             )
 
     def layout(
-        self, vectors: np.ndarray, start: np.ndarray | None, folder: Path, seed: int | None = None
+        self,
+        vectors: np.ndarray,
+        start: np.ndarray | None,
+        folder: Path,
+        seed: int = 0,
+        *,
+        near: Near | None = None,
+        progress: Progress | None = None,
     ) -> np.ndarray:
-        """UMAP positions made in the worker; `folder` holds the exchange files. Raises RuntimeError if it dies."""
+        """`umap_layout` made in the worker; `folder` holds the exchange files meanwhile.
+
+        Raises RuntimeError if the worker dies or refuses; the next call starts another one. What `progress` raises ends
+        the worker's task and comes out here: so a caller gives up.
+        """
+        arrays = {"vectors": vectors, "start": start} | ({} if near is None else {"ids": near[0], "distances": near[1]})
         with self.lock:
             self._start()
             folder = folder.resolve()  # the worker has another working folder
-            source, out = (
-                folder / f"{os.getpid()}-in.npz",
-                folder / f"{os.getpid()}-out.npy",
-            )  # two apps may share a home
             folder.mkdir(parents=True, exist_ok=True)
-            arrays = {"vectors": vectors} | ({} if start is None else {"start": start})
-            np.savez(source, **arrays)
+            source, out = folder / f"{self.name}-in.npz", folder / f"{self.name}-out.npy"
             try:
-                print(
-                    json.dumps({"in": str(source), "out": str(out), "seed": seed}), file=self.process.stdin, flush=True
-                )
-                answer = self.process.stdout.readline()
-            except BrokenPipeError:
-                answer = ""
-            if not answer:
-                self.close()  # the next call starts another one
-            if not answer or "error" in json.loads(answer):
-                raise RuntimeError(f"The map process failed: {answer or 'it ended'}")
-            return np.load(out)
+                np.savez(source, **{name: array for name, array in arrays.items() if array is not None})
+                answer = self._ask({"in": str(source), "out": str(out), "seed": seed}, progress)
+                if "error" in answer:
+                    raise RuntimeError(f"The map process failed: {answer['error']}")
+                return np.load(out)
+            finally:
+                source.unlink(missing_ok=True)
+                out.unlink(missing_ok=True)
+
+    def _ask(self, task: dict, progress: Progress | None) -> dict:
+        """The worker's last word on a task. Where the caller gives up, the worker ends, so that no late answer is left."""
+        try:
+            print(json.dumps(task), file=self.process.stdin, flush=True)
+            for line in self.process.stdout:
+                answer = json.loads(line)
+                if "done" not in answer:
+                    return answer
+                if progress:
+                    progress(answer["done"], 100)
+        except BrokenPipeError:  # it died before it could be asked
+            pass
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        return {"error": "it ended"}
 
     def close(self) -> None:
+        """Ends the process, also from another thread in the middle of a map."""
         if self.process:
             self.process.kill()
             self.process.wait()
 
 
 def _serve() -> None:
-    umap_layout(
-        np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-    )  # compiles while the user looks at PCA
+    umap_layout(np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32))  # compiles while the user sees PCA
     for line in sys.stdin:
         task = json.loads(line)
         try:
             with np.load(task["in"]) as file:
-                places = umap_layout(file["vectors"], file["start"] if "start" in file else None, task["seed"])
+                arrays = dict(file)
+            near = (arrays["ids"], arrays["distances"]) if "ids" in arrays else None
+            places = umap_layout(arrays["vectors"], arrays.get("start"), task["seed"], near=near, progress=_say)
             replace_file(Path(task["out"]), lambda path, places=places: _save(path, places))
             answer = {"points": len(places)}
         except Exception as problem:  # the worker lives on; the caller shows it
             answer = {"error": repr(problem)}
         print(json.dumps(answer), flush=True)
+
+
+def _say(done: int, of: int) -> None:
+    print(json.dumps({"done": done}), flush=True)
 
 
 def _save(path: Path, places: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from byolmeta.features import (
     read_vectors,
     save_vectors,
     spread,
+    top,
     twin_score,
 )
 from byolmeta.images import ImageStore
@@ -50,6 +51,24 @@ def test_neighbours_equal_brute_force(block):
         np.testing.assert_allclose(1 - cosine[ids[row]], expected, atol=1e-5)
         assert row not in ids[row] and len(set(ids[row])) == 6
     assert ids[17, 0] == 3 and ids[3, 0] == 17 and (distances >= 0).all()
+
+
+def test_neighbours_of_some_rows_are_those_of_all():
+    x, rows, seen = random(300, 8), np.array([250, 3, 77]), []
+    all_ids, all_distances = neighbours(x, 4, device="cpu")
+    ids, distances = neighbours(x, 4, rows=rows, block=2, progress=lambda *done: seen.append(done))
+    np.testing.assert_array_equal(ids, all_ids[rows])
+    np.testing.assert_allclose(distances, all_distances[rows], atol=1e-6)
+    assert seen == [(2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("n", (5, 320, 1003))
+def test_top_equals_topk_also_with_ties_and_columns_left_over(n):
+    values = torch.from_numpy(random(20, n).round(1))  # many are equal
+    best, columns = top(values, 5)
+    torch.testing.assert_close(best, values.topk(5).values, rtol=0, atol=0)
+    torch.testing.assert_close(values.gather(1, columns), best, rtol=0, atol=0)
+    assert all(len(set(row)) == 5 for row in columns.tolist())
 
 
 def test_neighbours_of_few_pictures():
