@@ -10,7 +10,8 @@ from byolmeta.ui.component import Component
 WORDS = {
     "map_label": "Map of pictures",
     "map_help": "Plus and minus zoom, zero shows everything, arrows move. Enter picks the picture in the"
-    " middle; then arrows walk from picture to picture, space selects, Escape lets go.",
+    " middle; then arrows walk from picture to picture, space selects, Escape lets go. Slash searches by name."
+    " The same pictures can be read as a list.",
     "caution": "Close together = looks alike to the model. How wide the gaps and how big the groups are means little.",
     "waiting": "The map appears here in a moment.",
     "no_pictures": "Choose pictures, and their map appears here.",
@@ -19,6 +20,8 @@ WORDS = {
     "stage_pca": "a first sketch",
     "stage_umap": "map ready",
     "stage_learning": "as the study sees it",
+    "stage_film": "film of the study",
+    "stage_compare": "two maps compared",
     "pan": "Move the map",
     "lasso": "Select with a lasso (or drag with shift)",
     "box": "Select with a box",
@@ -40,6 +43,40 @@ WORDS = {
     "moved": "{n} put into {box}",
     "lasso_hint": "Draw around the pictures you want.",
     "box_hint": "Drag a box around the pictures you want.",
+    "undo": "Back to the selection before (Ctrl+Z)",
+    "search": "Search by name (/)",
+    "search_for": "name or folder",
+    "search_close": "End the search",
+    "match_before": "Go to the match before",
+    "match_after": "Go to the next match",
+    "found_one": "1 found",
+    "found_many": "{n} found",
+    "found_none": "no picture has that name",
+    "lit_close": "Stop showing: {name}",
+    "new_picture": "new here",
+    "landed": "{name} is on the map, beside {near}.",
+    "similar": "more like these",
+    "save": "save …",
+    "save_csv": "list (CSV)",
+    "save_zip": "copies (zip)",
+    "aside": "set aside",
+    "was_set_aside": "{n} set aside",
+    "film_play": "Play",
+    "film_pause": "Pause",
+    "film_step": "Next moment",
+    "film_when": "Moment of the film",
+    "film_close": "Back to the present map",
+    "compare_slider": "From {first} to {second}",
+    "compare_part": "{part} % of the way to {name}",
+    "compare_close": "Back to one map",
+    "side_by_side": "side by side",
+    "as_list": "Show as a list",
+    "list_name": "Name",
+    "list_group": "Class",
+    "list_range": "{range} of {n}",
+    "list_close": "Close the list",
+    "page_before": "The 100 before",
+    "page_after": "The next 100",
 }
 
 # Static on purpose: Gradio evaluates templates, so words and names arrive as text in scatter.js only.
@@ -65,7 +102,25 @@ TEMPLATE = """
       <button type="button" data-zoom="reset"><svg viewBox="0 0 20 20"><path d="M3 7.5V3h4.5M12.5
         3H17v4.5M17
         12.5V17h-4.5M7.5 17H3v-4.5"/></svg></button>
+      <span class="rule"></span>
+      <button type="button" data-act="search" aria-expanded="false"><svg viewBox="0 0 20 20"><circle cx="8.7"
+        cy="8.7" r="5.4"/><path d="M12.8 12.8L17 17"/></svg></button>
+      <button type="button" data-act="list" aria-pressed="false"><svg viewBox="0 0 20 20"><path d="M7.5
+        5H17M7.5 10H17M7.5 15H17M3.2 5h.6M3.2 10h.6M3.2 15h.6"/></svg></button>
+      <button type="button" data-act="undo" disabled><svg viewBox="0 0 20 20"><path d="M7 4L3 8l4
+        4M3.4 8H12a4.5 4.5 0 0 1 0 9H8"/></svg></button>
     </div>
+    <div class="search" role="search" hidden>
+      <input type="search" autocomplete="off" autocapitalize="off" spellcheck="false">
+      <span class="found"></span>
+      <button type="button" class="before"><svg viewBox="0 0 20 20"><path d="M5 12l5-5 5 5"/></svg></button>
+      <button type="button" class="after"><svg viewBox="0 0 20 20"><path d="M5 8l5 5 5-5"/></svg></button>
+      <button type="button" class="close"><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
+    </div>
+    <button type="button" class="lit" hidden><span></span><svg viewBox="0 0 20 20"><path d="M5 5l10
+      10M15 5L5 15"/></svg></button>
+    <canvas class="mini" hidden aria-hidden="true"></canvas>
     <div class="card" hidden>
       <div class="picture"></div>
       <div class="facts">
@@ -79,6 +134,11 @@ TEMPLATE = """
       <span class="count"></span>
       <span class="put"></span>
       <span class="boxes"></span>
+      <button type="button" class="similar" hidden></button>
+      <span class="keep" hidden><button type="button" class="save" aria-expanded="false"></button>
+        <span class="saving" role="group" hidden><button type="button" data-kind="csv"></button>
+          <button type="button" data-kind="zip"></button></span></span>
+      <button type="button" class="aside" hidden></button>
       <button type="button" class="clear"><svg viewBox="0 0 20 20"><path d="M5 5l10
         10M15 5L5 15"/></svg></button>
     </div>
@@ -93,12 +153,39 @@ TEMPLATE = """
       <div class="groups"></div></div>
     <p class="caution"></p>
   </div>
+  <div class="under">
+    <div class="player" role="group" hidden>
+      <button type="button" class="play"><svg viewBox="0 0 20 20"><path d="M6 4l10 6-10 6z"/><path d="M7
+        4v12M13 4v12"/><path d="M5 4l7 6-7 6zM15 4v12"/></svg></button>
+      <input type="range" min="0" max="1" step="any" value="0">
+      <output></output>
+      <button type="button" class="leave"><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
+    </div>
+    <div class="compare" role="group" hidden>
+      <div class="first"><button type="button"></button><span></span></div>
+      <div class="between"><input type="range" min="0" max="1" step="0.01" value="0"><span
+        class="middle"></span></div>
+      <div class="second"><button type="button"></button><span></span></div>
+      <button type="button" class="swap" aria-pressed="false"></button>
+      <button type="button" class="leave"><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
+    </div>
+  </div>
+  <section class="list" tabindex="-1" hidden>
+    <div class="head"><span class="range"></span>
+      <button type="button" class="before"><svg viewBox="0 0 20 20"><path d="M12 5l-5 5 5 5"/></svg></button>
+      <button type="button" class="after"><svg viewBox="0 0 20 20"><path d="M8 5l5 5-5 5"/></svg></button>
+      <button type="button" class="close"><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button></div>
+    <div class="rows"><table><caption></caption><thead><tr></tr></thead><tbody></tbody></table></div>
+  </section>
 </div>
 """
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
-FILES = ("painters", "map", "selection", "panels", "hands", "scatter")
+FILES = ("painters", "map", "find", "selection", "guests", "minimap", "scenes", "panels", "list", "hands", "scatter")
 SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
 
 
@@ -111,14 +198,27 @@ class Scatter(Component):
     colours: {"seq", "codes": base64 of one uint8 per point (255 = grey), "names", "colours"} or None,
         which colours by the labels in `about`.
     boxes: [{"id", "name", "colour"}] to put a selection into; None hides that part.
+    tools: what the bar of a selection offers besides, names among "similar", "export" and "aside".
+    lit: {"ids", "name", "seq"}: pictures that light up while the others fade, until the visitor closes the name
+        above the map; a new seq lights them again. None ends it.
+    landed: [{"url", "x", "y", "near", "name"}]: new pictures on the map. url is of the picture, x and y are in the
+        coordinates of the points' file, near holds picture ids. The view flies there when they change.
+    selection: {"ids", "seq"}: with a new seq, these pictures are selected (no select event answers that).
+    film: {"url", "ids", "frames", "n", "labels", "key", "seq"}: float32 little-endian (frames, n, 2), played in one
+        scale with a label for each frame; ids is the URL of uint32 (n) picture ids, None for 0 to n - 1. A new seq
+        opens it, also again after the visitor left it; None brings the present map back.
+    compare: {"url", "names", "facts", "neighbours", "k", "middle", "key", "seq"}: the positions of a second layout
+        of the points, float32 (n, 2), to slide to or to see side by side. names and facts are two texts each, first
+        for the present layout; neighbours are those of the second, as in `points`, or None; middle is a text
+        between the two. seq works as in film; of the two, the one that came last is shown.
     In an update, {} stands for None, which Gradio does not deliver.
     words: replaces some of WORDS. compact: a small preview to look at, without tools.
 
-    Events: select (indices, count, truncated, key) and assign (indices, count, truncated, box, key);
-    indices are picture ids, the first 20,000 of them.
+    Events: select, similar and aside send {"indices", "count", "truncated", "key"}; assign sends "box" besides (None
+    is a new one) and export "kind" ("csv" or "zip"). indices are picture ids, the first 20,000 of them.
     """
 
-    TRIGGERS = ("select", "assign", "ready")
+    TRIGGERS = ("select", "assign", "similar", "export", "aside", "ready")
 
     def __init__(
         self,
@@ -126,10 +226,17 @@ class Scatter(Component):
         points: dict | None = None,
         colours: dict | None = None,
         boxes: list[dict] | None = None,
+        tools: list[str] | None = None,
+        lit: dict | None = None,
+        landed: list[dict] | None = None,
+        selection: dict | None = None,
+        film: dict | None = None,
+        compare: dict | None = None,
         words: dict[str, str] | None = None,
         compact: bool = False,
         **looks,
     ):
-        first = {"compact": compact, "words": words, "boxes": boxes}
-        props = {"pictures": pictures, "points": points, "colours": colours} | first
+        first = {"compact": compact, "words": words, "boxes": boxes, "tools": tools}
+        props = {"pictures": pictures, "points": points, "colours": colours, "lit": lit, "landed": landed} | first
+        props |= {"selection": selection, "film": film, "compare": compare}
         super().__init__(TEMPLATE, STYLE, SCRIPT, {"DEFAULT_WORDS": WORDS, "FIRST": first}, **props, **looks)

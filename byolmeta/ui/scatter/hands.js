@@ -166,6 +166,17 @@ on(overlay, "keydown", (event) => {
   event.stopPropagation();
 });
 
+on(root, "keydown", (event) => {
+  if (!map || compact() || event.target.matches("input[type=search]")) return;
+  const control = event.ctrlKey || event.metaKey;
+  if (event.key === "/" && !control) openSearch(true);
+  else if (control && event.key.toLowerCase() === "z") {
+    if (!(event.shiftKey ? redo() : undo())) return;
+  } else return;
+  event.preventDefault();
+  event.stopPropagation();
+});
+
 function enter(event) {
   if (focused < 0 && pinned >= 0) focused = pinned;
   if (focused < 0) return focus(nearestTo(width / 2, height / 2));
@@ -233,7 +244,10 @@ function describe(point) {
 on(find(".tools"), "click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  if (button.dataset.tool) useTool(tool === button.dataset.tool ? "pan" : button.dataset.tool);
+  if (button.dataset.act === "search") openSearch(find(".search").hidden);
+  else if (button.dataset.act === "list") openList(!listed);
+  else if (button.dataset.act === "undo") undo();
+  else if (button.dataset.tool) useTool(tool === button.dataset.tool ? "pan" : button.dataset.tool);
   else if (button.dataset.zoom === "reset") goHome();
   else zoomAt(width / 2, height / 2, button.dataset.zoom === "in" ? 1.6 : 1 / 1.6);
 });

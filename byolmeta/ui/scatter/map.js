@@ -84,6 +84,7 @@ let inView = []; // points whose picture should be seen, uppermost first
 let viewed = 0; // points in view
 let size = 36, goalSize = 36; // of a picture
 let seen = true; // false: what should be seen must be chosen again
+let palette = new Uint8Array(256 * 4); // colour and emphasis of each group, as the painter has it
 let ink = [0, 0, 0], ground = [1, 1, 1], accent = "#0072b2", paper = "#fff", body = "#222";
 
 const compact = () => Boolean(prop("compact"));
@@ -194,6 +195,7 @@ function recolour() {
     if (out) bytes.fill(150, 4 * code, 4 * code + 3);
     bytes[4 * code + 3] = out ? 60 : hinted >= 0 && hinted !== code ? 70 : 255;
   }
+  palette = bytes;
   painter.palette(bytes);
   seen = false;
   request();

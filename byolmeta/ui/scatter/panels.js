@@ -36,20 +36,20 @@ function subject() {
 }
 
 function showCard() {
-  const about = subject();
-  card.hidden = !about;
-  if (!about) { carded = ""; return; }
-  const { id, near, entry, folder } = about;
-  const shape = [about.key, about.name, near, entry?.name, entry?.colour, folder, narrow(), compact(),
+  const facts = subject();
+  card.hidden = !facts;
+  if (!facts) { carded = ""; return; }
+  const { id, near, entry, folder } = facts;
+  const shape = [facts.key, facts.name, near, entry?.name, entry?.colour, folder, narrow(), compact(),
     Boolean(sheets)].join("|");
-  card.classList.toggle("pinned", about.pinned);
+  card.classList.toggle("pinned", facts.pinned);
   if (shape !== carded) {
     carded = shape;
     const picture = card.querySelector(".picture");
-    picture.hidden = !about.paint;
-    if (about.paint) about.paint(picture);
+    picture.hidden = !facts.paint;
+    if (facts.paint) facts.paint(picture);
     card.dataset.id = id;
-    card.querySelector(".name").textContent = about.name;
+    card.querySelector(".name").textContent = facts.name;
     const line = card.querySelector(".group");
     line.hidden = !entry;
     if (entry) {
@@ -125,7 +125,7 @@ function drawWords() {
       button.setAttribute("aria-label", word(name));
     }
   };
-  for (const name of ["pan", "lasso", "box"]) label(`[data-tool=${name}]`, name);
+  for (const name of ["pan", "lasso", "box"]) label(`.tools [data-tool=${name}]`, name);
   label("[data-zoom=in]", "zoom_in");
   label("[data-zoom=out]", "zoom_out");
   label("[data-zoom=reset]", "reset");

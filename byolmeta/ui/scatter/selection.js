@@ -77,11 +77,11 @@ function select(list, how = "new") {
     flags[point] = how === "remove" ? 0 : 1;
     if (map.twin) flags[partner(point)] = flags[point];
   }
-  told();
+  tell();
 }
 
 // After the flags have changed: counts, draws and tells.
-function told() {
+function tell() {
   count();
   mark();
   drawBar();
@@ -117,7 +117,7 @@ function turnBack(from, onto) {
   if (!map || !from.length) return false;
   onto.push(allChosen());
   flagIds(from.pop());
-  told();
+  tell();
   return true;
 }
 

@@ -1,0 +1,95 @@
+// New pictures that Python lets land on the map: bigger, with a ring and lines to their nearest pictures.
+
+const GUEST = 60; // pixels across
+const MOST_WITH_LINES = 6; // beyond, only the one under the pointer has its lines
+
+let guests = []; // {url, name, near, x, y, image}; x, y on the map
+let guestsTold = "";
+let hoveredGuest = -1, pinnedGuest = -1;
+
+// They have a place on the present map only.
+const landed = () => (map?.kind === "plain" ? guests : []);
+const guestNow = () => landed()[hoveredGuest >= 0 ? hoveredGuest : hovered >= 0 ? -1 : pinnedGuest] ?? null;
+
+function takeLanded() {
+  if (!laid) return;
+  const asked = Array.isArray(props.landed) ? props.landed : [];
+  const told = JSON.stringify(asked);
+  const news = told !== guestsTold;
+  const images = new Map(guests.map(({ url, image }) => [url, image]));
+  guestsTold = told;
+  guests = asked.map(({ url, x, y, near, name }) => ({ url, near: near || [], name: String(name ?? ""),
+    x: (x - laid.centre[0]) / laid.reach, y: (y - laid.centre[1]) / laid.reach,
+    image: images.get(url) ?? pictureAt(url) }));
+  if (!news) return;
+  hoveredGuest = pinnedGuest = -1;
+  showCard();
+  request();
+  if (!guests.length || map?.kind !== "plain") return;
+  flyToGuests();
+  say(guests.map(({ name, near }) => word("landed", { name, near: near.slice(0, 3).map(nameOf).join(", ") })).join(" "));
+}
+
+function pictureAt(url) {
+  const image = new Image();
+  image.src = absolute(url);
+  image.decode().then(request, () => console.warn("A new picture could not be shown."));
+  return image;
+}
+
+// So that they and their nearest pictures are in view, and the rest still tells where one is.
+function flyToGuests() {
+  const near = guests.flatMap((one) => one.near.map(pointOf)).filter((point) => point >= 0);
+  const xs = [...guests.map(({ x }) => x), ...near.map(restX)], ys = [...guests.map(({ y }) => y), ...near.map(restY)];
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const fits = Math.min(0.5 * width / (right - left + 1e-6), 0.5 * height / (high - low + 1e-6));
+  look({ x: (left + right) / 2, y: (low + high) / 2, scale: clamp(fits, home().scale, home().scale * 5) });
+}
+
+function pickGuest(x, y) {
+  return landed().findLastIndex((one) =>
+    Math.max(Math.abs(screenX(one.x) - x), Math.abs(screenY(one.y) - y)) < GUEST / 2);
+}
+
+function hoverGuest(number) {
+  if (number === hoveredGuest) return;
+  hoveredGuest = number;
+  showCard();
+  request();
+}
+
+function hoverAt(x, y) {
+  const number = pickGuest(x, y);
+  hoverGuest(number);
+  hover(number >= 0 ? -1 : pick(x, y));
+}
+
+function pinGuest(number) {
+  pin(-1);
+  hovered = -1;
+  pinnedGuest = number;
+  say(guests[number].name);
+  showCard();
+  request();
+}
+
+function drawGuests() {
+  const met = guestNow();
+  for (const one of landed()) if (one !== met) drawGuest(one, guests.length <= MOST_WITH_LINES);
+  if (met) drawGuest(met, true);
+}
+
+function drawGuest({ x, y, near, image }, lines) {
+  if (lines) drawLines(screenX(x), screenY(y), near);
+  const side = Math.min(image.naturalWidth, image.naturalHeight);
+  const part = [(image.naturalWidth - side) / 2, (image.naturalHeight - side) / 2, side, side];
+  drawTile(screenX(x), screenY(y), GUEST, 4, side ? image : null, part);
+}
+
+// A whole picture as the background of a square.
+function paintWhole(target, url, side) {
+  target.style.backgroundImage = cssUrl(absolute(url));
+  target.style.backgroundSize = "cover";
+  target.style.backgroundPosition = "center";
+  target.style.width = target.style.height = `${side}px`;
+}
