@@ -172,17 +172,25 @@ def _savez(path: Path, arrays: dict) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def map(encoder: Baseline, folder: Pictures, out: File, seed: Seed = 0) -> dict:
-    """Write a UMAP map of all pictures to OUT, one page that works offline."""
+def map(
+    encoder: Baseline,
+    folder: Pictures,
+    out: File,
+    dots: Annotated[bool, arg(help="no pictures in the page; so with more than 20,000 of them anyway")] = False,
+    seed: Seed = 0,
+) -> dict:
+    """Write a UMAP map of all pictures to OUT, one page that works offline, with the pictures in it or as dots."""
     from byolmeta import image_map
-    from byolmeta.ui.figures import map_page
+    from byolmeta.features import neighbours
+    from byolmeta.ui.map_page import map_page
 
     check_seed(seed)
     start = time.perf_counter()
     writable(out)
     store, vectors = vectors_of(encoder, folder)
     places = image_map.umap_layout(vectors, seed=seed)
-    page = map_page(places, store)
+    near = neighbours(vectors, 3)[0]
+    page = map_page(places, store, near=near, dots=dots, title=text(Path(folder).name))
     replace_file(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))
     seconds = time.perf_counter() - start
     return {

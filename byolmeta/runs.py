@@ -57,6 +57,10 @@ class Run:
         return self.folder / "vectors.npz"
 
     @property
+    def film(self) -> Path:
+        return self.folder / "film"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 

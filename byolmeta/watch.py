@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from byolmeta import features
+from byolmeta import features, film
 from byolmeta.byol import BYOL
 from byolmeta.encoder import Readout, save_encoder
 from byolmeta.images import ImageStore
@@ -61,6 +61,7 @@ class Watch:
             self.floor, self.twin_before = collapse_floor(self.last["spread"]), self.last["twin"]
         self.step = step
         self.run.write(features.save_vectors, self.run.vectors, self.ids, vectors, step)
+        self.run.write(film.add_frame, self.run.film, step, self.ids, vectors)
         cost = time.monotonic() - start
         self.run.write(self.run.append, {"step": step, "check": self.last | {"seconds": cost}})
         self.next = time.monotonic() + cost / self.share

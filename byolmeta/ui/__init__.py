@@ -13,12 +13,11 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import learn, measure, pictures, practise, teach
+from byolmeta.ui import explore, learn, measure, pictures, practise, teach, tidying
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
 from byolmeta.ui.html import safe
-from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -125,9 +124,10 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 pick = pictures.layout(work, words)
             with gr.Tab(words["step_learn"], id="learn", render_children=True) as learn_tab:
                 study, practice = learn.layout(work, words), practise.layout(words)
-            with gr.Tab(words["step_map"], id="map", render_children=True):
-                map_status = gr.HTML(visible="hidden", elem_id="map-status", padding=False)
-                scatter = Scatter(words=words.get("of_map"), elem_id="map")
+            with gr.Tab(words["step_map"], id="map", render_children=True) as map_tab:
+                atlas = explore.layout(work, words)
+                tidy = tidying.layout(words)
+                map_status, scatter = atlas.status, atlas.scatter
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
                 task = teach.layout(words)
             with gr.Tab(
@@ -193,13 +193,19 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         options = {"show_progress": "hidden", "api_visibility": "private"}
         often = options | {"concurrency_limit": 8}
 
+        def in_words(function):
+            return _sentences(function, words)
+
+        repaint = explore.connect(work, words, atlas, map_tab, who, in_words)
+        tidying.connect(work, words, tidy, scatter, who, in_words)
+
         def refresh(event):
             """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
             shown = event.then(_sentences(arrive, words), who, on_arrival, **often)
             shown.then(_sentences(sort, words), who, task.outputs, **often)
             shown.then(
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
-            )
+            ).then(*repaint, **options)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
@@ -214,7 +220,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         refresh(pick.drop.received(received, who, pick.chosen, **options))
         encoder.input(_sentences(choose, words), [encoder, who], study.done, **options)
 
-        maps = [(part, map_step.whole_map) for part in (pick.preview, study.scatter, scatter)]
+        maps = [(pick.preview, map_step.whole_map), (study.scatter, map_step.whole_map), (scatter, map_step.great_map)]
         for part, whole in [(task.board, map_step.whole_board), *maps]:
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
@@ -253,7 +259,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         practice.timer.tick(lambda who: practise.poll(work, words, work.session(who)), who,
                             [*practice.live, *both, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
-        measure.connect(work, words, gauge, measure_tab, who, lambda function: _sentences(function, words))
+        measure.connect(work, words, gauge, measure_tab, who, in_words)
     return demo
 
 

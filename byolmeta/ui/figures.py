@@ -264,28 +264,6 @@ def _short(name: str, most: int) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def map_page(places: np.ndarray, store) -> str:
-    """One offline page: every picture at its place, coloured by class, with its name under the pointer."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for label in np.unique(store.labels):
-        rows = np.flatnonzero(store.labels == label)
-        name = store.class_names[label] if label >= 0 else "pictures"
-        paths = [_plain(store.index.paths[i]) for i in rows]
-        figure.add_scattergl(
-            x=places[rows, 0], y=places[rows, 1], mode="markers", name=_plain(name), text=paths,
-            hovertemplate="%{text}<extra></extra>",
-            marker={"size": 6, "color": COLOURS[label % len(COLOURS)] if label >= 0 else "#666666",
-                    "symbol": int(max(label, 0)) // 8},
-        )  # fmt: skip
-    note = "Close together = looks alike to the model. Gap widths and blob sizes mean little."
-    figure.update_layout(title={"text": note, "font": {"size": 14}}, template="plotly_white")
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
-    return figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
-
-
 def _plain(name: str) -> str:
     """A file's name with nothing that Plotly would read as markup."""
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -11,18 +11,9 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
+from byolmeta.ui.paint import colour_of
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
-BOX_COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-    "#999999",
-)  # as state.js of the board has them
 NEAREST = 3  # true neighbours shown under the pointer
 newest: dict[str, int] = {}  # the last look of each visitor; older ones see it and end
 
@@ -36,10 +27,10 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
     found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
     report = pictures.report_card(found, words, pictures.why(work, words, session))
     work.shown[session.name] = {}
-    board, scatter = whole_board(work, session), whole_map(work, session)
+    board, scatter, great = whole_board(work, session), whole_map(work, session), great_map(work, session)
     choice = encoder_choice(work, words, session)
     button = gr.update(value=words["sort_these" if session.source else "try_these"])
-    yield [gr.skip(), header(work, words, session), choice, report, button, scatter, scatter, scatter, board]
+    yield [gr.skip(), header(work, words, session), choice, report, button, scatter, great, scatter, board]
 
 
 def lines(updates: Iterator[dict]):
@@ -73,9 +64,33 @@ def whole_board(work: Workspace, session: Session) -> dict:
 
 
 def whole_map(work: Workspace, session: Session) -> dict:
-    """All that a map shows, in one update."""
+    """All that a map beside another step shows, in one update."""
     points = work.shown.get(session.name, {}).get("points")
     return gr.update(pictures=work.pictures(session).sheets, points=points, boxes=box_chips(session))
+
+
+def great_map(work: Workspace, session: Session) -> dict:
+    """All that the map of its own step shows, in one update."""
+    seen = work.shown.get(session.name, {})
+    props = {name: seen.get(name) or {} for name in ("colours", "film", "compare", "lit")}  # None would not be delivered
+    return whole_map(work, session) | props | {"landed": seen.get("landed") or []}
+
+
+def has_points(work: Workspace, session: Session) -> bool:
+    """Whether the map of the session's pictures is there, a sketch at least."""
+    return "places" in work.shown.get(session.name, {})
+
+
+def chosen_ids(work: Workspace, session: Session, event) -> list[int]:
+    """The pictures that the map says are selected. Raises InputError where it showed others, or none are."""
+    found = work.pictures(session)
+    if event.key != found.sheets["key"]:
+        raise InputError("The map showed other pictures. Select once more.")
+    ids = event.indices if isinstance(event.indices, (list, tuple)) else []
+    ids = list(dict.fromkeys(i for i in ids if type(i) is int and 0 <= i < len(found.store)))
+    if not ids:
+        raise InputError("No pictures are selected. Draw a lasso around some, or press them with Shift.")
+    return ids
 
 
 def layouts(work: Workspace, session: Session) -> Iterator[dict]:
@@ -94,9 +109,9 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
     places, earlier = _read(cached, len(vectors)), earlier_places(work, session)
     if places is not None:
         places = places if earlier is None else image_map.align(places, earlier)
-        yield work.points(session, places, "umap", near)
+        yield shown_points(work, session, places, "umap", near)
     elif earlier is None:
-        yield work.points(session, image_map.pca_layout(vectors), "pca", near)
+        yield shown_points(work, session, image_map.pca_layout(vectors), "pca", near)
     unpractised = [f"{UNPRACTISED}:{where}"] if work.practised(where) else []
     for baseline in (PIXELS, work.untrained(session), *unpractised):
         work.bank(session, baseline)  # so that the first curve need not wait for them
@@ -106,9 +121,41 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
         except RuntimeError:
             return  # the PCA stays, and says that it is one
         replace_file(cached, lambda path: path.write_bytes(_npy(places)))
-        yield work.points(session, places, "umap", near)
+        yield shown_points(work, session, places, "umap", near)
     if places is not None:
         work.places[session.name] = (found.sheets["key"], places)
+
+
+def shown_points(work: Workspace, session: Session, places: np.ndarray, stage: str, near: np.ndarray) -> dict:
+    """The `points` of a map of all pictures, without those set aside; `near` (N, k) are their true neighbours."""
+    from byolmeta import tidy
+
+    index = work.pictures(session).store.index
+    aside = tidy.load_decisions(work.tidy_folder(session)).aside
+    rows = np.array([row for row, path in enumerate(index.paths) if path not in aside], np.int64) if aside else None
+    rows = None if rows is None or len(rows) in (0, len(places)) else rows
+    shown, near = (places, near) if rows is None else (places[rows], near[rows])
+    points = work.points(session, shown, stage, near, rows)
+    work.shown[session.name] |= {"places": shown, "rows": rows, "near": near, "stage": stage}
+    return points
+
+
+def second_layout(work: Workspace, session: Session, other: str, vectors: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Where another encoder puts the pictures of the map, turned onto it; made once."""
+    from byolmeta import image_map
+
+    seen = work.shown[session.name]
+    kept = seen.setdefault("seconds", {})
+    if kept.get("onto") is not onto:
+        kept.clear()
+        kept["onto"] = onto
+    if other not in kept:
+        try:
+            places = work.layouts.layout(vectors, None, work.home / "projects" / f"{session.name}-exchange")
+        except RuntimeError:
+            raise InputError("The second map could not be made: its process ended. Choose the encoder once more.") from None
+        kept[other] = image_map.align(places, onto)
+    return kept[other]
 
 
 def earlier_places(work: Workspace, session: Session) -> np.ndarray | None:
@@ -165,6 +212,6 @@ def choose_encoder(work: Workspace, session: Session, where: str) -> None:
 def box_chips(session: Session) -> list[dict]:
     """The class boxes as the map offers them for a selection."""
     return [
-        {"id": box["id"], "name": box["name"], "colour": BOX_COLOURS[i % len(BOX_COLOURS)]}
+        {"id": box["id"], "name": box["name"], "colour": colour_of(i)}
         for i, box in enumerate(session.boxes["boxes"])
     ]

@@ -5,6 +5,7 @@ local mode) holds what was chosen, and is saved as it changes, so that a reload 
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -148,7 +149,8 @@ class Workspace:
             self.opened = {key: found for key, found in self.opened.items() if key not in theirs}
             small = {key: found for key, found in self.small.items() if Path(key[0]).is_relative_to(uploads)}
             self.small = {key: found for key, found in self.small.items() if key not in small}
-        places = [uploads, self.home / "projects" / f"{name}-exchange"]
+        places = [uploads, *(self.home / "projects" / f"{name}-{part}" for part in ("exchange", "tidy"))]
+        places += (self.home / "thumbs" / "exports").glob(f"{name}-*")
         decoded = [store for found in theirs.values() for store in (found.store, found.thumbnails)]
         for store in (*decoded, *(found for found, _ in small.values())):
             signature = Path(store.pixels.filename).parent.name.rpartition("-")[0]
@@ -317,6 +319,11 @@ class Workspace:
     def _extra(self, session: Session, number: int, size: int) -> np.ndarray:
         return read_image(self._extras(session) / f"{number}.png", size)
 
+    def tidy_folder(self, session: Session) -> Path:
+        """Where the visitor's decisions about a source's pictures are kept."""
+        mark = hashlib.sha256(os.fsencode(self.source(session))).hexdigest()[:16]
+        return self.home / "projects" / f"{session.name}-tidy" / mark
+
     def _extras(self, session: Session) -> Path:
         return self.home / "projects" / f"{session.name}-extras"
 
@@ -428,19 +435,23 @@ class Workspace:
     ) -> dict:
         """The `points` descriptor; its files go to thumbs/maps under a name that is used again."""
         number = next(self.numbers)
-        folder, name = self.home / "thumbs", f"{session.name}-{number % 8}"
         points = {
-            "url": thumbs.binary(places.astype(np.float32), folder, f"{name}-xy"),
+            "url": self.file(session, places.astype(np.float32), f"{number % 8}-xy"),
             "seq": number,
             "n": len(places),
             "key": self.pictures(session).sheets["key"],
             "stage": stage,
-            "ids": None if ids is None else thumbs.binary(ids.astype(np.uint32), folder, f"{name}-ids"),
-            "neighbours": None if near is None else thumbs.binary(near.astype(np.uint32), folder, f"{name}-near"),
+            "ids": None if ids is None else self.file(session, ids.astype(np.uint32), f"{number % 8}-ids"),
+            "neighbours": None if near is None else self.file(session, near.astype(np.uint32), f"{number % 8}-near"),
             "k": 0 if near is None else near.shape[1],
         }
         self.shown.setdefault(session.name, {})["points"] = points
         return points
+
+
+    def file(self, session: Session, array: np.ndarray, name: str) -> str:
+        """URL of an array as a file of a session's map; the same name is used again."""
+        return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{name}")
 
 
 def _file_name(part: str) -> str:

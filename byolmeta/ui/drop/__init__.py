@@ -47,12 +47,13 @@ MOST = 20_000  # files taken at once
 
 
 class Drop(Component):
-    """The place to drop pictures. Event: received (files, left_out)."""
+    """The place to drop pictures. Event: received (files, left_out). small: one line, for pictures only."""
 
     TRIGGERS = ("received",)
 
-    def __init__(self, words: dict[str, str] | None = None, **looks):
-        super().__init__(TEMPLATE, STYLE, SCRIPT, {"WORDS": WORDS | (words or {}), "MOST": MOST}, **looks)
+    def __init__(self, words: dict[str, str] | None = None, small: bool = False, **looks):
+        constants = {"WORDS": WORDS | (words or {}), "MOST": MOST, "SMALL": small}
+        super().__init__(TEMPLATE, STYLE, SCRIPT, constants, **looks)
 
 
 def received_file(file: dict) -> tuple[str, str]:

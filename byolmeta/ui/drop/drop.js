@@ -1,4 +1,4 @@
-// Takes pictures in. Gradio runs this as a function body with element, trigger and upload, after WORDS and MOST.
+// Takes pictures in. Gradio runs this as a function body with element, trigger and upload, after WORDS, MOST and SMALL.
 // Names of files are text, never HTML.
 
 const SENDERS = 4; // files on their way at once
@@ -8,6 +8,7 @@ const find = (name) => root.querySelector(`.${name}`);
 const say = find("say"), note = find("note"), track = find("track"), bar = track.firstElementChild;
 let run = 0; // number of the newest drop; older ones see it and end
 let busy = false;
+root.classList.toggle("small", SMALL);
 element.parentElement.style.padding = 0; // in line with the blocks above and below
 
 function word(name, values = {}) {
@@ -25,7 +26,8 @@ function show(text, hint = "") {
 function rest(hint) {
   busy = false;
   track.hidden = find("cancel").hidden = true;
-  find("files").hidden = find("folder").hidden = false;
+  find("files").hidden = false;
+  find("folder").hidden = SMALL;
   show(word("drop"), hint);
 }
 
@@ -50,7 +52,7 @@ async function walk(entry, path, found) {
 async function send(all) {
   const mine = ++run;
   const seen = all.filter(({ name }) => !hidden(name));
-  const zip = seen.find(({ name }) => /\.zip$/i.test(name));
+  const zip = !SMALL && seen.find(({ name }) => /\.zip$/i.test(name));
   let files = seen.filter(({ name }) => PICTURE.test(name)).slice(0, MOST);
   if (!files.length && zip) files = [zip];
   const left = seen.length - files.length;

@@ -1,0 +1,149 @@
+"""The colours of the map: which group each picture is in, by folder, by likeness, by the task in hand, by oddness."""
+
+import base64
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from byolmeta.ui.thumbs import text as plain
+from byolmeta.ui.workspace import Session, Workspace
+
+BOX_COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#999999",
+)  # as state.js of the board has them
+FOLDER, GROUPS, TASK, SURE, ODD, DOUBT = WAYS = ("folder", "groups", "task", "sure", "odd", "doubt")
+GREY = 255  # the code of a picture without a group
+RAMP = ("#D55E00", "#E69F00", "#8FA9BF", "#C9D3DC")  # what asks for a look stands out
+ODDER = (0.98, 0.9, 0.5)  # shares of pictures that are less odd
+TRUE = (0.2, 0.5, 0.8)  # shares of a picture's neighbours on the map that are true ones
+numbers = itertools.count(1)
+
+
+def colours(work: Workspace, words: dict[str, str], session: Session, by: str, count: int = 0) -> dict:
+    """The `colours` prop of the map, for the rows that it shows; {} stands for folders, and for what cannot be told yet.
+
+    `count`: groups, 0 for as many as seem right.
+    """
+    found = {GROUPS: _groups, TASK: _task, SURE: _sure, ODD: _odd, DOUBT: _doubt}.get(by)
+    made = found(work, words, session, count) if found else None
+    if made is None:
+        return {}
+    codes, names, shades, examples = made
+    rows = work.shown.get(session.name, {}).get("rows")
+    codes = codes[: len(work.pictures(session).store)] if rows is None else codes[rows]
+    return {
+        "seq": next(numbers),
+        "codes": base64.b64encode(codes.astype(np.uint8).tobytes()).decode(),
+        "names": names,
+        "colours": shades,
+        "pictures": examples,
+    }
+
+
+def groups_of(work: Workspace, session: Session, count: int = 0):
+    """The groups that the encoder's vectors fall into, made once for each count."""
+    from byolmeta.groups import found_groups
+
+    vectors, kept = vectors_of(work, session), work.shown.setdefault(session.name, {}).setdefault("groups", {})
+    if kept.get("of") is not vectors:
+        kept.clear()
+        kept["of"] = vectors
+    if count not in kept:
+        kept[count] = found_groups(vectors, count)
+    return kept[count]
+
+
+def vectors_of(work: Workspace, session: Session) -> np.ndarray:
+    """The vectors of the pictures of the folder, without those that were dropped on the board."""
+    whole, found = work.bank(session), work.pictures(session)
+    cut = work.shown.setdefault(session.name, {})
+    if cut.get("whole") is not whole:  # one and the same array as long as they are the same
+        cut["whole"], cut["vectors"] = whole, whole[: len(found.store)]
+    return cut["vectors"]
+
+
+def _groups(work, words, session, count):
+    from byolmeta.groups import main_class
+
+    store, found = work.pictures(session).store, groups_of(work, session, count)
+    names = []
+    for group, label in enumerate(main_class(found, store.labels)):
+        key = "group_mostly" if label >= 0 else "group_name"
+        names.append(words[key].format(n=group + 1, name=plain(store.class_names[label]) if label >= 0 else ""))
+    return found.labels, names, [], found.representatives.tolist()
+
+
+def _answers(work: Workspace, session: Session) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
+    """Box and certainty of each picture as the board has them, and the boxes' ids; None before there are two boxes."""
+    answers = work.shown.get(session.name, {}).get("answers")
+    if not answers:
+        return None
+    label, sure = (
+        np.frombuffer(base64.b64decode(answers[key]), kind).copy()
+        for key, kind in (("label", np.int8), ("sure", np.uint8))
+    )
+    return label, sure, answers["box_ids"]
+
+
+def _task(work, words, session, count):
+    found = _answers(work, session)
+    if found is None:
+        return None
+    label, sure, filled = found
+    boxes = session.boxes["boxes"]
+    place = {box["id"]: number for number, box in enumerate(boxes)}
+    codes = np.array([place.get(box_id, GREY) for box_id in filled])[label]
+    codes[sure == 0] = GREY  # none of these
+    for number, box in enumerate(boxes):
+        codes[[i for i in box["items"] if i < len(codes)]] = number
+    return codes, [box["name"] for box in boxes], [colour_of(number) for number in range(len(boxes))], []
+
+
+def colour_of(number: int) -> str:
+    """The colour of a class box."""
+    return BOX_COLOURS[number % len(BOX_COLOURS)]
+
+
+def _sure(work, words, session, count):
+    found = _answers(work, session)
+    if found is None:
+        return None
+    return found[1], [words[f"sure_{level}"] for level in range(4)], list(RAMP), []
+
+
+def _odd(work, words, session, count):
+    from byolmeta import tidy
+
+    share = tidy.oddness(tidy.odd_ones(vectors_of(work, session)))
+    names = [words["odd_more"].format(n=round(100 * least)) for least in ODDER] + [words["odd_usual"]]
+    return _binned(share, ODDER), names, list(RAMP), []
+
+
+def _doubt(work, words, session, count):
+    from byolmeta.image_map import doubtful
+
+    key, places = work.places.get(session.name, ("", None))
+    if key != work.pictures(session).sheets["key"]:
+        return None  # the map is still a sketch
+    true = 1 - doubtful(vectors_of(work, session), places)
+    names = [words["true_less"].format(n=round(100 * most)) for most in TRUE] + [words["true_most"]]
+    return np.searchsorted(TRUE, true, side="right"), names, list(RAMP), []
+
+
+def _binned(share: np.ndarray, least: tuple[float, ...]) -> np.ndarray:
+    """0 for shares from the first bound on, 1 from the second ..., and the number of bounds below them all."""
+    return (share[:, None] < np.array(least)).sum(1)
+
+
+def file_name(text: str) -> str:
+    """A short name for a file that the browser keeps."""
+    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(plain(text)).stem).strip("-")
+    return kept[:40] or "pictures"

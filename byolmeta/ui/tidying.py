@@ -1,0 +1,216 @@
+"""The part of the map that tidies: near copies, odd ones, pictures among another class, and what was decided about them.
+
+The user's files stay as they are: decisions make a list, which can be saved, and copies of the pictures sorted by it.
+"""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+
+from byolmeta.errors import InputError
+from byolmeta.ui import map as map_step
+from byolmeta.ui import paint, thumbs
+from byolmeta.ui.explore import SAVE, export_path, fetched
+from byolmeta.ui.html import safe, tile
+from byolmeta.ui.workspace import Session, Workspace
+
+COPIES, ODD, MISPLACED, DECIDED = LISTS = ("copy", "odd", "misplaced", "decided")
+SHOWN = 40  # of a list at once
+KEEP, MOVE, ASIDE, UNDO, SHOW = "keep", "move", "aside", "undo", "show"  # what a button of a picture does
+PRESS = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (button) trigger("click", { row: Number(button.dataset.row), act: button.dataset.do });
+});"""
+
+
+def layout(words: dict[str, str]) -> SimpleNamespace:
+    """Lays the part out below the map."""
+    with gr.Accordion(words["tidy"], open=False, elem_id="tidy") as fold:
+        gr.HTML(f"<p class='quiet'>{safe(words['tidy_line'])}</p>", padding=False)
+        which = gr.Radio(
+            [(words[f"tidy_{name}"].format(n="…"), name) for name in LISTS], value=COPIES, show_label=False,
+            container=False, elem_id="tidy-which",
+        )  # fmt: skip
+        found = gr.HTML(elem_id="tidy-list", padding=False, js_on_load=PRESS)
+        with gr.Row(elem_id="tidy-save"):
+            small = {"size": "sm", "min_width": 170, "scale": 0}
+            listed = gr.Button(words["tidy_csv"], elem_id="tidy-csv", **small)
+            copied = gr.Button(words["tidy_zip"], elem_id="tidy-zip", **small)
+    file = gr.Textbox(visible="hidden")
+    return SimpleNamespace(fold=fold, which=which, found=found, saves={"csv": listed, "zip": copied}, file=file)
+
+
+def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scatter, who, sentences) -> None:
+    """Connects the part with the map."""
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def of(function):
+        def called(*values):
+            return function(work, words, work.session(values[-1]), *values[:-1])
+
+        return sentences(called)
+
+    def pressed(event: gr.EventData, which: str, who: str):
+        return decided(work, words, work.session(who), event.row, event.act, which)
+
+    def aside(event: gr.EventData, which: str, who: str):
+        session = work.session(who)
+        return set_aside(work, words, session, map_step.chosen_ids(work, session, event), which)
+
+    shown, inputs = [parts.which, parts.found], [parts.which, who]
+    parts.fold.expand(of(listed), inputs, shown, **quiet)
+    parts.which.input(of(listed), inputs, shown, **quiet)
+    parts.found.click(sentences(pressed), inputs, [*shown, scatter], **quiet)
+    scatter.aside(sentences(aside), inputs, [*shown, scatter], **quiet)
+    for kind, button in parts.saves.items():
+        saving = of(lambda work, words, session, k=kind: saved(work, words, session, k))
+        button.click(saving, who, parts.file, **quiet).then(None, parts.file, None, js=SAVE, **quiet)
+
+
+def findings(work: Workspace, session: Session) -> dict[str, list]:
+    """All that was found, by list; made once for the pictures and the encoder."""
+    from byolmeta import tidy
+
+    found, vectors = work.pictures(session), paint.vectors_of(work, session)
+    kept = work.shown[session.name].setdefault("tidy", {})
+    if kept.get("of") is not vectors:
+        kept.clear()
+        kept |= {"of": vectors, COPIES: tidy.copies(found.thumbnails), ODD: tidy.odd_list(vectors)}
+        kept[MISPLACED] = tidy.misplaced(vectors, found.store.labels)
+    return kept
+
+
+def listed(work: Workspace, words: dict[str, str], session: Session, which: str) -> list:
+    """[lists with their numbers, the pictures of one]."""
+    from byolmeta import tidy
+
+    index = work.pictures(session).store.index
+    all_found = findings(work, session)
+    decisions = tidy.load_decisions(work.tidy_folder(session))
+    left = {name: tidy.undecided(all_found[name], index.paths, decisions) for name in LISTS[:3]}
+    rows = tidy.decision_rows(index, decisions)
+    which = which if which in LISTS else COPIES
+    counts = {name: len(left[name]) for name in left} | {DECIDED: len(rows)}
+    choices = [(words[f"tidy_{name}"].format(n=f"{counts[name]:,}"), name) for name in LISTS]
+    items = _decided(work, words, session, rows) if which == DECIDED else _found(work, words, session, left[which])
+    more = f"<p class='quiet'>{safe(words['tidy_first'].format(n=SHOWN))}</p>" if counts[which] > SHOWN else ""
+    none = words["tidy_no_classes" if which == MISPLACED and not index.class_names else f"tidy_none_{which}"]
+    content = f"<ul class='findings'>{''.join(items)}</ul>{more}" if items else f"<p class='quiet'>{safe(none)}</p>"
+    return [gr.update(choices=choices, value=which), f"<p>{safe(words[f'tidy_about_{which}'])}</p>{content}"]
+
+
+def _found(work: Workspace, words: dict[str, str], session: Session, found: list) -> list[str]:
+    """Items of a list of findings."""
+    pictures = work.pictures(session)
+    sheets, store, items = pictures.sheets, pictures.store, []
+    for one in found[:SHOWN]:
+        suggested = thumbs.text(store.class_names[one.label]) if one.label >= 0 else ""
+        own = thumbs.text(store.class_names[store.labels[one.row]]) if store.labels[one.row] >= 0 else ""
+        said = words[f"tidy_said_{one.reason}"].format(share=round(100 * one.score), own=own, other=suggested)
+        buttons = [(SHOW, words["tidy_show"]), (KEEP, words[f"tidy_keep_{one.reason}"]), (ASIDE, words["tidy_aside"])]
+        if one.reason == MISPLACED:
+            buttons.insert(1, (MOVE, words["tidy_move"].format(name=suggested)))
+        beside = "".join(tile(sheets, other, 48) for other in one.others[:3])
+        items.append(_item(sheets, one.row, beside, thumbs.text(store.index.paths[one.row]), said, buttons))
+    return items
+
+
+def _decided(work: Workspace, words: dict[str, str], session: Session, rows: list[dict]) -> list[str]:
+    """Items of the list of decisions."""
+    pictures = work.pictures(session)
+    row_of = {path: row for row, path in enumerate(pictures.store.index.paths)}
+    items = []
+    for one in rows[:SHOWN]:
+        said = words[f"tidy_was_{one['decision']}"].format(name=thumbs.text(one["new_class"]))
+        row, path = row_of[one["path"]], thumbs.text(one["path"])
+        items.append(_item(pictures.sheets, row, "", path, said, [(UNDO, words["tidy_undo"])]))
+    return items
+
+
+def _item(sheets: dict, row: int, beside: str, path: str, said: str, buttons: list[tuple[str, str]]) -> str:
+    acts = "".join(
+        f"<button type='button' data-row='{row}' data-do='{act}'>{safe(text)}</button>" for act, text in buttons
+    )
+    beside = f"<span class='beside'>{beside}</span>" if beside else ""
+    return f"<li>{tile(sheets, row, 72)}{beside}<div><b>{safe(path)}</b><span>{safe(said)}</span></div><div class='acts'>{acts}</div></li>"
+
+
+def decided(work: Workspace, words: dict[str, str], session: Session, row, act, which: str) -> list:
+    """[lists, pictures of one, map] after a press on a picture's button."""
+    from byolmeta import tidy
+
+    store = work.pictures(session).store
+    if type(row) is not int or not 0 <= row < len(store) or act not in (KEEP, MOVE, ASIDE, UNDO, SHOW):
+        raise InputError(words["tidy_gone"])
+    path, folder = store.index.paths[row], work.tidy_folder(session)
+    if act == SHOW:
+        ids = [row, *_others(findings(work, session), which, row)]
+        lit = {"ids": ids, "name": thumbs.text(path), "seq": next(paint.numbers)}
+        return [gr.skip(), gr.skip(), gr.update(lit=lit)]
+    decisions = tidy.load_decisions(folder)
+    if act == MOVE:
+        one = next((one for one in findings(work, session)[MISPLACED] if one.row == row), None)
+        if one is None:
+            raise InputError(words["tidy_gone"])
+        decisions = decisions.move(path, store.class_names[one.label])
+    elif act == KEEP:
+        decisions = decisions.keep(path, which)
+    else:
+        decisions = decisions.set_aside(path) if act == ASIDE else decisions.forget(path)
+    tidy.save_decisions(folder, decisions)
+    changed = gr.update(**_points(work, session)) if act in (ASIDE, UNDO) else gr.skip()
+    return [*listed(work, words, session, which), changed]
+
+
+def _others(found: dict[str, list], which: str, row: int) -> tuple[int, ...]:
+    return next((one.others for one in found.get(which, []) if one.row == row), ())
+
+
+def set_aside(work: Workspace, words: dict[str, str], session: Session, ids: list[int], which: str) -> list:
+    """[lists, pictures of one, map] after a selection on the map was set aside: it leaves the map, nothing is deleted."""
+    from byolmeta import tidy
+
+    index, folder = work.pictures(session).store.index, work.tidy_folder(session)
+    decisions = tidy.load_decisions(folder)
+    if len(decisions.aside | {index.paths[i] for i in ids}) >= len(index.paths):
+        raise InputError(words["tidy_all"])
+    for i in ids:
+        decisions = decisions.set_aside(index.paths[i])
+    tidy.save_decisions(folder, decisions)
+    return [*listed(work, words, session, which), gr.update(**_points(work, session))]
+
+
+def _points(work: Workspace, session: Session) -> dict:
+    """The map without what is set aside, as props: what lies on it is the same, its points are others."""
+    from byolmeta import features
+
+    key, places = work.places.get(session.name, ("", None))
+    seen = work.shown.setdefault(session.name, {})
+    if places is None or key != work.pictures(session).sheets["key"]:
+        return {}  # a sketch: the whole map comes without them
+    near = features.neighbours(paint.vectors_of(work, session), map_step.NEAREST)[0]
+    points = map_step.shown_points(work, session, places, seen.get("stage", "umap"), near)
+    seen |= {"colours": {}, "compare": {}}  # they are of the points of before
+    return {"points": points, "colours": {}, "compare": {}}
+
+
+def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -> str:
+    """The list of decisions, or copies of all pictures that stay, in folders as the list has them."""
+    from byolmeta import tidy
+    from byolmeta.commands import write_csv
+
+    index = work.pictures(session).store.index
+    decisions = tidy.load_decisions(work.tidy_folder(session))
+    name = paint.file_name(session.label or "pictures")
+    if kind == "csv":
+        rows = [{k: thumbs.text(v) for k, v in row.items()} for row in tidy.decision_rows(index, decisions)]
+        if not rows:
+            raise InputError(words["tidy_nothing"])
+        path = export_path(work, session, f"{name}-list.csv")
+        write_csv(path, rows)
+    else:
+        rows = [row for row, path in enumerate(index.paths) if path not in decisions.aside]
+        path = export_path(work, session, f"{name}-tidied.zip")
+        tidy.zip_of(index, np.array(rows), path, decisions.moved)
+    return fetched(path)
