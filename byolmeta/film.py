@@ -209,7 +209,7 @@ def gif(
 
     fps = FPS["pictures" if few else "dots"]
     times = _times(len(places), round(seconds * fps))
-    palette = _palette_of([draw(times[0]), draw(times[-1])], ground) if few else _palette_for(set(colours), ground)
+    palette = _palette_of(tiles, ground) if few else _palette_for(set(colours), ground)
     images = (draw(at).quantize(palette=palette, dither=Image.Dither.NONE) for at in times)
     durations = [round(1000 / fps)] * (len(times) - 1) + [round(1000 * HOLD)]
     replace_file(
@@ -295,14 +295,15 @@ def _palette_for(colours: set, ground: tuple) -> Image.Image:
     return _palette([part for colour in [ground, *edges] for part in colour])
 
 
-def _palette_of(drawn: list[Image.Image], ground: tuple) -> Image.Image:
-    """128 colours that fit the pictures drawn, the ground among them."""
-    strip = Image.new("RGB", (sum(image.width for image in drawn), drawn[0].height))
-    for number, image in enumerate(drawn):
-        strip.paste(image, (number * image.width, 0))
-    found = np.array(strip.quantize(127).getpalette()).reshape(-1, 3)
+def _palette_of(tiles: list[Image.Image], ground: tuple) -> Image.Image:
+    """192 colours that fit the pictures, the ground and the grey of the line among them."""
+    side = tiles[0].width
+    strip = Image.new("RGB", (side * len(tiles), side))
+    for number, tile in enumerate(tiles):
+        strip.paste(tile, (number * side, 0))
+    found = np.array(strip.quantize(190).getpalette()).reshape(-1, 3)
     far = np.abs(found - ground).max(1) > 12  # Pillow looks colours up in coarse cells: the ground keeps its own
-    return _palette([*ground, *found[far].ravel().tolist()])
+    return _palette([*ground, *GREY, *found[far].ravel().tolist()])
 
 
 def _palette(parts: list[int]) -> Image.Image:

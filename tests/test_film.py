@@ -233,6 +233,15 @@ def test_a_gif_shows_the_pictures_when_they_are_few(tmp_path):
     assert len(near(pictures[0], colour_of(1))) > 200 and len(near(pictures[0], (210, 30, 20))) > 3000  # with a border
 
 
+@pytest.mark.parametrize("dark", (False, True))
+def test_the_ground_stays_pure_beside_pictures_of_nearly_its_colour(tmp_path, dark):
+    low, high = (10, 30) if dark else (235, 255)
+    pixels = np.random.default_rng(0).integers(low, high, (2, 3, 8, 8)).astype(np.uint8)
+    gif(tmp_path / "film.gif", TWO, None, pixels, size=160, seconds=1, dark=dark)
+    for picture in drawn(tmp_path / "film.gif")[0]:
+        assert picture[2, 2].tolist() == list(film.DARK if dark else film.PAPER)
+
+
 def test_more_pictures_than_have_room_are_dots(tmp_path, monkeypatch):
     monkeypatch.setattr(film, "MOST_PICTURES", 1)
     gif(tmp_path / "film.gif", TWO, None, np.full((2, 3, 8, 8), 40, np.uint8), size=160, seconds=1)
