@@ -16,7 +16,6 @@ from PIL import Image, ImageDraw
 from byolmeta.errors import InputError
 from byolmeta.features import unit
 from byolmeta.files import replace_file
-from byolmeta.image_map import align
 
 MOST = 120  # frames kept: one check each, of a long study every second, fourth ... one
 DIRECTIONS = 32  # of the vectors of a frame: 128 kB for 2,000 pictures
@@ -130,6 +129,8 @@ def layouts(
     is turned and moved onto the one before, so that the film does not spin. With `folder` (that of the frames), what
     is laid out is kept there, and only new frames are made; also what was made before `progress(done, total)` raised.
     """
+    from byolmeta.image_map import align  # loads numba, which a run that only adds frames need not wait for
+
     known = {} if folder is None else _known(folder / PLACES)
     made, places = len(known), start
     result = []
