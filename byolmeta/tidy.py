@@ -160,9 +160,10 @@ class Decisions:
         """With a picture that belongs to the class `name`."""
         return replace(self, moved={**self.moved, path: name}, aside=self.aside - {path})
 
-    def set_aside(self, path: str) -> "Decisions":
-        moved = {other: name for other, name in self.moved.items() if other != path}
-        return replace(self, moved=moved, aside=self.aside | {path})
+    def set_aside(self, *paths: str) -> "Decisions":
+        """With pictures that are to be left out."""
+        aside = self.aside.union(paths)
+        return replace(self, moved={path: name for path, name in self.moved.items() if path not in aside}, aside=aside)
 
     def forget(self, path: str) -> "Decisions":
         """Without anything decided about a picture."""
@@ -241,6 +242,19 @@ def decision_rows(index: ImageIndex, decisions: Decisions) -> list[dict[str, str
         name = index.class_names[label] if label >= 0 else ""
         rows.append({"path": path, "class": name, "decision": decision, "new_class": decisions.moved.get(path, "")})
     return rows
+
+
+def folders_after(index: ImageIndex, decisions: Decisions) -> dict[str, str]:
+    """The folder that each moved picture belongs in: its own, with the new class in place of the old one."""
+    label = dict(zip(index.paths, index.labels.tolist(), strict=True))
+    found = {}
+    for path, name in decisions.moved.items():
+        if path in label:
+            parts = path.split("/")[:-1]
+            own = index.class_names[label[path]] if label[path] >= 0 else None
+            at = parts.index(own) if own in parts else len(parts)
+            found[path] = "/".join([*parts[:at], name, *parts[at + 1 :]])
+    return found
 
 
 # Copies of the originals

@@ -17,6 +17,7 @@ from byolmeta.tidy import (
     Decisions,
     Finding,
     decision_rows,
+    folders_after,
     knn_certainty,
     labels_after,
     load_decisions,
@@ -193,6 +194,8 @@ def test_what_is_decided_leaves_its_list(decided):
 def test_an_earlier_decision_is_still_what_it_was(decided):
     assert decided.set_aside(PATHS[1]).moved == {} and decided.moved == {PATHS[1]: "dog"}
     assert decided.move(PATHS[3], "cat").aside == frozenset() and decided.aside == {PATHS[3]}
+    both = decided.set_aside(PATHS[1], PATHS[2])
+    assert both.aside == set(PATHS[1:]) and both.moved == {}
     assert decided.keep(PATHS[2], ODD).not_a_mistake == {ODD: {PATHS[0], PATHS[2]}}
     again = decided.forget(PATHS[0]).forget(PATHS[1]).forget(PATHS[3])
     assert (again.not_a_mistake[ODD], again.moved, again.aside) == (frozenset(), {}, frozenset())
@@ -211,6 +214,15 @@ def test_decisions_as_labels_and_as_a_table(tmp_path):
         ("dog/d.png", "dog", "aside", ""),
     ]
     assert decision_rows(index, Decisions()) == []
+
+
+def test_a_moved_picture_keeps_the_folders_around_its_class(tmp_path):
+    for path in ("train/cat/old/a.png", "train/dog/b.png", "c.png"):
+        put(tmp_path / path)
+    index = index_images(tmp_path)
+    moved = Decisions().move("train/cat/old/a.png", "dog").move("c.png", "cat").move("gone.png", "cat")
+    assert index.class_names == ("cat", "dog")
+    assert folders_after(index, moved) == {"train/cat/old/a.png": "train/dog/old", "c.png": "cat"}
 
 
 # Copies of the originals
