@@ -6,7 +6,6 @@ The user's files stay as they are: decisions make a list, which can be saved, an
 from types import SimpleNamespace
 
 import gradio as gr
-import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.ui import map as map_step
@@ -69,15 +68,20 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scat
 
 
 def findings(work: Workspace, session: Session) -> dict[str, list]:
-    """All that was found, by list; made once for the pictures and the encoder."""
+    """All that was found, by list; made once for the pictures, the encoder and what was moved."""
     from byolmeta import tidy
 
     found, vectors = work.pictures(session), paint.vectors_of(work, session)
-    kept = work.shown[session.name].setdefault("tidy", {})
+    kept = work.shown.setdefault(session.name, {}).setdefault("tidy", {})
     if kept.get("of") is not vectors:
         kept.clear()
         kept |= {"of": vectors, COPIES: tidy.copies(found.thumbnails), ODD: tidy.odd_list(vectors)}
-        kept[MISPLACED] = tidy.misplaced(vectors, found.store.labels)
+    decisions = tidy.load_decisions(work.tidy_folder(session))
+    if kept.get("moved") != decisions.moved:
+        kept |= {
+            "moved": decisions.moved,
+            MISPLACED: tidy.misplaced(vectors, tidy.labels_after(found.store.index, decisions)),
+        }
     return kept
 
 
@@ -175,8 +179,7 @@ def set_aside(work: Workspace, words: dict[str, str], session: Session, ids: lis
     decisions = tidy.load_decisions(folder)
     if len(decisions.aside | {index.paths[i] for i in ids}) >= len(index.paths):
         raise InputError(words["tidy_all"])
-    for i in ids:
-        decisions = decisions.set_aside(index.paths[i])
+    decisions = decisions.set_aside(*(index.paths[i] for i in ids))
     tidy.save_decisions(folder, decisions)
     return [*listed(work, words, session, which), gr.update(**_points(work, session))]
 
@@ -212,5 +215,5 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -
     else:
         rows = [row for row, path in enumerate(index.paths) if path not in decisions.aside]
         path = export_path(work, session, f"{name}-tidied.zip")
-        tidy.zip_of(index, np.array(rows), path, decisions.moved)
+        tidy.zip_of(index, rows, path, tidy.folders_after(index, decisions))
     return fetched(path)

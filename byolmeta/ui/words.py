@@ -238,7 +238,7 @@ ENGLISH = {
     "colour_not_doubt": "This appears when the map is ready.",
     "group_count": "How many groups",
     "group_name": "Group {n}",
-    "group_mostly": "Group {n}, mostly {name}",
+    "group_mostly": "{n}, mostly {name}",
     "sure_0": "none of these",
     "sure_1": "unsure",
     "sure_2": "fairly sure",
