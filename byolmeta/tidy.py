@@ -21,6 +21,7 @@ from byolmeta.scan import ImageIndex, scan_zip
 
 COPY, ODD, MISPLACED = "copy", "odd", "misplaced"  # why a picture is listed
 NEAREST = 10  # neighbours that are asked
+LONELIER = 1.3  # than its neighbours: from here on a picture is listed as odd
 CLEARLY = 0.5  # of all votes: by how much another class has to lead
 TEMPERATURE = 0.1  # of a vote, as in features.knn_predict
 FILE = "decisions.json"
@@ -82,7 +83,7 @@ def oddness(scores: np.ndarray) -> np.ndarray:
 
 
 def odd_list(vectors: np.ndarray, most: int = 60, k: int = NEAREST) -> list[Finding]:
-    """The oddest pictures, at most `most` and a tenth of all, each with its three nearest. The score is `oddness`."""
+    """The pictures that are clearly odder than most, at most `most` and a tenth of all, each with its three nearest. The score is `oddness`."""
     if len(vectors) < 10:
         return []
     ids, distances = neighbours(vectors, k)

@@ -112,8 +112,10 @@ def refreshed(work: Workspace, words: dict[str, str], session: Session, by: str,
         by = paint.GROUPS  # there are no folders to colour by
     others = [(words["compare_none"], ""), *others_of(work, words, session)]
     there = gr.update(visible=True if len(frames_of(work, session)) > 1 else "hidden")
-    slider, note, scatter = repainted(work, words, session, by, 0)
-    return [gr.update(value=by), slider, gr.update(choices=others, value=""), there, there, there, note, scatter]
+    seen = work.shown.get(session.name, {})
+    slider, note, scatter = _painted(work, words, session, by, seen.get("count", 0))
+    compared = gr.update(choices=others, value=seen.get("other", ""))
+    return [gr.update(value=by), slider, compared, there, there, there, note, scatter]
 
 
 def repainted(work: Workspace, words: dict[str, str], session: Session, by: str, count: int) -> list:
@@ -127,13 +129,13 @@ def regrouped(work: Workspace, words: dict[str, str], session: Session, by: str,
 
 
 def _painted(work: Workspace, words: dict[str, str], session: Session, by: str, count: float) -> list:
-    slider = gr.update(visible="hidden")
+    slider, seen = gr.update(visible="hidden"), work.shown.setdefault(session.name, {})
+    seen["count"] = int(count)
     if not map_step.has_points(work, session):
         return [slider, gr.skip(), gr.skip()]
     if by == paint.GROUPS:
         slider = gr.update(value=len(paint.groups_of(work, session, int(count)).representatives), visible=True)
     found = paint.colours(work, words, session, by, int(count))
-    seen = work.shown.setdefault(session.name, {})
     seen["colours"] = found
     late = "" if found or by == paint.FOLDER else words[f"colour_not_{by}"]
     note = late or words.get(f"colour_note_{by}", "")
@@ -213,7 +215,7 @@ def compared(work: Workspace, words: dict[str, str], session: Session, other: st
     seen = work.shown.setdefault(session.name, {})
     offered = {where: name for name, where in others_of(work, words, session)}
     if not other:
-        seen["compare"] = {}
+        seen |= {"compare": {}, "other": ""}
         yield [gr.skip(), gr.update(compare={})]
         return
     if other not in offered:
@@ -229,7 +231,7 @@ def compared(work: Workspace, words: dict[str, str], session: Session, other: st
     finally:
         yield [gr.update(value="", visible="hidden"), gr.skip()]
     if seen.get("comparing") == number and work.shown.get(session.name) is seen:
-        seen["compare"] = found
+        seen |= {"compare": found, "other": other}
         yield [gr.skip(), gr.update(compare=found)]
 
 

@@ -194,7 +194,7 @@ def _points(work: Workspace, session: Session) -> dict:
         return {}  # a sketch: the whole map comes without them
     near = features.neighbours(paint.vectors_of(work, session), map_step.NEAREST)[0]
     points = map_step.shown_points(work, session, places, seen.get("stage", "umap"), near)
-    seen |= {"colours": {}, "compare": {}}  # they are of the points of before
+    seen |= {"colours": {}, "compare": {}, "other": ""}  # they are of the points of before
     return {"points": points, "colours": {}, "compare": {}}
 
 
