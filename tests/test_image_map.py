@@ -1,14 +1,27 @@
-"""image_map.py: places in the plane that keep neighbours, repeat, and do not jump."""
+"""image_map.py: places in the plane that keep neighbours, repeat, and do not jump; new pictures; a worker that is left."""
 
+import threading
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
-from byolmeta.features import unit
-from byolmeta.image_map import MapWorker, align, pca_layout, trustworthiness, umap_layout
-
-pytestmark = pytest.mark.filterwarnings("ignore:precomputed_knn", "ignore:n_jobs", "ignore:n_neighbors")
+from byolmeta import image_map
+from byolmeta.features import neighbours, unit
+from byolmeta.image_map import (
+    MapWorker,
+    agreement,
+    align,
+    doubtful,
+    graph,
+    memberships,
+    pca_layout,
+    place,
+    second_layout,
+    trustworthiness,
+    umap_layout,
+)
 
 
 def clusters(n=120, groups=6, dim=12, seed=0):
@@ -62,6 +75,50 @@ def test_a_seed_repeats_the_map(made):
     assert np.abs(umap_layout(vectors, seed=1) - places).max() > 1e-3
 
 
+def test_neighbours_that_the_caller_has_make_the_same_map(made):
+    vectors, _, places = made
+    seen = []
+    near = neighbours(vectors, 20)  # more than are needed
+    again = umap_layout(vectors, seed=0, near=near, progress=lambda done, of: seen.append((done, of)))
+    np.testing.assert_array_equal(again, places)
+    umap_layout(vectors, progress=lambda done, of: seen.append((done, of)))
+    shares = [done for done, of in seen]
+    assert min(shares) == 50 and max(shares) < 100 and all(of == 100 for _, of in seen)
+
+
+def test_memberships_sum_as_umap_asks_and_the_nearest_counts_whole():
+    distances = np.sort(np.random.default_rng(0).uniform(0.1, 1, (50, 14)), axis=1)
+    found = memberships(distances)
+    np.testing.assert_allclose(found.sum(1), np.log2(15), rtol=1e-3)
+    np.testing.assert_allclose(found[:, 0], 1)
+    assert (np.diff(found, axis=1) <= 0).all()
+    np.testing.assert_allclose(memberships(np.zeros((2, 14))), 1)  # copies belong wholly
+    copy = memberships(np.array([[0, 0.2, 0.4, 0.6]]))  # a copy does not narrow the rest
+    assert copy[0, 0] == copy[0, 1] == 1 > copy[0, 2] > copy[0, 3] > 0
+
+
+def test_graph_is_the_fuzzy_union_of_both_directions():
+    vectors, _ = clusters(60)
+    ids, distances = neighbours(vectors, 14)
+    one_way = np.zeros((60, 60))
+    np.put_along_axis(one_way, ids, memberships(distances), 1)
+    union = one_way + one_way.T - one_way * one_way.T
+    heads, tails, every = graph(ids, distances, 200)
+    found = np.zeros((60, 60))
+    found[heads, tails] = union.max() / every
+    np.testing.assert_allclose(found, np.where(union >= union.max() / 200, union, 0), atol=1e-5)
+
+
+def test_the_walk_draws_neighbours_near_and_pushes_others_away():
+    places = np.array([[0, 0], [6, 0], [0, 1], [6, 1]], np.float32)
+    heads, tails = np.array([0, 1], np.int32), np.array([1, 0], np.int32)
+    every = np.ones(2, np.float32)
+    image_map._walk(places, heads, tails, every, every.copy(), 0, 200, 200, np.float32(0.1), np.uint64(1))
+    near = np.linalg.norm(places[0] - places[1])
+    assert near < 3 and np.linalg.norm(places[0] - places[2]) > near
+    np.testing.assert_array_equal(places[2:], [[0, 1], [6, 1]])  # no edge pulls them, and only heads are pushed
+
+
 def test_a_map_that_starts_from_another_does_not_jump_far():
     vectors, _ = clusters(300)
     places = umap_layout(vectors, seed=0)
@@ -72,6 +129,16 @@ def test_a_map_that_starts_from_another_does_not_jump_far():
     jump = np.linalg.norm(again - turned, axis=1).mean()
     assert jump < 0.5 * np.linalg.norm(turned - turned.mean(0), axis=1).mean()
     assert trustworthiness(vectors, again, k=8) > 0.9
+
+
+def test_a_second_map_of_other_vectors_moves_less_than_one_of_its_own():
+    vectors, _ = clusters(300)
+    other = vectors[:, :8] + 0.3 * np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
+    onto = umap_layout(vectors)
+    second, own = second_layout(other, onto), align(umap_layout(other), onto)
+    jump, jump_own = (np.linalg.norm(places - onto, axis=1).mean() for places in (second, own))
+    assert jump < jump_own
+    assert trustworthiness(other, second, k=8) > trustworthiness(other, onto, k=8)
 
 
 @pytest.mark.parametrize("n", (1, 2, 4))
@@ -89,6 +156,68 @@ def test_few_pictures_make_a_map(n):
 def test_equal_pictures_stay_finite():
     for vectors in (np.ones((20, 8), np.float32), np.zeros((20, 8), np.float32)):
         assert np.isfinite(umap_layout(vectors, seed=0)).all()
+
+
+def test_new_pictures_land_among_their_neighbours():
+    vectors, labels = clusters(400)
+    places = umap_layout(vectors[:300])
+    spots, ids = place(vectors[300:], vectors[:300], places, k=8)
+    assert spots.shape == (100, 2) and spots.dtype == np.float32 and ids.shape == (100, 8)
+    cosine = unit(vectors[300:]) @ unit(vectors[:300]).T
+    np.testing.assert_array_equal(ids, np.argsort(-cosine, axis=1)[:, :8])
+    beside = np.linalg.norm(spots[:, None] - places[None], axis=2).argmin(1)
+    assert (labels[:300][beside] == labels[300:]).mean() > 0.95
+
+
+def test_a_picture_between_two_groups_lands_in_the_greater_one_and_not_in_the_gap():
+    vectors = np.array([[1, 0.1], [1, 0.2], [1, 0.3], [0.1, 1], [0.2, 1]], np.float32)
+    places = np.array([[0, 0], [0.2, 0], [0, 0.2], [10, 0], [10, 0.2]], np.float32)
+    spots, _ = place(np.array([[1, 0.95]], np.float32), vectors, places)
+    assert np.linalg.norm(spots[0] - places[:3].mean(0)) < 0.5
+
+
+def test_a_copy_lands_on_its_original_and_few_pictures_are_enough():
+    vectors, _ = clusters(40)
+    places = umap_layout(vectors)
+    spots, ids = place(3 * vectors[[7, 21]], vectors, places)  # length does not count
+    np.testing.assert_array_equal(spots, places[[7, 21]])
+    assert ids[:, 0].tolist() == [7, 21]
+    for n in (1, 2):
+        spots, ids = place(vectors[30:33], vectors[:n], places[:n])
+        assert ids.shape == (3, n) and np.isfinite(spots).all()
+    assert place(vectors[:0], vectors, places)[0].shape == (0, 2)
+
+
+def test_agreement_is_one_for_the_same_neighbours_and_small_for_chance():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(400, 16)).astype(np.float32)
+    turn = np.linalg.qr(random.normal(size=(16, 16)))[0].astype(np.float32)
+    assert agreement(vectors, 2 * vectors @ turn) > 0.99
+    assert agreement(vectors, vectors @ turn, sample=50) > 0.98
+    assert agreement(vectors, random.normal(size=(400, 9)).astype(np.float32)) == pytest.approx(15 / 399, abs=0.02)
+    first = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
+    second = first[[0, 2, 1, 3]]  # 0 and 1 no longer beside each other
+    assert agreement(first, second, k=1) == 0
+    assert agreement(first[:1], second[:1]) == 1
+
+
+def test_points_beside_strangers_are_doubtful():
+    vectors, labels = clusters()
+    places = umap_layout(vectors)
+    good = doubtful(vectors, places, k=8)
+    assert good.shape == (120,) and good.dtype == np.float32 and good.max() < 0.5
+    moved = places.copy()
+    stranger = np.flatnonzero(labels == 1)[0]
+    moved[0] = places[stranger]  # exactly on top of it
+    found = doubtful(vectors, moved, k=8, near=neighbours(vectors, 20))
+    assert found.argmax() == 0 and found[0] > 0.9
+    assert doubtful(vectors, np.random.default_rng(0).normal(size=(120, 2)), k=8).mean() > 0.7
+
+
+@pytest.mark.parametrize("n", (1, 2, 30))
+def test_nothing_is_doubtful_where_all_is_equal(n):
+    vectors, places = np.ones((n, 4), np.float32), np.zeros((n, 2), np.float32)
+    np.testing.assert_allclose(doubtful(vectors, places), 0, atol=1e-3)
 
 
 def test_align_turns_mirrors_and_moves_only():
@@ -111,18 +240,78 @@ def test_trustworthiness_is_one_for_the_truth_and_low_for_chance():
     assert trustworthiness(ring[:2], ring[:2]) == 1.0
 
 
-def test_worker_makes_maps_reports_errors_and_lives_on(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def worker():
+    worker = MapWorker()
+    worker.start()
+    yield worker
+    worker.close()
+    assert worker.process.poll() is not None
+
+
+def test_worker_makes_maps_reports_errors_and_lives_on(worker, tmp_path, monkeypatch):
     vectors, _ = clusters(40)
     monkeypatch.chdir(tmp_path)
-    worker = MapWorker()
+    shares = []
+    places = worker.layout(vectors, None, tmp_path / "exchange", progress=lambda done, of: shares.append(done))
+    np.testing.assert_array_equal(places, umap_layout(vectors))
+    assert shares == sorted(shares) and len(shares) > 5
+    process = worker.process
+    with pytest.raises(RuntimeError, match="map process failed"):
+        worker.layout(vectors, places[:7], tmp_path / "exchange")  # a start of another size
+    near = neighbours(vectors, 14)
+    again = worker.layout(vectors, places, Path("relative"), near=near)
+    np.testing.assert_array_equal(again, umap_layout(vectors, places))
+    assert worker.process is process and not list(tmp_path.rglob("*.np*"))
+
+
+def test_a_killed_worker_is_told_and_the_next_call_starts_another(worker, tmp_path):
+    vectors, _ = clusters(40)
+    worker.layout(vectors, None, tmp_path)
+    worker.process.kill()
+    worker.process.wait()
+    assert worker.layout(vectors, None, tmp_path).shape == (40, 2)  # it was seen before the question
+    with pytest.raises(RuntimeError, match="it ended"):
+        worker.layout(vectors, None, tmp_path, progress=lambda done, of: worker.process.kill())
+    assert worker.layout(vectors, None, tmp_path).shape == (40, 2)
+
+
+def test_a_caller_that_gives_up_leaves_no_late_answer(worker, tmp_path):
+    vectors, _ = clusters(40)
+
+    def give_up(done: int, of: int) -> None:
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        worker.layout(vectors, None, tmp_path, progress=give_up)
+    assert worker.layout(vectors[:30], None, tmp_path).shape == (30, 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_apps_and_many_threads_share_a_folder(worker, tmp_path):
+    other, found = MapWorker(), {}
+    vectors, _ = clusters(60)
+
+    def ask(who: MapWorker, n: int) -> None:
+        found[n] = who.layout(vectors[:n], None, tmp_path)
+
     try:
-        places = worker.layout(vectors, None, tmp_path / "exchange", seed=0)
-        assert places.shape == (40, 2) and np.isfinite(places).all()
-        process = worker.process
-        with pytest.raises(RuntimeError, match="map process failed"):
-            worker.layout(vectors, places[:7], tmp_path / "exchange")  # a start of another size
-        again = worker.layout(vectors, places, Path("relative"), seed=0)
-        assert again.shape == (40, 2) and worker.process is process
+        threads = [threading.Thread(target=ask, args=(who, n)) for n, who in enumerate([worker, other] * 3, 20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     finally:
-        worker.close()
-    assert worker.process.poll() is not None
+        other.close()
+    assert sorted(found) == list(range(20, 26))
+    for n, places in found.items():
+        np.testing.assert_array_equal(places, umap_layout(vectors[:n]))
+
+
+def test_the_walk_works_where_nothing_compiled_can_be_kept(monkeypatch):
+    from numba.core.caching import FunctionCache
+
+    monkeypatch.setattr(FunctionCache._impl_class, "_locator_classes", [])
+    with pytest.raises(RuntimeError):
+        numba.njit(cache=True)(lambda x: x)
+    assert image_map._compiled(lambda x: x + 1)(1) == 2
