@@ -1,11 +1,13 @@
 """The map and the chart in a real browser: what one points at, selects and puts away is what Python hears."""
 
 import base64
+import itertools
 import json
 import os
 import shutil
 import statistics
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-backgrou
 N, ACROSS, TILE, MANY = 24, 6, 32, 25_000
 CLASSES = ["birds", "<b>boats</b>", "${1+1}"]
 NAMES = [f"picture-{i}.png" for i in range(N)]
-NAMES[2:5] = ["<img src=x onerror='window.hurt=1'>", "${window.hurt=2}", "{{x}}"]
+NAMES[2:6] = ["<img src=x onerror='window.hurt=1'>", "${window.hurt=2}", "{{x}}", "Ångström É.png"]
+FILMED = [0, 2, 3, 5, 8, 9, 14, 17, 20, 23]
 COLOURS = [(40 + 9 * i, 250 - 9 * i, (70 * i) % 256) for i in range(N)]
 
 
@@ -57,6 +60,31 @@ def write_points(folder, seq: int, places: np.ndarray, stage: str, **more) -> di
     }
 
 
+class Served(NamedTuple):
+    address: str
+    served: str  # the folder of its files
+
+
+def write_scenes(folder, grid: np.ndarray) -> dict[str, dict]:
+    """A film of ten pictures in three frames, and a second layout with other neighbours: the pictures in reverse."""
+    rng = np.random.default_rng(1)
+    frames = np.stack([rng.permutation(grid)[: len(FILMED)] for _ in range(3)])
+    frames = frames + rng.normal(0, 0.2, frames.shape)  # so that no two pictures meet on their way
+    frames.astype("<f4").tofile(folder / "film.f32")
+    np.array(FILMED, "<u4").tofile(folder / "filmed.u32")
+    grid[::-1].astype("<f4").tofile(folder / "second.f32")
+    near = np.stack([(np.arange(N) + step) % N for step in (7, 11, 13)], 1)
+    near.astype("<u4").tofile(folder / "second.u32")
+    labels = ["step 0", "<i>step 10</i>", "step 20"]
+    film = {"url": url(folder / "film.f32"), "ids": url(folder / "filmed.u32"), "frames": 3, "n": len(FILMED)}
+    compare = {"url": url(folder / "second.f32"), "neighbours": url(folder / "second.u32"), "k": 3}
+    texts = {"names": ["starter", "<b>yours</b>"], "facts": ["k-NN 61 %", "k-NN 74 %"], "middle": "31 % alike"}
+    return {
+        "film": film | {"labels": labels, "key": "a", "seq": 1},
+        "compare": compare | texts | {"key": "a", "seq": 1},
+    }
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
     from byolmeta.ui.chart import Chart, chart_paths
@@ -76,6 +104,13 @@ def app(tmp_path_factory):
     codes = base64.b64encode(bytes(255 if i < 4 else i % 2 for i in range(N))).decode()
     certainty = {"seq": 1, "codes": codes, "names": ["sure", "unsure"], "colours": ["#0072b2", "#e69f00"]}
     boxes = [{"id": "box-1", "name": "<i>one</i>", "colour": "#0072b2"}]
+    tools = ["similar", "export", "aside"]
+    fresh = {"url": pictures["sheets"][0], "x": 2.5, "y": -1.5, "near": [8, 9, 14], "name": "<b>new</b>.jpg"}
+    asked = write_scenes(folder, grid) | {
+        "lit": {"ids": [1, 4, 9], "name": "<i>odd</i> ones", "seq": 1},
+        "landed": [fresh],
+        "selection": {"ids": [3, 8], "seq": 1},
+    }
 
     def figure(seed):
         x = list(range(60))
@@ -91,6 +126,14 @@ def app(tmp_path_factory):
         for points in (some, turned | {"seq": 5}, first | {"seq": 6}):
             yield gr.update(points=points)
 
+    thousands = itertools.count(1000, 1000)
+
+    def updates():
+        start = next(thousands)
+        for seq in range(start, start + 50):
+            yield gr.update(points=(first, turned)[seq % 2] | {"seq": seq})
+            time.sleep(0.05)
+
     def heard(event: gr.EventData):
         sent = event._data["indices"]
         return json.dumps(event._data | {"indices": sent[:100], "sent": len(sent)})
@@ -99,9 +142,10 @@ def app(tmp_path_factory):
         with gr.Tabs():
             with gr.Tab("Map"):
                 with gr.Column() as column:
-                    scatter = Scatter(pictures, first, boxes=boxes, elem_id="map")
+                    scatter = Scatter(pictures, first, boxes=boxes, tools=tools, elem_id="map")
                 selected = gr.Textbox(elem_id="selected", lines=1, max_lines=1)
                 assigned = gr.Textbox(elem_id="assigned", lines=1, max_lines=1)
+                wished = gr.Textbox(elem_id="wished", lines=1, max_lines=1)
 
                 def button(name, act, output):
                     gr.Button(name, elem_id=name).click(act, None, output, show_progress="hidden", queue=False)
@@ -112,6 +156,10 @@ def app(tmp_path_factory):
                 button("many", lambda: gr.update(pictures={}, points=many), scatter)
                 button("none", lambda: gr.update(points={}), scatter)
                 button("certain", lambda: gr.update(colours=certainty), scatter)
+                for name, value in asked.items():
+                    button(f"ask-{name}", lambda name=name, value=value: gr.update(**{name: value}), scatter)
+                    button(f"end-{name}", lambda name=name: gr.update(**{name: {}}), scatter)
+                gr.Button("updates", elem_id="updates").click(updates, None, scatter, show_progress="hidden")
                 button("hide", lambda: gr.update(visible=False), column)
                 button("show", lambda: gr.update(visible=True), column)
             with gr.Tab("Later"):
@@ -121,9 +169,11 @@ def app(tmp_path_factory):
                 gr.Button("stream", elem_id="stream").click(stream, None, chart, show_progress="hidden")
         scatter.select(heard, None, selected, show_progress="hidden", queue=False)
         scatter.assign(heard, None, assigned, show_progress="hidden", queue=False)
+        for event in (scatter.similar, scatter.export, scatter.aside):
+            event(heard, None, wished, show_progress="hidden", queue=False)
     gr.set_static_paths(chart_paths())
     demo.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, allowed_paths=[str(folder)])
-    yield demo.local_url
+    yield Served(demo.local_url, str(folder))
     demo.close()
 
 
@@ -173,6 +223,27 @@ class Map:
         """Presses a button of the test's page without scrolling to it."""
         self.page.evaluate(f"document.querySelector('#{name}').click()")
 
+    def when(self, condition: str):
+        """Waits until something holds of the map (m), and it is at rest."""
+        self.page.wait_for_function(f"(m => ({condition}) && !m.moving())({self.at}.__scatter)")
+
+    def slide(self, part: str, value: float):
+        """Moves a slider by hand."""
+        move = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
+        self.page.locator(f"#map {part} input").evaluate(move, value)
+        self.rest()
+
+    def line_is_drawn(self, start, end, part: float) -> bool:
+        """Whether something is drawn over the map at a part of the way between two spots."""
+        x, y = np.add(start, np.multiply(np.subtract(end, start), part))
+        return self.page.evaluate(
+            """([x, y]) => {
+              const canvas = document.querySelector("#map .overlay"), area = canvas.getBoundingClientRect();
+              return canvas.getContext("2d").getImageData(x - area.left, y - area.top, 1, 1).data[3] > 100;
+            }""",
+            [float(x), float(y)],
+        )
+
     def around(self, low: int, high: int) -> list:
         """Corners of a rectangle around two pictures."""
         (left, top), (right, bottom) = self.spot(low), self.spot(high)
@@ -209,11 +280,12 @@ def visit(app, browser, tmp_path):
         contexts.append(context)
         page = context.new_page()
         page.shots = str(tmp_path)
+        page.served = app.served
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
         page.on("request", lambda asked: wrong.append(asked.url) if foreign(asked.url) else None)
-        page.goto(app + query)
+        page.goto(app.address + query)
         return page
 
     yield open_page
@@ -459,6 +531,338 @@ def test_hidden_parts_and_remounts(visit):
     map.press("none")
     page.wait_for_function(f"{map.at}.__scatter.n() == 0")
     assert page.locator("#map .empty p").inner_text() == "The map appears here in a moment."
+
+
+@browser_test
+def test_lines_run_to_the_three_nearest(visit):
+    map = Map(visit())
+    ends = [map.spot(near) for near in (6, 7, 8)]
+    map.page.mouse.move(5, 5)
+    assert not any(map.line_is_drawn(map.spot(5), end, 0.4) for end in ends)
+    assert map.hover(5) == 5 and map.ask("near()") == [6, 7, 8]
+    map.rest()
+    assert all(map.line_is_drawn(map.spot(5), end, 0.4) for end in ends)
+    map.page.mouse.dblclick(*map.spot(5))
+    map.when("!m.moving()")
+    map.page.mouse.move(*map.spot(5))
+    map.page.mouse.wheel(0, -1500)
+    map.page.wait_for_timeout(100)
+    map.rest()
+    assert map.hover(5) == 5
+    map.rest()
+    start, far = map.spot(5), map.spot(8)
+    box = map.page.locator("#map .overlay").bounding_box()
+    assert not box["x"] < far[0] < box["x"] + box["width"]  # the neighbour is out of the view
+    assert map.line_is_drawn(start, far, 120 / np.hypot(*np.subtract(far, start)))
+
+
+@browser_test
+def test_the_mini_map_tells_where_one_is(visit):
+    map = Map(visit())
+    mini = map.page.locator("#map .mini")
+    assert mini.is_hidden()
+    for _ in range(3):
+        map.page.click("#map [data-zoom=in]")
+    map.page.wait_for_timeout(50)
+    map.rest()
+    box = mini.bounding_box()
+    assert abs(map.ask("view()")["x"]) < 0.1
+    map.page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
+    map.page.wait_for_timeout(50)
+    map.rest()
+    assert map.ask("view()")["x"] < -0.5
+    map.drag([(box["x"] + 20, box["y"] + 60), (box["x"] + 90, box["y"] + 30)])
+    map.rest()
+    view = map.ask("view()")
+    assert view["x"] > 0.4 and view["y"] > 0.2
+    assert map.hover(4) == 4
+    map.page.click("#map [data-zoom=reset]")
+    map.page.wait_for_timeout(50)
+    map.rest()
+    assert mini.is_hidden()
+
+
+@browser_test
+def test_search_by_name(visit):
+    map = Map(visit())
+    page, live = map.page, map.page.locator("#map .live")
+    page.locator("#map .overlay").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("angstrom e")
+    assert map.ask("lit()") == [5] and live.inner_text() == "1 found"
+    page.keyboard.press("Enter")
+    map.rest()
+    assert map.ask("hovered()") == 5
+    page.keyboard.press("Control+a")
+    page.keyboard.type("<b>BOATS")  # the folder
+    boats = [i for i in range(N) if i % 3 == 1]
+    assert map.ask("lit()") == boats and live.inner_text() == "8 found"
+    reached = []
+    for keys in ("Enter", "Enter", "Shift+Enter", "Shift+Enter"):
+        page.keyboard.press(keys)
+        reached.append(map.ask("hovered()"))
+    assert reached == [1, 4, 1, 22]
+    map.rest()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("nowhere")
+    assert map.ask("lit()") == [] and live.inner_text() == "no picture has that name"
+    page.keyboard.press("Escape")
+    assert map.ask("lit()") is None and page.locator("#map .search").is_hidden()
+    page.click("#map [data-zoom=reset]")
+    page.wait_for_timeout(50)
+    map.rest()
+    page.locator("#map .groups button").nth(2).click()
+    page.click("#map [data-act=search]")
+    page.keyboard.type("picture-1")
+    assert map.ask("lit()") == [11, 14, 17]  # of the class that is not hidden
+    assert map.hover(14) == 14 and map.hover(13) is None
+
+
+@browser_test
+def test_python_lights_and_selects_pictures(visit):
+    map = Map(visit())
+    map.press("ask-lit")
+    map.when("m.lit() !== null")
+    assert map.ask("lit()") == [1, 4, 9]
+    chip = map.page.locator("#map .lit")
+    assert chip.inner_text() == "<i>odd</i> ones"
+    assert map.hover(9) == 9 and map.hover(10) == 10
+    map.press("some")  # other points: of these pictures only 4 and 9 are there
+    map.when("m.n() == 3")
+    assert map.ask("lit()") == [4, 9]
+    chip.click()
+    assert map.ask("lit()") is None and chip.is_hidden()
+    map.press("turn")
+    map.when(f"m.n() == {N}")
+    assert map.ask("lit()") is None  # what was closed stays closed
+    map.press("ask-selection")
+    map.when("m.selected().length == 2")
+    assert map.ask("selected()") == [3, 8]
+    assert map.page.locator("#map .bar .count").inner_text() == "2 selected"
+    map.page.locator("#map .overlay").focus()
+    map.page.keyboard.press("Control+z")
+    assert map.ask("selected()") == []
+    map.page.keyboard.press("Control+Shift+Z")
+    assert map.ask("selected()") == [3, 8]
+
+
+@browser_test
+def test_new_pictures_land_on_the_map(visit):
+    map = Map(visit())
+    map.press("ask-landed")
+    map.when("m.landed().length == 1")
+    box = map.page.locator("#map .overlay").bounding_box()
+    (fresh,) = map.ask("landed()")
+    here = (box["x"] + fresh["x"], box["y"] + fresh["y"])
+    spots = [map.spot(i) for i in (8, 9, 14, 15)]
+    assert here == pytest.approx(np.mean(spots, 0), abs=2)  # x, y = 2.5, -1.5: in the middle of these
+    assert all(map.line_is_drawn(here, spot, 0.75) for spot in spots[:3])
+    assert box["x"] < map.spot(8)[0] and map.spot(14)[1] < box["y"] + box["height"]  # and all in view
+    map.page.mouse.move(*here)
+    assert map.page.locator("#map .card .name").inner_text() == "<b>new</b>.jpg"
+    assert map.ask("hovered()") is None
+    assert map.hover(15) == 15
+    map.page.mouse.click(*here)
+    map.page.mouse.move(5, 5)
+    map.page.locator("#map .card .row button").nth(1).click()
+    assert map.ask("hovered()") == 9
+    map.press("end-landed")
+    map.when("m.landed().length == 0")
+
+
+@browser_test
+def test_what_the_bar_of_a_selection_offers(visit):
+    map = Map(visit())
+    page = map.page
+    page.click("#map [data-tool=lasso]")
+    map.drag(map.around(7, 14))
+    wanted = {"indices": [7, 8, 13, 14], "count": 4, "truncated": False, "key": "a", "sent": 4}
+    page.click("#map .bar .similar")
+    assert map.heard("wished", count=4) == wanted
+    for kind in ("csv", "zip"):
+        page.click("#map .bar .save")
+        page.click(f"#map .saving [data-kind={kind}]")
+        assert map.heard("wished", kind=kind) == wanted | {"kind": kind}
+    page.click("#map .bar .save")
+    page.keyboard.press("Escape")
+    assert page.locator("#map .saving").is_hidden() and map.ask("selected()") == [7, 8, 13, 14]
+    page.click("#map .bar .boxes button >> nth=0")
+    assert 0 < page.locator("#map .flight > i").count() <= 12
+    page.wait_for_function("!document.querySelector('#map .flight')")
+    assert map.ask("selected()") == []
+    page.click("#map [data-act=undo]")
+    assert map.ask("selected()") == [7, 8, 13, 14]
+    page.click("#map [data-act=undo]")
+    assert map.ask("selected()") == [] and page.locator("#map [data-act=undo]").is_disabled()
+    page.locator("#map .overlay").focus()
+    page.keyboard.press("Control+Shift+Z")
+    page.click("#map .bar .aside")
+    assert map.heard("wished", indices=[7, 8, 13, 14])["count"] == 4
+    assert map.ask("selected()") == [] and map.heard("selected", count=0)
+
+
+@browser_test
+def test_nothing_flies_with_reduced_motion(visit):
+    map = Map(visit(reduced_motion="reduce"))
+    map.page.mouse.click(*map.spot(7))
+    map.page.click("#map .bar .boxes button >> nth=0")
+    assert map.page.locator("#map .flight").count() == 0 and map.heard("assigned", box="box-1")["indices"] == [7]
+
+
+@browser_test
+def test_a_film_plays_and_every_moment_can_be_looked_at(visit):
+    map = Map(visit())
+    page = map.page
+    before = map.spot(8)
+    page.click("#map [data-tool=box]")
+    map.drag([map.around(7, 9)[0], map.around(7, 9)[2]])
+    page.click("#map [data-tool=pan]")
+    map.press("certain")
+    map.press("ask-film")
+    page.wait_for_function(f"{map.at}.__scatter.when()?.playing")
+    assert map.ask("n()") == len(FILMED) and map.ask("project(1)") is None
+    map.when("m.when() && !m.when().playing")  # it plays to its end
+    assert map.ask("when()")["at"] == 2 and page.locator("#map .player output").inner_text() == "step 20"
+    for moment in (0, 0.5, 1.3, 2):
+        map.slide(".player", moment)
+        for picture in FILMED:
+            assert map.hover(picture) == picture
+            assert page.locator("#map .card .name").inner_text() == NAMES[picture]
+    map.slide(".player", 1)
+    assert page.locator("#map .player output").inner_text() == "<i>step 10</i>"
+    places = np.fromfile(os.path.join(page.served, "film.f32"), "<f4").reshape(3, len(FILMED), 2)
+    spots = np.array([map.spot(picture) for picture in FILMED])
+    scale = np.ptp(spots[:, 0]) / np.ptp(places[1, :, 0])
+    there = (places[1] - places[1].mean(0)) * [scale, -scale]
+    assert np.abs(spots - spots.mean(0) - there).max() < 2  # the second frame, as it was sent
+    assert map.ask("selected()") == [8, 9]
+    assert map.page.locator("#map .groups button").first.inner_text().split() == ["sure", "3"]  # 8, 14, 20
+    page.locator("#map .player input").focus()
+    page.keyboard.press("ArrowRight")
+    assert map.ask("when()")["at"] == 2
+    page.click("#map .player .play")
+    assert map.ask("when()")["playing"] and map.ask("when()")["at"] < 1  # again from the start
+    page.click("#map .player .leave")
+    map.when(f"m.n() == {N}")
+    assert map.spot(8) == pytest.approx(before, abs=2) and map.ask("kind()") == "plain"
+    assert map.ask("selected()") == [7, 8, 9]  # also the one that the film did not have
+
+
+@browser_test
+def test_a_film_stands_still_with_reduced_motion(visit):
+    map = Map(visit(reduced_motion="reduce"))
+    map.press("ask-film")
+    map.when("m.when()")
+    assert map.ask("when()") == {"at": 0, "playing": False}
+    for moment in (1, 2, 0):
+        map.page.click("#map .player .play")
+        assert map.ask("when()") == {"at": moment, "playing": False}
+    map.slide(".player", 1.4)
+    assert map.ask("when()")["at"] == 1
+    map.press("end-film")
+    map.when(f"m.n() == {N}")
+
+
+@browser_test
+def test_two_layouts_are_compared(visit):
+    map = Map(visit())
+    page = map.page
+    start, end = map.spot(0), map.spot(N - 1)
+    map.press("ask-compare")
+    map.when("m.kind() == 'compare'")
+    part = page.locator("#map .compare")
+    for text in ("starter", "<b>yours</b>", "k-NN 61 %", "k-NN 74 %", "31 % alike"):
+        assert text in part.inner_text()
+    assert map.spot(0) == pytest.approx(start, abs=2)
+    assert map.hover(3) == 3 and map.ask("near()") == [4, 5, 6]
+    map.slide(".compare", 0.25)
+    quarter = np.add(start, np.multiply(np.subtract(end, start), 0.25))
+    assert map.spot(0) == pytest.approx(tuple(quarter), abs=2)
+    for mix in (0.25, 0.7):
+        map.slide(".compare", mix)
+        for picture in (0, 3, 23):
+            assert map.hover(picture) == picture
+    assert map.hover(3) == 3 and map.ask("near()") == [10, 14, 16]  # those of the nearer end
+    page.locator("#map .compare .second button").click()
+    map.when("m.when().at == 1")
+    assert map.spot(0) == pytest.approx(end, abs=2)
+    page.click("#map .swap")
+    map.when("m.kind() == 'sides'")
+    box = page.locator("#map .overlay").bounding_box()
+    middle = box["x"] + box["width"] / 2 - 26  # the tools take 52 on the right
+    for picture in (0, 3, 17):
+        left, right = map.ask(f"spots({picture})")
+        assert left["x"] < middle < right["x"]
+        for spot, near in ((left, 1), (right, 7)):
+            page.mouse.move(spot["x"], spot["y"])
+            assert map.ask("hovered()") == picture and map.ask("near()")[0] == (picture + near) % N
+    map.rest()
+    page.mouse.click(right["x"], right["y"])
+    assert map.ask("selected()") == [17] and page.locator("#map .bar .count").inner_text() == "1 selected"
+    assert page.locator("#map .badge .count").inner_text() == "24 pictures"
+    page.click("#map .compare .leave")
+    map.when("m.kind() == 'plain'")
+    assert map.spot(0) == pytest.approx(start, abs=2) and map.ask("selected()") == [17]
+    map.press("ask-compare")  # the same again: only a new seq opens it
+    page.wait_for_timeout(300)
+    assert map.ask("kind()") == "plain"
+
+
+@browser_test
+def test_the_map_can_be_read_as_a_list(visit):
+    map = Map(visit())
+    page = map.page
+    page.click("#map [data-act=list]")
+    rows = page.locator("#map .list tbody tr")
+    assert page.locator("#map .list thead th").all_inner_texts() == ["Name", "Class", "Most alike to the model"]
+    cells = rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+    assert [name for name, _, _ in cells] == NAMES
+    assert cells[1] == [NAMES[1], "<b>boats</b>", ", ".join(NAMES[2:5])]
+    rows.nth(9).click()
+    assert map.ask("hovered()") == 9 and rows.nth(9).get_attribute("aria-current") == "true"
+    page.locator("#map .list tbody button").nth(5).press("Enter")
+    assert map.ask("hovered()") == 5
+    page.click("#map [data-act=search]")
+    page.keyboard.type("picture-2")
+    assert rows.count() == 4 and page.locator("#map .list .range").inner_text() == "1–4 of 4"
+    page.keyboard.press("Escape")
+    page.locator("#map .groups button").first.click()
+    assert rows.count() == 8
+    page.click("#map .list .close")
+    assert page.locator("#map .list").is_hidden()
+    map.press("many")
+    map.when(f"m.n() == {MANY}")
+    page.click("#map [data-act=list]")
+    page.click("#map .list .after")
+    assert rows.count() == 100 and page.locator("#map .list .range").inner_text() == "101–200 of 25,000"
+    assert page.evaluate("window.hurt === undefined")
+
+
+@browser_test
+@pytest.mark.parametrize("query", ["?gl", "?nogl"])
+def test_updates_leave_nothing_behind(visit, query):
+    map = Map(visit(query, reduced_motion="reduce"))
+    memory = map.page.context.new_cdp_session(map.page)
+
+    def used():
+        memory.send("HeapProfiler.collectGarbage")
+        found = memory.send("Runtime.getHeapUsage")
+        return (found["usedSize"] + found.get("backingStorageSize", 0)) / 1e6
+
+    map.page.evaluate(f"""window.laid = new Set();
+      const look = () => {{ laid.add({map.at}.__scatter.seq()); requestAnimationFrame(look); }};
+      look();""")
+    after = []
+    for _ in range(4):
+        map.page.evaluate("laid.clear()")
+        map.press("updates")
+        # up to the last of 50, and not only left out for a newer one
+        map.page.wait_for_function("Math.max(...laid) % 1000 == 49 && laid.size > 20")
+        map.rest()
+        map.page.wait_for_timeout(200)
+        after.append(used())
+    growth = [later - earlier for earlier, later in zip(after, after[1:], strict=False)]
+    assert min(growth) < 1, growth  # MB over 50 layouts: what leaks grows in every turn, what warms up does not
 
 
 @browser_test

@@ -27,7 +27,8 @@ function takeLanded() {
   request();
   if (!guests.length || map?.kind !== "plain") return;
   flyToGuests();
-  say(guests.map(({ name, near }) => word("landed", { name, near: near.slice(0, 3).map(nameOf).join(", ") })).join(" "));
+  const beside = (near) => near.slice(0, 3).map(nameOf).join(", ");
+  say(guests.map(({ name, near }) => word("landed", { name, near: beside(near) })).join(" "));
 }
 
 function pictureAt(url) {

@@ -207,6 +207,7 @@ const colourOf = (point) => groups.find((entry) => entry.code === codes[point])?
 
 let frameAsked = false;
 let lastFrame = 0;
+let laidAt = 0, firstDraw = 0; // when positions were there, and how many ms later they were drawn
 
 function request() {
   if (frameAsked || signal.aborted) return;
@@ -236,8 +237,11 @@ function frame(now) {
   }
   drawOverlay();
   if (moving) placeCard();
+  if (map && laidAt) firstDraw = performance.now() - laidAt;
+  laidAt = 0;
   lastFrame = moving ? now : 0;
   if (moving) request();
+  else if (map) prepareGrid();
 }
 
 function addPicture(list, point, mix) {
@@ -407,10 +411,13 @@ function drawTrail() {
 
 // ---- where one looks
 
+// Everything in view, none of it under the tools: they are on the right, or above where it is narrow.
 function home() {
   const pad = compact() ? 20 : 34;
+  const right = compact() || narrow() ? 0 : 52, top = narrow() && !compact() ? 38 : 0;
   const [wide, high] = map ? map.half : [1, 1];
-  return { x: 0, y: 0, scale: Math.max(8, Math.min((width / 2 - pad) / wide, (height / 2 - pad) / high)) };
+  const scale = Math.max(8, Math.min(((width - right) / 2 - pad) / wide, ((height - top) / 2 - pad) / high));
+  return { x: right / 2 / scale, y: top / 2 / scale, scale };
 }
 
 // Moves towards the goal. The centre follows the inverse of the scale, so the spot under the pointer stays.

@@ -47,7 +47,8 @@ function dotsOfMini(pixels) {
     const pale = palette[4 * code + 3] < 128 || (faded && !marks[point]);
     const colour = palette[4 * code] | palette[4 * code + 1] << 8 | palette[4 * code + 2] << 16
       | (pale ? 0x40 : 0xff) << 24;
-    const x = Math.round(pixels / 2 + whereX(point, mix) * scale), y = Math.round(pixels / 2 - whereY(point, mix) * scale);
+    const x = Math.round(pixels / 2 + whereX(point, mix) * scale);
+    const y = Math.round(pixels / 2 - whereY(point, mix) * scale);
     for (let right = 0; right < dot; right++) for (let down = 0; down < dot; down++) {
       dots[(y + down) * pixels + x + right] = colour;
     }

@@ -107,6 +107,7 @@ async function readPoints(wanted) {
     const [places, ids] = await Promise.all([wanted.url, wanted.ids].map((url) => url && bytes(url, ended)));
     if (mine !== loading) return;
     arriving = false;
+    laidAt = performance.now();
     lay(wanted, new Float32Array(places), ids ? new Uint32Array(ids) : null);
     showEmpty();
     if (wanted.neighbours) {
@@ -265,6 +266,8 @@ root.__scatter = element.__scatter = {
   kind: () => map?.kind ?? null,
   when: () => (scene ? { at: scene.at, playing: Boolean(scene.playing) } : null),
   view: () => ({ ...camera }),
+  firstDraw: () => firstDraw,
+  seq: () => laid?.told.seq ?? null,
   pick: (x, y) => { const start = performance.now(); pick(x, y); return performance.now() - start; },
   draw: () => {
     const start = performance.now();

@@ -276,9 +276,10 @@ function closeScene() {
 on(player.querySelector(".play"), "click", play);
 on(player.querySelector(".leave"), "click", closeScene);
 on(when, "input", () => {
+  const moment = Number(when.value);
   scene.playing = false;
   drawScene();
-  goTo(calm.matches ? Math.round(when.value) : Number(when.value));
+  goTo(calm.matches ? Math.round(moment) : moment);
 });
 on(when, "keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -Infinity,

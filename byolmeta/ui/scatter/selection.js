@@ -20,6 +20,11 @@ function makeGrid(mix) {
   map.grid = { mix, side, cell, starts, list };
 }
 
+// Before a pointer comes, when nothing moves any more.
+function prepareGrid() {
+  setTimeout(() => { if (map && !frameAsked && map.grid?.mix !== mixNow()) makeGrid(mixNow()); });
+}
+
 // A centre right under the pointer wins, then the uppermost picture there, then the nearest dot within reach.
 function pick(x, y, reach = 12) {
   if (!map) return -1;
