@@ -481,7 +481,20 @@ def test_touch_on_a_phone(visit):
         touch("touchMove", corner)
     touch("touchEnd")
     assert map.ask("selected()") == [8, 9, 14, 15]
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator("#map [data-zoom=in]").tap()
+    page.locator("#map [data-act=search]").tap()
+    page.locator("#map .search .close").tap()
+    page.locator("#map [data-act=list]").tap()
+    assert page.locator("#map .mini").is_hidden() and page.locator("#map .list table").is_visible()
+    for kind, part in (("film", ".player"), ("compare", ".compare")):
+        map.press(f"ask-{kind}")
+        map.when(f"m.kind() == '{kind}' && !m.when().playing")
+        assert page.locator(f"#map {part}").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator("#map .swap").tap()
+    map.when("m.kind() == 'sides'")
+    upper, lower = map.ask("spots(9)")
+    assert upper["y"] < lower["y"] - 50  # one above the other
 
 
 @browser_test

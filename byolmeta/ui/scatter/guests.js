@@ -22,9 +22,8 @@ function takeLanded() {
     x: (x - laid.centre[0]) / laid.reach, y: (y - laid.centre[1]) / laid.reach,
     image: images.get(url) ?? pictureAt(url) }));
   if (!news) return;
-  hoveredGuest = pinnedGuest = -1;
-  showCard();
-  request();
+  hoveredGuest = -1;
+  pin(-1);
   if (!guests.length || map?.kind !== "plain") return;
   flyToGuests();
   const beside = (near) => near.slice(0, 3).map(nameOf).join(", ");

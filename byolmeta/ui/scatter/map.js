@@ -464,6 +464,7 @@ function measure() {
   if (innerWidth === width && innerHeight === height && nextRatio === ratio && painter) return;
   const first = !width;
   [width, height, ratio] = [innerWidth, innerHeight, nextRatio];
+  root.classList.toggle("tight", width < 820);
   overlay.width = Math.round(width * ratio);
   overlay.height = Math.round(height * ratio);
   if (!painter) startPainter();

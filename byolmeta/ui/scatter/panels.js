@@ -271,6 +271,7 @@ function drawBar() {
   fresh.textContent = `+ ${word("new_box")}`;
   fresh.addEventListener("click", () => put(null, fresh));
   find(".bar .boxes").replaceChildren(...chips, fresh);
+  stage.style.setProperty("--bar", `${bar.offsetHeight}px`);
 }
 
 let hintTimer = 0;
