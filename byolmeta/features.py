@@ -161,7 +161,7 @@ def neighbours(
     for start in range(0, len(rows), block):
         part = rows[start : start + block].to(device)
         cosine = x[part] @ x.T
-        cosine[torch.arange(len(part)), part] = -2  # not its own neighbour
+        cosine[torch.arange(len(part), device=part.device), part] = -2  # not its own neighbour
         best, where = top(cosine, k)
         done = start + len(part)
         ids[start:done], distances[start:done] = where.cpu().numpy(), (1 - best).clamp_(0).cpu().numpy()

@@ -8,6 +8,7 @@ on disk, and is several times faster (tests/benchmarks/map_speed.py compares bot
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from byolmeta.features import neighbours, top, unit
 from byolmeta.files import replace_file
@@ -38,10 +40,13 @@ def pca_layout(vectors: np.ndarray) -> np.ndarray:
     x = unit(vectors.astype(np.float32))
     mean = x.mean(0)
     sample = x[np.linspace(0, len(x) - 1, min(len(x), 5000)).astype(int)] - mean
-    axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :2].T
-    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # eigh leaves the sign open
     places = np.zeros((len(x), 2), np.float32)
-    places[:, : len(axes)] = x @ axes.T - mean @ axes.T
+    with threadpool_limits(
+        1, user_api="blas"
+    ):  # beside a training, threads that wait for each other take 100 times as long
+        axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :2].T
+        axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # eigh leaves the sign open
+        places[:, : len(axes)] = x @ axes.T - mean @ axes.T
     return places / max(np.abs(places).max(), 1e-12) * TEN
 
 
@@ -145,7 +150,7 @@ def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
     distances, this one needs roots instead of powers and keeps more true neighbours. All pushes of a pull are taken from the same
     place, which lets them be computed side by side. Returns the state of the random numbers (Knuth's MMIX).
     """
-    one, bound, a, b = np.float32(1), np.float32(4), np.float32(CURVE), np.float32(0.75)
+    one, bound, a, twice_b = np.float32(1), np.float32(4), np.float32(CURVE), np.float32(2 * 0.75)
     tiny, close = np.float32(1e-12), np.float32(1e-3)
     for epoch in range(first, last):
         step = rate * (one - np.float32(epoch) / np.float32(epochs)) ** 2
@@ -159,7 +164,7 @@ def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
             square = max(dx * dx + dy * dy, tiny)
             root = np.sqrt(square)
             power = a * root * np.sqrt(root)
-            pull = -2 * b * power / (square * (one + power))
+            pull = -twice_b * power / (square * (one + power))
             move_x, move_y = min(max(pull * dx, -bound), bound), min(max(pull * dy, -bound), bound)
             places[j, 0] -= step * move_x
             places[j, 1] -= step * move_y
@@ -169,7 +174,7 @@ def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
                 dx, dy = x - places[other, 0], y - places[other, 1]
                 square = dx * dx + dy * dy
                 root = np.sqrt(square)
-                push = 2 * b / ((close + square) * (one + a * root * np.sqrt(root)))
+                push = twice_b / ((close + square) * (one + a * root * np.sqrt(root)))
                 move_x += min(max(push * dx, -bound), bound)
                 move_y += min(max(push * dy, -bound), bound)
             places[i, 0] = x + step * move_x
@@ -285,6 +290,8 @@ class MapWorker:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 cwd=Path(__file__).parent.parent,
+                # beside a training, threads that wait by spinning take several times as long
+                env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ,
             )
 
     def layout(
