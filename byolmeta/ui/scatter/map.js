@@ -308,7 +308,7 @@ function choosePictures() {
   const end = endOfScene();
   const taken = new Set();
   const take = (point) => {
-    const spot = Math.floor(end[2 * point] / patch) * 2 ** 24 + Math.floor(end[2 * point + 1] / patch);
+    const spot = Math.floor(end[2 * point] / patch) * 2 ** 14 + Math.floor(end[2 * point + 1] / patch);
     if (taken.has(spot)) return;
     taken.add(spot);
     inView.push(point);

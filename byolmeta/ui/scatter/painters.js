@@ -503,7 +503,7 @@ class FlatPainter {
     }
   }
 
-  // One dot as pixels: offsets, colours (abgr without alpha) and opacity in 0..256.
+  // One dot as pixels, four numbers each: offsets, colour (abgr without alpha) and opacity in 0..256.
   stamp(code, flag, dot, ground, ink) {
     const radius = dot * this.ratio / 2, edge = this.ratio * rimOf(dot), reach = Math.ceil(radius + edge);
     const rim = flag === 1 ? ink : ground;
@@ -521,16 +521,16 @@ class FlatPainter {
         if (all * strength < 0.04) continue;
         const [red, green, blue] = [0, 1, 2].map((part) =>
           Math.round(255 * rim[part] * (1 - inside) + this.bytes[4 * code + part] * inside));
-        list.push([x, y, (blue << 16) | (green << 8) | red, Math.round(256 * all * strength)]);
+        list.push(x, y, (blue << 16) | (green << 8) | red, Math.round(256 * all * strength));
       }
     }
-    return list;
+    return Int32Array.from(list);
   }
 
   press(stamp, x, y, right, bottom) {
     const pixels = this.pixels;
-    for (const [dx, dy, colour, cover] of stamp) {
-      const px = x + dx, py = y + dy;
+    for (let part = 0; part < stamp.length; part += 4) {
+      const px = x + stamp[part], py = y + stamp[part + 1], colour = stamp[part + 2], cover = stamp[part + 3];
       if (px < 0 || py < 0 || px >= right || py >= bottom) continue;
       const at = py * right + px;
       const under = pixels[at];
