@@ -141,9 +141,7 @@ def shown_points(work: Workspace, session: Session, places: np.ndarray, stage: s
 
 
 def second_layout(work: Workspace, session: Session, other: str, vectors: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Where another encoder puts the pictures of the map, turned onto it; made once."""
-    from byolmeta import image_map
-
+    """Where another encoder puts the pictures of the map: made from it, so that what stays alike stays in place; once."""
     seen = work.shown[session.name]
     kept = seen.setdefault("seconds", {})
     if kept.get("onto") is not onto:
@@ -151,10 +149,9 @@ def second_layout(work: Workspace, session: Session, other: str, vectors: np.nda
         kept["onto"] = onto
     if other not in kept:
         try:
-            places = work.layouts.layout(vectors, None, work.home / "projects" / f"{session.name}-exchange")
+            kept[other] = work.layouts.layout(vectors, onto, work.home / "projects" / f"{session.name}-exchange")
         except RuntimeError:
             raise InputError("The second map could not be made: its process ended. Choose the encoder once more.") from None
-        kept[other] = image_map.align(places, onto)
     return kept[other]
 
 

@@ -23,7 +23,7 @@ FOLDER, GROUPS, TASK, SURE, ODD, DOUBT = WAYS = ("folder", "groups", "task", "su
 GREY = 255  # the code of a picture without a group
 RAMP = ("#D55E00", "#E69F00", "#8FA9BF", "#C9D3DC")  # what asks for a look stands out
 ODDER = (0.98, 0.9, 0.5)  # shares of pictures that are less odd
-TRUE = (0.2, 0.5, 0.8)  # shares of a picture's neighbours on the map that are true ones
+DOUBTFUL = (0.8, 0.5, 0.2)  # 0: its neighbours on the map are as alike as its true ones, 1: as any by chance
 numbers = itertools.count(1)
 
 
@@ -133,9 +133,8 @@ def _doubt(work, words, session, count):
     key, places = work.places.get(session.name, ("", None))
     if key != work.pictures(session).sheets["key"]:
         return None  # the map is still a sketch
-    true = 1 - doubtful(vectors_of(work, session), places)
-    names = [words["true_less"].format(n=round(100 * most)) for most in TRUE] + [words["true_most"]]
-    return np.searchsorted(TRUE, true, side="right"), names, list(RAMP), []
+    doubt = doubtful(vectors_of(work, session), places)
+    return _binned(doubt, DOUBTFUL), [words[f"doubt_{level}"] for level in range(4)], list(RAMP), []
 
 
 def _binned(share: np.ndarray, least: tuple[float, ...]) -> np.ndarray:

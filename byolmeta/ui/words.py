@@ -226,11 +226,11 @@ ENGLISH = {
     "colour_task": "class, as taught",
     "colour_sure": "how sure it is",
     "colour_odd": "oddness",
-    "colour_doubt": "true neighbours",
+    "colour_doubt": "where the map misleads",
     "colour_note_groups": "Groups are made from what the encoder sees, not from the map. Move the slider for more or fewer.",
     "colour_note_odd": "Odd: farther from its nearest pictures than those are from theirs.",
-    "colour_note_doubt": "How many of a picture's neighbours on the map are true ones. A flat map cannot keep them all: where few are, "
-    "closeness misleads.",
+    "colour_note_doubt": "A flat map cannot keep all neighbours together. True: those beside it here look as alike to the model as its "
+    "true nearest ones. Misleading: no more alike than any picture by chance.",
     "colour_not_groups": "The groups appear when the pictures have been looked at.",
     "colour_not_task": "Put a picture into each of two boxes under Teach, then its answers colour the map.",
     "colour_not_sure": "Put a picture into each of two boxes under Teach, then the map shows how sure it is of each answer.",
@@ -245,8 +245,10 @@ ENGLISH = {
     "sure_3": "sure",
     "odd_more": "odder than {n} of 100",
     "odd_usual": "ordinary",
-    "true_less": "fewer than {n} of 100 are true",
-    "true_most": "nearly all are true",
+    "doubt_0": "misleading",
+    "doubt_1": "doubtful",
+    "doubt_2": "fair",
+    "doubt_3": "true",
     "of_find": {
         "drop": "Find a picture: drop it here",
         "choose_files": "Choose a picture",
