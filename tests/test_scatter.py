@@ -535,9 +535,9 @@ def test_hidden_parts_and_remounts(visit):
     assert page.locator("#preview .tools").is_hidden()
     page.get_by_role("tab", name="Map").click()
     page.evaluate("document.querySelector('#map .scatter').first = true")
-    page.click("#hide")
+    map.press("hide")
     page.wait_for_selector("#map .scatter", state="detached")
-    page.click("#show")
+    map.press("show")
     map = Map(page)
     assert page.evaluate(f"{map.at}.first === undefined")  # really a new one
     page.wait_for_function(f"{map.at}.__scatter.shown().length == {N}")
