@@ -402,7 +402,8 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         writer = csv.DictWriter(file, rows[0].keys() if rows else ["path"])
         writer.writeheader()
         writer.writerows(
-            {k: f"'{v}" if str(v).startswith(tuple("=+-@\t\r")) else v for k, v in row.items()} for row in rows
+            {k: f"'{v}" if isinstance(v, str) and v.startswith(tuple("=+-@\t\r")) else v for k, v in row.items()}
+            for row in rows
         )
 
 

@@ -130,6 +130,7 @@ def regrouped(work: Workspace, words: dict[str, str], session: Session, by: str,
 
 def _painted(work: Workspace, words: dict[str, str], session: Session, by: str, count: float) -> list:
     slider, seen = gr.update(visible="hidden"), work.shown.setdefault(session.name, {})
+    by = by if by in paint.WAYS else paint.FOLDER
     seen["count"] = int(count)
     if not map_step.has_points(work, session):
         return [slider, gr.skip(), gr.skip()]

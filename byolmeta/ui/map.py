@@ -72,7 +72,9 @@ def whole_map(work: Workspace, session: Session) -> dict:
 def great_map(work: Workspace, session: Session) -> dict:
     """All that the map of its own step shows, in one update."""
     seen = work.shown.get(session.name, {})
-    props = {name: seen.get(name) or {} for name in ("colours", "film", "compare", "lit")}  # None would not be delivered
+    props = {
+        name: seen.get(name) or {} for name in ("colours", "film", "compare", "lit")
+    }  # None would not be delivered
     return whole_map(work, session) | props | {"landed": seen.get("landed") or []}
 
 
@@ -151,7 +153,9 @@ def second_layout(work: Workspace, session: Session, other: str, vectors: np.nda
         try:
             kept[other] = work.layouts.layout(vectors, onto, work.home / "projects" / f"{session.name}-exchange")
         except RuntimeError:
-            raise InputError("The second map could not be made: its process ended. Choose the encoder once more.") from None
+            raise InputError(
+                "The second map could not be made: its process ended. Choose the encoder once more."
+            ) from None
     return kept[other]
 
 
@@ -209,6 +213,5 @@ def choose_encoder(work: Workspace, session: Session, where: str) -> None:
 def box_chips(session: Session) -> list[dict]:
     """The class boxes as the map offers them for a selection."""
     return [
-        {"id": box["id"], "name": box["name"], "colour": colour_of(i)}
-        for i, box in enumerate(session.boxes["boxes"])
+        {"id": box["id"], "name": box["name"], "colour": colour_of(i)} for i, box in enumerate(session.boxes["boxes"])
     ]

@@ -448,7 +448,6 @@ class Workspace:
         self.shown.setdefault(session.name, {})["points"] = points
         return points
 
-
     def file(self, session: Session, array: np.ndarray, name: str) -> str:
         """URL of an array as a file of a session's map; the same name is used again."""
         return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{name}")

@@ -1,0 +1,341 @@
+"""The step Map: colours say what they say, a picture lands beside its neighbours, two encoders, film, files, tidying."""
+
+import base64
+import csv
+import io
+import json
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio")
+from conftest import draw_pictures
+
+from byolmeta import film, image_map, tidy
+from byolmeta.errors import InputError
+from byolmeta.files import PIXELS
+from byolmeta.runs import Run
+from byolmeta.ui import explore, paint, tidying
+from byolmeta.ui import map as map_step
+from byolmeta.ui.board import encode_answers
+from byolmeta.ui.map_page import map_page
+from byolmeta.ui.words import table
+from byolmeta.ui.workspace import Workspace
+
+WORDS = table("en")
+
+
+class Layouts:
+    """Makes maps in this process, as the worker does in one of its own."""
+
+    def layout(self, vectors, start, folder, seed=0, **more):
+        return image_map.umap_layout(vectors, start, seed)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("explore") / "home"
+
+
+@pytest.fixture
+def work(home):
+    work = Workspace(home)
+    work.layouts = Layouts()
+    return work
+
+
+@pytest.fixture
+def session(work, pictures, tiny_encoder):
+    """36 shapes in three class folders, with their map."""
+    session = work.session("exploring")
+    session.boxes["boxes"] = session.boxes["boxes"][:2]
+    for box in session.boxes["boxes"]:
+        box["items"] = []
+    work.choose(session, pictures, "shapes")
+    session.encoder = str(tiny_encoder)
+    tidy.save_decisions(work.tidy_folder(session), tidy.Decisions())
+    work.shown[session.name] = {}
+    list(map_step.layouts(work, session))
+    return session
+
+
+def seen(work, session) -> dict:
+    return work.shown[session.name]
+
+
+def codes_of(prop: dict) -> list[int]:
+    return list(base64.b64decode(prop["codes"]))
+
+
+def event(work, session, ids, **more):
+    return SimpleNamespace(indices=ids, key=work.pictures(session).sheets["key"], **more)
+
+
+def last(updates):
+    found = None
+    for found in updates:
+        pass
+    return found
+
+
+# ---- colours
+
+
+def test_groups_are_those_of_the_vectors(work, session):
+    slider, note, scatter = explore.repainted(work, WORDS, session, "groups", 0)
+    found = paint.groups_of(work, session)
+    prop = scatter["colours"]
+    assert codes_of(prop) == found.labels.tolist() and slider["value"] == len(prop["names"]) == found.count
+    assert prop["pictures"] == found.representatives.tolist() and slider["visible"] is True
+    slider, _, scatter = explore.regrouped(work, WORDS, session, "groups", 5)
+    assert slider["value"] == 5 and max(codes_of(scatter["colours"])) == 4
+    again = explore.refreshed(work, WORDS, session, "groups", 0)
+    assert again[1]["value"] == 5  # what was chosen stays
+    for wrong in (None, "many", 99, float("nan"), -1):
+        assert explore.regrouped(work, WORDS, session, "groups", wrong)[0]["value"] == found.count
+
+
+def test_the_task_colours_its_answers(work, session):
+    assert "two boxes" in explore.repainted(work, WORDS, session, "task", 0)[1]["value"]
+    first, second = session.boxes["boxes"]
+    first["items"], second["items"] = [0], [35]
+    label, sure = np.arange(36) % 2, np.arange(36) % 4
+    seen(work, session)["answers"] = encode_answers(label, sure, rev=1, box_ids=[first["id"], second["id"]])
+    prop = explore.repainted(work, WORDS, session, "task", 0)[2]["colours"]
+    expected = np.where(sure == 0, paint.GREY, label)
+    expected[[0, 35]] = 0, 1  # examples are in their box, whatever is guessed
+    assert codes_of(prop) == expected.tolist() and prop["names"] == [first["name"], second["name"]]
+    assert prop["colours"] == [paint.colour_of(0), paint.colour_of(1)]
+    prop = explore.repainted(work, WORDS, session, "sure", 0)[2]["colours"]
+    assert codes_of(prop) == sure.tolist() and prop["names"][3] == "sure" and prop["names"][0] == "none of these"
+
+
+def test_odd_and_doubtful_places(work, session):
+    prop = explore.repainted(work, WORDS, session, "odd", 0)[2]["colours"]
+    share = tidy.oddness(tidy.odd_ones(paint.vectors_of(work, session)))
+    codes = np.array(codes_of(prop))
+    assert (codes == 0).tolist() == (share >= 0.98).tolist() and (codes == 3).tolist() == (share < 0.5).tolist()
+    prop = explore.repainted(work, WORDS, session, "doubt", 0)[2]["colours"]
+    doubt = image_map.doubtful(paint.vectors_of(work, session), work.places[session.name][1])
+    codes = np.array(codes_of(prop))
+    assert (codes == 0).tolist() == (doubt >= 0.8).tolist() and (codes == 3).tolist() == (doubt < 0.2).tolist()
+    assert explore.repainted(work, WORDS, session, "folder", 0)[2]["colours"] == {}
+    assert explore.repainted(work, WORDS, session, "<no way>", 0)[2]["colours"] == {}
+
+
+# ---- find
+
+
+def received(monkeypatch, path):
+    monkeypatch.setattr(explore, "received_file", lambda file: (str(path), file["name"]))
+    return SimpleNamespace(files=[{"path": str(path), "name": "<b>new.png"}])
+
+
+def test_a_picture_lands_beside_its_neighbours(work, session, pictures, monkeypatch):
+    path = pictures / "disc" / "3.png"
+    row = work.pictures(session).store.index.paths.index("disc/3.png")
+    _, update = last(explore.landed(work, WORDS, session, received(monkeypatch, path)))
+    one = update["landed"][0]
+    assert one["near"][0] == row and [one["x"], one["y"]] == pytest.approx(seen(work, session)["places"][row].tolist())
+    assert one["name"] == "<b>new.png" and len(one["near"]) == 3  # text, which the map shows as such
+
+
+def test_what_is_no_picture_says_so(work, session, tmp_path, monkeypatch):
+    (tmp_path / "no.png").write_text("no picture")
+    with pytest.raises(InputError):
+        list(explore.landed(work, WORDS, session, received(monkeypatch, tmp_path / "no.png")))
+    for files in ([], None, "x"):
+        with pytest.raises(InputError, match="No picture"):
+            list(explore.landed(work, WORDS, session, SimpleNamespace(files=files)))
+    work.shown[session.name] = {}
+    with pytest.raises(InputError, match="not ready"):
+        list(explore.landed(work, WORDS, session, SimpleNamespace(files=[{}])))
+
+
+def test_more_like_these_are_the_nearest_of_all(work, session, monkeypatch):
+    monkeypatch.setattr(explore, "SIMILAR", 4)
+    found = explore.similar(work, WORDS, session, event(work, session, [0, 20]))["selection"]["ids"]
+    x = paint.vectors_of(work, session)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    likeness = np.maximum(x @ x[0], x @ x[20])
+    likeness[[0, 20]] = -9
+    assert found == [0, 20, *np.argsort(-likeness, kind="stable")[:4].tolist()]
+
+
+@pytest.mark.parametrize("ids", [[], ["1"], [99], None, [True], [-1], [1.5]])
+def test_a_selection_of_nothing_is_refused(work, session, ids):
+    with pytest.raises(InputError, match="No pictures"):
+        explore.similar(work, WORDS, session, event(work, session, ids))
+    with pytest.raises(InputError, match="other pictures"):
+        explore.similar(work, WORDS, session, SimpleNamespace(indices=[1], key="another"))
+
+
+# ---- compare
+
+
+def test_two_encoders_are_compared(work, session):
+    offered = dict((where, name) for name, where in explore.others_of(work, WORDS, session))
+    assert PIXELS in offered and f"untrained:{session.encoder}" in offered and session.encoder not in offered
+    status, scatter = last(explore.compared(work, WORDS, session, PIXELS))
+    prop = scatter["compare"]
+    assert prop["names"] == [work.encoder_name(session), "raw pixels"] and prop["key"] == event(work, session, []).key
+    yours, other = paint.vectors_of(work, session), work.bank(session, PIXELS)
+    assert prop["middle"].startswith(f"{round(100 * image_map.agreement(yours, other))} %")
+    assert all("k-NN" in fact and "kept" in fact for fact in prop["facts"]) and prop["facts"][0] != prop["facts"][1]
+    assert explore.refreshed(work, WORDS, session, "folder", 0)[2]["value"] == PIXELS
+    assert last(explore.compared(work, WORDS, session, ""))[1]["compare"] == {}
+    with pytest.raises(InputError):
+        list(explore.compared(work, WORDS, session, "/etc/passwd"))
+    seen(work, session)["stage"] = "pca"
+    with pytest.raises(InputError, match="not ready"):
+        list(explore.compared(work, WORDS, session, PIXELS))
+
+
+# ---- film and files
+
+
+@pytest.fixture
+def studied(work, session, tmp_path):
+    """A run of these pictures with three frames."""
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    (run.folder / "config.json").write_text(json.dumps({"folder": str(work.source(session))}))
+    vectors = paint.vectors_of(work, session)
+    for step in (0, 10, 20):
+        noise = np.random.default_rng(step).normal(size=vectors.shape) * (20 - step) / 20
+        film.add_frame(run.film, step, np.arange(36), (vectors + noise).astype(np.float32))
+    session.run = str(run.folder)
+    yield session
+    session.run = ""
+
+
+def test_the_film_of_a_study(work, studied):
+    updates = list(explore.replayed(work, WORDS, studied))
+    prop = updates[-1][1]["film"]
+    assert prop["labels"] == ["step 0", "step 10", "step 20"] and (prop["frames"], prop["n"]) == (3, 36)
+    assert explore.refreshed(work, WORDS, studied, "folder", 0)[3]["visible"] is True
+    studied.run = ""
+    assert explore.refreshed(work, WORDS, studied, "folder", 0)[3]["visible"] == "hidden"
+    with pytest.raises(InputError, match="no film"):
+        list(explore.replayed(work, WORDS, studied))
+
+
+def test_a_film_of_other_pictures_is_not_shown(work, studied, tmp_path):
+    (Run(studied.run).folder / "config.json").write_text(json.dumps({"folder": "/elsewhere"}))
+    assert explore.frames_of(work, studied) == []
+
+
+def exported_file(work, text) -> tuple[str, bytes]:
+    found = json.loads(text)
+    path = next((work.home / "thumbs" / "exports").glob(f"*/{found['name']}"))
+    assert path.parent.name in found["url"]
+    return found["name"], path.read_bytes()
+
+
+@pytest.mark.parametrize("kind, ending", [("page", "map.html"), ("film_page", "film.html"), ("gif", "film.gif")])
+def test_what_is_taken_along(work, studied, kind, ending):
+    name, content = exported_file(work, last(explore.saved(work, WORDS, studied, kind))[1])
+    assert name == f"shapes-{ending}"
+    if kind == "gif":
+        assert Image.open(io.BytesIO(content)).n_frames > 10
+    else:
+        assert b"disc/0.png" in base64.b64decode(content.split(b"application/json;base64,")[1].split(b'"')[0])
+        assert (b'"frames": 3' in content) == (kind == "film_page")
+
+
+def test_a_selection_as_list_and_as_copies(work, session, pictures):
+    name, content = exported_file(
+        work, explore.exported(work, WORDS, session, event(work, session, [0, 35], kind="csv"), "folder", 0)
+    )
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    paths = work.pictures(session).store.index.paths
+    assert (
+        [row["path"] for row in rows] == [paths[0], paths[35]] and rows[0]["class"] == "bar" and name == "shapes-2.csv"
+    )
+    x, y = work.places[session.name][1][35]
+    assert (float(rows[1]["x"]), float(rows[1]["y"])) == pytest.approx((x, y), abs=1e-4)
+    _, content = exported_file(
+        work, explore.exported(work, WORDS, session, event(work, session, [3, 20], kind="zip"), "folder", 0)
+    )
+    with zipfile.ZipFile(io.BytesIO(content)) as made:
+        assert sorted(made.namelist()) == sorted([paths[3], paths[20]])
+        assert made.read(paths[3]) == (pictures / paths[3]).read_bytes()
+
+
+def test_old_files_make_room(work, session):
+    for _ in range(explore.EXPORTS + 3):
+        explore.export_path(work, session, "a.txt").write_text("x")
+    assert len(list((work.home / "thumbs" / "exports").glob(f"{session.name}-*"))) == explore.EXPORTS
+
+
+# ---- tidying
+
+
+def test_what_is_set_aside_leaves_the_map_and_comes_back(work, session):
+    lists, content, scatter = tidying.set_aside(work, WORDS, session, [1, 2], "decided")
+    assert scatter["points"]["n"] == 34 and 1 not in seen(work, session)["rows"] and "set aside" in content
+    assert explore.repainted(work, WORDS, session, "groups", 0)[2]["colours"]["codes"]
+    assert len(codes_of(seen(work, session)["colours"])) == 34
+    found = explore.similar(work, WORDS, session, event(work, session, [0]))["selection"]["ids"]
+    assert not {1, 2} & set(found)
+    _, content, scatter = tidying.decided(work, WORDS, session, 1, "undo", "decided")
+    assert scatter["points"]["n"] == 35
+    with pytest.raises(InputError, match="every picture"):
+        tidying.set_aside(work, WORDS, session, list(range(36)), "copy")
+
+
+def test_mistakes_are_moved_in_the_list_alone(work, tmp_path, tiny_encoder):
+    folder = draw_pictures(tmp_path / "mixed", each=10)
+    (folder / "disc" / "0.png").rename(folder / "bar" / "wrong<b>.png")
+    before = sorted(str(path) for path in folder.rglob("*"))
+    session = work.session("mixed")
+    work.choose(session, folder, "mixed")
+    session.encoder = str(tiny_encoder)
+    work.shown[session.name] = {}
+    list(map_step.layouts(work, session))
+    paths = work.pictures(session).store.index.paths
+    row = paths.index("bar/wrong<b>.png")
+    one = tidy.Finding(row, 0.9, tidy.MISPLACED, (15,), 1)
+    found = tidying.findings(work, session)
+    found["misplaced"] = [one]
+    lists, content = tidying.listed(work, WORDS, session, "misplaced")
+    assert "wrong&lt;b&gt;.png" in content and "in bar, but among disc" in content and "<b>.png" not in content
+    assert ("Among another class · 1", "misplaced") in lists["choices"]
+    lit = tidying.decided(work, WORDS, session, row, "show", "misplaced")[2]["lit"]
+    assert lit["ids"] == [row, 15]
+    tidying.decided(work, WORDS, session, row, "move", "misplaced")
+    decisions = tidy.load_decisions(work.tidy_folder(session))
+    assert decisions.moved == {"bar/wrong<b>.png": "disc"} and sorted(str(p) for p in folder.rglob("*")) == before
+    _, content = exported_file(work, tidying.saved(work, WORDS, session, "csv"))
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    assert rows == [{"path": "bar/wrong<b>.png", "class": "bar", "decision": "moved", "new_class": "disc"}]
+    _, content = exported_file(work, tidying.saved(work, WORDS, session, "zip"))
+    with zipfile.ZipFile(io.BytesIO(content)) as made:
+        assert len(made.namelist()) == 30 and "disc/wrong_b_.png" in made.namelist()
+    for wrong in ((99, "move"), ("0", "keep"), (0, "delete"), (None, None), (5, "move")):
+        with pytest.raises(InputError):
+            tidying.decided(work, WORDS, session, *wrong, "misplaced")
+
+
+def test_no_list_to_save_says_so(work, session):
+    with pytest.raises(InputError, match="Nothing is decided"):
+        tidying.saved(work, WORDS, session, "csv")
+
+
+# ---- the page of the map
+
+
+def test_the_page_is_safe_and_whole(work, session):
+    store = work.pictures(session).thumbnails
+    page = map_page(np.zeros((36, 2), np.float32), store, title="</script><b>${x}")
+    assert page.count("</script>") == 2 and "<b>$" not in page
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert data["points"]["n"] == 36 and len(data["pictures"]["sheets"]) == 1 and data["pictures"]["tile"] == 96
+    dots = map_page(np.zeros((36, 2), np.float32), store, dots=True)
+    assert "image/webp" not in dots
+    part = map_page(np.zeros((3, 2), np.float32), store, np.array([4, 8, 9]))
+    ids = json.loads(part.split('id="data">')[1].split("</script>")[0])["points"]["ids"]
+    assert np.frombuffer(base64.b64decode(ids.split(",")[1]), "<u4").tolist() == [4, 8, 9]
