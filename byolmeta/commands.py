@@ -176,8 +176,8 @@ def map(
     encoder: Baseline,
     folder: Pictures,
     out: File,
-    dots: Annotated[bool, arg(help="no pictures in the page; so with more than 20,000 of them anyway")] = False,
     seed: Seed = 0,
+    dots: Annotated[bool, arg(help="no pictures in the page; so with more than 20,000 of them anyway")] = False,
 ) -> dict:
     """Write a UMAP map of all pictures to OUT, one page that works offline, with the pictures in it or as dots."""
     from byolmeta import image_map
