@@ -146,6 +146,9 @@ function drawWords() {
   find(".search input").placeholder = word("search_for");
   find(".search input").setAttribute("aria-label", word("search_for"));
   find(".compare .swap").textContent = word("side_by_side");
+  for (const [part, name] of [[player, "stage_film"], [comparison, "stage_compare"], [list, "as_list"]]) {
+    part.setAttribute("aria-label", word(name));
+  }
   find(".legend .head span").textContent = word("legend");
   find(".legend .head button").textContent = word("show_all");
   find(".bar .put").textContent = word("put_into");

@@ -47,6 +47,8 @@ function reset(keepPictures = false) {
     sheets?.close();
     sheets = null;
     about = null;
+    lit = null;
+    drawLit();
   }
   arriving = false;
   dropScene();
@@ -59,6 +61,7 @@ function reset(keepPictures = false) {
   guestsTold = "";
   hoveredGuest = pinnedGuest = -1;
   haystack = null;
+  Object.assign(search, { points: [], at: -1 });
   shown.clear();
   inView = [];
   hovered = pinned = focused = -1;

@@ -40,6 +40,7 @@ async function openScene(kind, asked) {
     if (scene.kind === "film") show({ ...scene, places: frameOf(0), told: { key: asked.key, stage: "film" } });
     else showEnd();
     drawScene();
+    say(word(`stage_${kind}`));
   } catch (problem) {
     if (signal.aborted || mine.signal.aborted) return;
     console.warn("The other layout could not be read.", String(problem));

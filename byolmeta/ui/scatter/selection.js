@@ -186,7 +186,7 @@ function flyTo(button) {
   const area = stage.getBoundingClientRect(), end = button.getBoundingClientRect();
   const flight = document.createElement("div");
   flight.className = "flight";
-  flight.setAttribute("aria-hidden", "true");
+  flight.inert = true;
   const landing = button.cloneNode(true);
   landing.style.left = `${end.left - area.left}px`;
   landing.style.top = `${end.top - area.top}px`;
