@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("gradio")
+from browser import App, chromium, open_page, overflow, until
 from conftest import draw_pictures
 
 from byolmeta import film, image_map, tidy
@@ -339,3 +340,84 @@ def test_the_page_is_safe_and_whole(work, session):
     part = map_page(np.zeros((3, 2), np.float32), store, np.array([4, 8, 9]))
     ids = json.loads(part.split('id="data">')[1].split("</script>")[0])["points"]["ids"]
     assert np.frombuffer(base64.b64decode(ids.split(",")[1]), "<u4").tolist() == [4, 8, 9]
+
+
+# ---- in the browser
+
+
+def test_a_visit_in_the_browser(tmp_path):
+    with chromium() as browser:
+        app = App(tmp_path / "home")
+        try:
+            visit(browser, app, tmp_path)
+            assert "Traceback" not in app.output(), app.output()[-3000:]
+        finally:
+            app.end()
+
+
+MAP = "document.querySelector('#map .scatter').__scatter"
+
+
+def visit(browser, app, tmp_path):
+    page = open_page(browser, app.address)
+    page.wait_for_selector("#report .tile")
+    page.get_by_role("tab", name="Map").click()
+    until(lambda: page.evaluate(f"{MAP}.stage()") == "umap", "the map is made", 60)
+
+    page.locator("#colour-by input").click()
+    page.get_by_role("option", name="groups it found").click()
+    until(lambda: page.locator("#map .legend .example").count() >= 2, "groups have their pictures", 20)
+    count = page.locator("#map .legend .example").count()
+    assert page.locator("#group-count input[type=number]").input_value() == str(count)
+
+    asked = tmp_path / "asked.png"
+    folder = tmp_path / "creatures"
+    with zipfile.ZipFile(explore.Path(explore.__file__).parents[2] / "assets" / "creatures.zip") as packed:
+        packed.extractall(folder)
+    path = sorted(folder.rglob("*/*.*"))[7]
+    asked.write_bytes(path.read_bytes())
+    page.locator("#find .pick-files").set_input_files(asked)
+    until(lambda: page.locator("#map .card .name").inner_text() == "asked.png", "the new picture has its card", 20)
+
+    page.locator("#compare-with input").click()
+    page.get_by_role("option", name="raw pixels").click()
+    until(lambda: page.locator("#map .compare:visible").count() == 1, "two maps are compared", 60)
+    assert "in common" in page.locator("#map .compare .middle").inner_text()
+    page.locator("#map .compare .leave").click()
+    until(lambda: page.evaluate(f"{MAP}.stage()") == "umap", "back to one map")
+
+    with page.expect_download() as download:
+        page.locator("#save-page").click()
+    other = browser.new_page()
+    shown = tmp_path / "map.html"
+    download.value.save_as(shown)
+    other.goto(shown.as_uri())
+    until(lambda: other.evaluate(f"{MAP}.n()") == 350, "the page shows the map offline")
+    assert download.value.suggested_filename.endswith("-map.html")
+    other.close()
+
+    page.locator("#map canvas.overlay").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Space")
+    until(lambda: len(page.evaluate(f"{MAP}.selected()")) == 1, "one is selected")
+    first = page.evaluate(f"{MAP}.selected()")[0]
+    page.locator("#map .bar .similar").click()
+    until(lambda: len(page.evaluate(f"{MAP}.selected()")) == 25, "more like it are selected", 10)
+    with page.expect_download() as download:
+        page.locator("#map .bar .save").click()
+        page.locator("#map .bar [data-kind=csv]").click()
+    assert len(download.value.path().read_text("utf-8-sig").splitlines()) == 26
+    page.locator("#map .bar .aside").click()
+    until(lambda: page.evaluate(f"{MAP}.n()") == 325, "they leave the map", 10)
+
+    page.locator("#tidy button").first.click()
+    page.get_by_label("Decided · 25").click()
+    page.locator("#tidy-list [data-do=undo]").first.click()
+    until(lambda: page.evaluate(f"{MAP}.n()") == 326, "one comes back", 10)
+    page.get_by_label("Odd ones out").click()
+    page.locator("#tidy-list [data-do=show]").first.click()
+    page.locator("#map .lit:visible").wait_for()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(300)
+    assert overflow(page) <= 0 and first is not None
+    assert page.problems == []

@@ -53,7 +53,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
         find = Drop(words=words["of_find"], small=True, elem_id="find", min_width=230)
     note = gr.HTML(visible="hidden", elem_id="map-note", padding=False)
     status = gr.HTML(visible="hidden", elem_id="map-status", padding=False)
-    scatter = Scatter(words=words.get("of_map"), elem_id="map")
+    scatter = Scatter(words=words.get("of_map"), tools=["similar", "export", "aside"], elem_id="map")
     with gr.Row(elem_id="map-save"):
         tiny = {"size": "sm", "min_width": 150, "scale": 0}
         page = gr.Button(words["save_page"], elem_id="save-page", **tiny)

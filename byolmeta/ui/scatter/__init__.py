@@ -195,8 +195,8 @@ class Scatter(Component):
     pictures: {"key", "n", "tile", "columns", "per_sheet", "sheets": [url], "about": url} or None.
     points: {"url", "seq", "n", "key", "stage": "pca" | "umap" | "learning", "ids", "neighbours", "k",
         "note"} or None. Row p of the neighbours' file belongs to point p and holds picture ids.
-    colours: {"seq", "codes": base64 of one uint8 per point (255 = grey), "names", "colours"} or None,
-        which colours by the labels in `about`.
+    colours: {"seq", "codes": base64 of one uint8 per point (255 = grey), "names", "colours", "pictures"} or None,
+        which colours by the labels in `about`. `pictures`: an id for each name, shown beside it in the legend.
     boxes: [{"id", "name", "colour"}] to put a selection into; None hides that part.
     tools: what the bar of a selection offers besides, names among "similar", "export" and "aside".
     lit: {"ids", "name", "seq"}: pictures that light up while the others fade, until the visitor closes the name

@@ -26,6 +26,7 @@ function takeLanded() {
   pin(-1);
   if (!guests.length || map?.kind !== "plain") return;
   flyToGuests();
+  pinGuest(guests.length - 1); // what it is and what it is like, at once
   const beside = (near) => near.slice(0, 3).map(nameOf).join(", ");
   say(guests.map(({ name, near }) => word("landed", { name, near: beside(near) })).join(" "));
 }

@@ -152,7 +152,7 @@ function group() {
   const colouring = given(props.colours, "codes");
   const n = map ? map.n : 0;
   codes = new Uint8Array(n).fill(GREY);
-  let names = [], colours = [];
+  let names = [], colours = [], examples = [];
   if (colouring) {
     const bytes = atob(colouring.codes);
     for (let at = 0; at < n; at++) {
@@ -161,6 +161,7 @@ function group() {
     }
     names = colouring.names || [];
     colours = colouring.colours || [];
+    examples = colouring.pictures || [];
   } else if (about?.labels) {
     names = about.class_names || [];
     for (let at = 0; at < n; at++) {
@@ -171,10 +172,10 @@ function group() {
   const counts = new Uint32Array(256);
   for (const code of map?.twin ? codes.subarray(0, map.twin) : codes) counts[code] += 1;
   groups = names.slice(0, GREY).map((name, code) => ({ code, name: String(name), count: counts[code],
-    colour: /^#[0-9a-f]{6}$/i.test(colours[code] || "") ? colours[code] : paletteColour(code) }));
+    example: examples[code] ?? -1, colour: /^#[0-9a-f]{6}$/i.test(colours[code] || "") ? colours[code] : paletteColour(code) }));
   groups = groups.filter((entry) => entry.count);
   if (counts[GREY] && groups.length) {
-    groups.push({ code: GREY, name: word("no_group"), count: counts[GREY], colour: "#9a9a9a" });
+    groups.push({ code: GREY, name: word("no_group"), count: counts[GREY], example: -1, colour: "#9a9a9a" });
   }
   isolated = new Set([...isolated].filter((code) => counts[code]));
   hinted = -1;

@@ -214,7 +214,12 @@ function drawLegend() {
     const count = document.createElement("span");
     count.className = "group-count";
     count.textContent = entry.count.toLocaleString();
-    row.append(swatch, name, count);
+    const example = sheets && entry.example >= 0 ? [document.createElement("span")] : [];
+    for (const picture of example) {
+      picture.className = "example";
+      paintTile(picture, entry.example, 26);
+    }
+    row.append(swatch, ...example, name, count);
     return row;
   }));
   markLegend();
