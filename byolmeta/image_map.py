@@ -29,7 +29,9 @@ TEN = 10.0  # UMAP's own scale of a start
 CURVE = 2.0  # a of 1 / (1 + a d^2b), how alike two places count; see `_walk`
 NEGATIVES = 5  # points that are pushed away for each that is drawn near
 EPOCHS = 200  # a multiple of 20
-GENTLE = 0.1  # of the usual step, from an earlier map
+# Of the usual step, from an earlier map. On 2,000 photos whose vectors had changed a little the mean jump was 0.07 of the
+# map's radius; a map of its own, turned onto the first, jumped by 0.19, at the same trustworthiness of 0.89.
+GENTLE = 0.1
 GATHER = 0.5  # how far around a place on the map its neighbours are counted by `place`
 Near = tuple[np.ndarray, np.ndarray]  # ids and distances, as features.neighbours gives them
 Progress = Callable[[int, int], None]  # done, of all
@@ -146,9 +148,10 @@ def _compiled(function: Callable) -> Callable:
 def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
     """Epochs `first` to `last` of UMAP's walk, in place: edges pull when they are due, and chance points push.
 
-    How alike two places count is 1 / (1 + a d^2b) with b = 3/4: umap-learn's own b is 0.79 to 0.9 for small minimal
-    distances, this one needs roots instead of powers and keeps more true neighbours. All pushes of a pull are taken from the same
-    place, which lets them be computed side by side. Returns the state of the random numbers (Knuth's MMIX).
+    How alike two places count is 1 / (1 + a d^2b) with b = 3/4, which needs roots instead of powers. umap-learn's own b
+    is 0.9, or 0.79 without a minimal distance; on 10,000 photos it kept 0.12 of the true neighbours and this one 0.16,
+    all else equal. All pushes of a pull are taken from the same place, so that they can be computed side by side.
+    The step falls with the square of what is left. Returns the state of the random numbers (Knuth's MMIX).
     """
     one, bound, a, twice_b = np.float32(1), np.float32(4), np.float32(CURVE), np.float32(2 * 0.75)
     tiny, close = np.float32(1e-12), np.float32(1e-3)
@@ -192,7 +195,7 @@ def align(places: np.ndarray, onto: np.ndarray) -> np.ndarray:
 def second_layout(vectors: np.ndarray, onto: np.ndarray, seed: int = 0, *, near: Near | None = None) -> np.ndarray:
     """The map of another encoder's vectors, (N, 2), beside the map `onto` of the same pictures: it starts from there.
 
-    On 2,000 photos, against a map of its own that is then turned onto the first, it moved pictures by 0.80 of the
+    On 2,000 photos, against a map of its own that is then turned onto the first, it moved pictures by 0.79 of the
     map's radius instead of 0.98 (raw pixels to photos-small) at a trustworthiness of 0.89 both.
     """
     return umap_layout(vectors, onto, seed, near=near)
@@ -233,11 +236,14 @@ def agreement(first: np.ndarray, second: np.ndarray, k: int = 15, sample: int = 
     return float((one[:, :, None] == other[:, None]).any(2).mean()) if one.size else 1.0
 
 
-def doubtful(vectors: np.ndarray, places: np.ndarray, k: int = 15, near: Near | None = None) -> np.ndarray:
+def doubtful(
+    vectors: np.ndarray, places: np.ndarray, k: int = NEIGHBOURS - 1, *, near: Near | None = None
+) -> np.ndarray:
     """How little a point's neighbours on the map say of its picture, (N,) float32 in 0..1.
 
     1 - (m - a) / (t - a), where m is the mean cosine with its k neighbours on the map, t that with its k true ones, and
     a that with all others. At 0 those beside it on the map are as alike as any can be, at 1 no more alike than chance.
+    `near`: the true neighbours where the caller has them; k is not more than it has.
     """
     from scipy.spatial import cKDTree
 
@@ -245,8 +251,8 @@ def doubtful(vectors: np.ndarray, places: np.ndarray, k: int = 15, near: Near | 
     k = min(k, n - 1)
     if k < 1:
         return np.zeros(n, np.float32)
-    if near is None or near[1].shape[1] < k:
-        near = nearest(vectors, k)
+    near = nearest(vectors, k) if near is None else near
+    k = min(k, near[1].shape[1])
     x = unit(vectors.astype(np.float32))
     found = cKDTree(places).query(places, k + 1)[1]
     beside = found != np.arange(n)[:, None]

@@ -45,7 +45,12 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=500, help="pictures that are held out")
     parser.add_argument("--out", type=Path, default=RESULT)
     flags = parser.parse_args()
-    found = about(PACKAGES) | {"threads": flags.threads, "rows_of_quality": ROWS, "k": K}
+    found = about(PACKAGES) | {
+        "threads": flags.threads,
+        "rows_of_quality": ROWS,
+        "k": K,
+        "vectors": [path.stem for path in flags.vectors],
+    }
     found |= {"maps": [], "ours_by_part": [], "new_pictures": []}
     vectors = np.concatenate([np.load(path)["vectors"].astype(np.float32) for path in flags.vectors])
     for size, rounds in zip(map(int, flags.sizes.split(",")), map(int, flags.rounds.split(",")), strict=True):
@@ -104,8 +109,6 @@ def child(arm: str, folder: Path, threads: int, **settings: str) -> dict:
 
 def work() -> None:
     """In the process of an arm: two maps of FOLDER/vectors.npy, the seconds of both, and the peak of memory."""
-    import resource
-
     arm, folder, begun = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
     vectors = np.load(folder / "vectors.npy")
     if arm == "ours":
@@ -118,7 +121,8 @@ def work() -> None:
     clock, processor = time.perf_counter(), time.process_time()
     places = layout(vectors)
     found["warm"], found["warm_processor"] = time.perf_counter() - clock, time.process_time() - processor
-    found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = Path("/proc/self/status").read_text().split()
+    found["peak_gib"] = int(status[status.index("VmHWM:") + 1]) / 2**20
     np.save(folder / "places.npy", places)
     print(json.dumps(found))
 
@@ -211,20 +215,24 @@ def new_pictures(vectors: np.ndarray, new: np.ndarray) -> dict:
                                        lambda: model.transform(new[:100]))}  # fmt: skip
     rows = []
     for name, (found, base, together, task) in arms.items():
-        row = {"arm": name, **ranked(vectors, new, nearest_places(base, found, K))}
-        row["from_joint_map"] = round(from_joint(found, base, together), 3)
+        row = {"arm": name, **ranked(vectors, new, nearest_places(base, found, K)), **from_joint(found, base, together)}
         rows.append(row | ({"hundred": seconds_of(task)[0]} if task else {}))
         print(rows[-1], flush=True)
     return {"pictures": len(vectors), "held_out": len(new), "rows": rows}
 
 
-def from_joint(found: np.ndarray, base: np.ndarray, together: np.ndarray) -> float:
-    """Mean distance of new pictures to where a map of all has them, turned onto the base by the old ones; by its radius."""
-    old, new = together[: len(base)], together[len(base) :]
+def from_joint(found: np.ndarray, base: np.ndarray, together: np.ndarray) -> dict:
+    """How far, by the map's mean radius, new pictures lie from where a map of all has them, and old ones from there.
+
+    That map is turned onto the base by the old pictures.
+    """
+    old = together[: len(base)]
     a, b = old - old.mean(0), base - base.mean(0)
     left, _, right = np.linalg.svd(a.T @ b)
-    there = (new - old.mean(0)) @ (left @ right) + base.mean(0)
-    return float(np.linalg.norm(found - there, axis=1).mean() / np.linalg.norm(b, axis=1).mean())
+    there = (together - old.mean(0)) @ (left @ right) + base.mean(0)
+    moved = np.linalg.norm(np.concatenate([base, found]) - there, axis=1) / np.linalg.norm(b, axis=1).mean()
+    return {"from_joint_map": round(float(moved[len(base) :].mean()), 3),
+            "old_from_joint_map": round(float(moved[: len(base)].mean()), 3)}  # fmt: skip
 
 
 if __name__ == "__main__":
