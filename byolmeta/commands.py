@@ -178,19 +178,21 @@ def map(
     out: File,
     seed: Seed = 0,
     dots: Annotated[bool, arg(help="no pictures in the page; so with more than 20,000 of them anyway")] = False,
+    engine: Annotated[str, arg(help="own, or umap-learn: its walk, from the same neighbours and start; slower")] = "own",
 ) -> dict:
     """Write a UMAP map of all pictures to OUT, one page that works offline, with the pictures in it or as dots."""
     from byolmeta import image_map
-    from byolmeta.features import neighbours
     from byolmeta.ui.map_page import map_page
 
     check_seed(seed)
+    if engine not in image_map.ENGINES:
+        raise InputError(f"There is no map engine '{engine}'. Choose from: {', '.join(image_map.ENGINES)}.")
     start = time.perf_counter()
     writable(out)
     store, vectors = vectors_of(encoder, folder)
-    places = image_map.umap_layout(vectors, seed=seed)
-    near = neighbours(vectors, 3)[0]
-    page = map_page(places, store, near=near, dots=dots, title=text(Path(folder).name))
+    near = image_map.nearest(vectors)
+    places = image_map.ENGINES[engine](vectors, seed=seed, near=near)
+    page = map_page(places, store, near=near[0][:, :3], dots=dots, title=text(Path(folder).name))
     replace_file(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))
     seconds = time.perf_counter() - start
     return {

@@ -2,7 +2,8 @@
 
 The neighbours are exact, by matrix product, and PCA or an earlier map is the start. The walk that UMAP makes from there
 is written here, in numba: it repeats, needs a second to compile instead of umap-learn's many, keeps what it compiled
-on disk, and is several times faster (tests/benchmarks/map_speed.py compares both).
+on disk, and is several times faster (tests/benchmarks/map_speed.py compares both). umap-learn's own walk, from the same
+neighbours and start, is there for whoever asks for it.
 `MapWorker` keeps what takes seconds to load in a process of its own.
 """
 
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +100,45 @@ def umap_layout(
     if not np.isfinite(places).all():
         return begin
     return places if start is None else align(places, begin)
+
+
+def umap_learn_layout(
+    vectors: np.ndarray, start: np.ndarray | None = None, seed: int = 0, *, near: Near | None = None
+) -> np.ndarray:
+    """`umap_layout` by umap-learn's own walk and curve, for whoever wants exactly those; several times slower."""
+    import umap
+
+    n = len(vectors)
+    begin = pca_layout(vectors) if start is None else start.astype(np.float32)
+    if n < 5:
+        return begin
+    ids, distances = nearest(vectors) if near is None else near
+    k = min(NEIGHBOURS - 1, ids.shape[1])
+    own = np.arange(n)[:, None], np.zeros((n, 1), np.float32)  # umap-learn counts a point as its own first neighbour
+    noise = np.random.default_rng(seed).normal(scale=1e-3, size=begin.shape)
+    centred = begin - begin.mean(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one thread repeats; no new points are placed by this model
+        model = umap.UMAP(
+            n_neighbors=k + 1,
+            precomputed_knn=(np.hstack([own[0], ids[:, :k]]), np.hstack([own[1], distances[:, :k]])),
+            force_approximation_algorithm=True,
+            init=(centred / max(np.abs(centred).max(), 1e-12) * TEN + noise).astype(np.float32),
+            n_epochs=300 if n <= 5_000 else 200,
+            learning_rate=1.0 if start is None else GENTLE,
+            random_state=seed,
+            n_jobs=1,
+        )
+        places = np.asarray(model.fit_transform(unit(vectors)), np.float32)
+    if not np.isfinite(places).all():
+        return begin
+    if start is None:
+        return places
+    places *= begin.std() / max(places.std(), 1e-12)  # umap-learn stretches any start to its own scale
+    return align(places, begin)
+
+
+ENGINES = {"own": umap_layout, "umap-learn": umap_learn_layout}
 
 
 def graph(ids: np.ndarray, distances: np.ndarray, epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from byolmeta.image_map import (
     second_layout,
     trustworthiness,
     umap_layout,
+    umap_learn_layout,
 )
 
 
@@ -107,6 +108,35 @@ def test_graph_is_the_fuzzy_union_of_both_directions():
     found = np.zeros((60, 60))
     found[heads, tails] = union.max() / every
     np.testing.assert_allclose(found, np.where(union >= union.max() / 200, union, 0), atol=1e-5)
+
+
+def test_the_graph_is_that_of_umap_learn():
+    umap = pytest.importorskip("umap")
+    vectors, _ = clusters(200)
+    ids, distances = neighbours(vectors, 14)
+    every_one = np.column_stack([np.arange(200), ids]), np.column_stack([np.zeros(200), distances]).astype(np.float32)
+    theirs = umap.umap_.fuzzy_simplicial_set(
+        vectors, 15, np.random.RandomState(0), "cosine", knn_indices=every_one[0], knn_dists=every_one[1]
+    )[0].toarray()
+    heads, tails, every = graph(ids, distances, 200)
+    ours = np.zeros((200, 200))
+    ours[heads, tails] = theirs.max() / every
+    kept = theirs >= theirs.max() / 200
+    np.testing.assert_allclose(ours[kept], theirs[kept], atol=0.02)
+    assert (ours[~kept] < 0.02).all() and kept.sum() > 2000
+
+
+def test_umap_learn_makes_the_map_where_it_is_asked_for(made):
+    pytest.importorskip("umap")
+    vectors, labels, places = made
+    theirs = umap_learn_layout(vectors)
+    np.testing.assert_array_equal(theirs, umap_learn_layout(vectors, near=neighbours(vectors, 20)))
+    assert trustworthiness(vectors, places, k=8) > trustworthiness(vectors, theirs, k=8) - 0.02
+    assert trustworthiness(vectors, theirs, k=8) > 0.9
+    again = umap_learn_layout(vectors, theirs + 30)
+    radius = np.linalg.norm(theirs - theirs.mean(0), axis=1).mean()
+    assert np.linalg.norm(again - theirs - 30, axis=1).mean() < 0.3 * radius
+    np.testing.assert_array_equal(umap_learn_layout(vectors[:3]), pca_layout(vectors[:3]))
 
 
 def test_the_walk_draws_neighbours_near_and_pushes_others_away():

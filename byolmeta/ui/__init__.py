@@ -85,7 +85,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
 
 
 def warm(work: Workspace) -> None:
-    """Loads torch and umap behind the page, and prepares the pictures that will be asked for first."""
+    """Loads torch and the map's process behind the page, and prepares the pictures that will be asked for first."""
     from byolmeta.image_map import MapWorker
 
     trim_stores(work.home / "stores", STORES_BYTES)

@@ -11,7 +11,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
-from byolmeta.ui.paint import colour_of
+from byolmeta.ui.paint import colour_of, vectors_of
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 NEAREST = 3  # true neighbours shown under the pointer
@@ -103,40 +103,54 @@ def layouts(work: Workspace, session: Session) -> Iterator[dict]:
     from byolmeta import features, image_map
 
     found, where = work.pictures(session), work.encoder(session)
-    vectors = work.bank(session)[: len(found.store)]
-    near = features.neighbours(vectors, NEAREST)[0]
-    cached = (
-        work.home / "banks" / f"{features.encoder_bank(where, found.store, work.home / 'banks').fingerprint}-map.npy"
-    )
+    vectors = vectors_of(work, session)
+    bank = features.encoder_bank(where, found.store, work.home / "banks").fingerprint
+    cached = work.home / "banks" / f"{bank}-map.npy"
     places, earlier = _read(cached, len(vectors)), earlier_places(work, session)
+    sketch = image_map.pca_layout(vectors) if places is earlier is None else None
+    if sketch is not None:
+        yield shown_points(work, session, sketch, "pca", None)
+    near = nearest_of(work, session, vectors)
     if places is not None:
         places = places if earlier is None else image_map.align(places, earlier)
-        yield shown_points(work, session, places, "umap", near)
-    elif earlier is None:
-        yield shown_points(work, session, image_map.pca_layout(vectors), "pca", near)
+        yield shown_points(work, session, places, "umap", near[0])
     unpractised = [f"{UNPRACTISED}:{where}"] if work.practised(where) else []
     for baseline in (PIXELS, work.untrained(session), *unpractised):
         work.bank(session, baseline)  # so that the first curve need not wait for them
     if places is None and work.layouts:
+        folder = work.home / "projects" / f"{session.name}-exchange"
         try:
-            places = work.layouts.layout(vectors, earlier, work.home / "projects" / f"{session.name}-exchange")
+            places = work.layouts.layout(vectors, earlier, folder, near=near)
         except RuntimeError:
-            return  # the PCA stays, and says that it is one
+            if sketch is not None:  # it stays, and says that it is one
+                yield shown_points(work, session, sketch, "pca", near[0])
+            return
         replace_file(cached, lambda path: path.write_bytes(_npy(places)))
-        yield shown_points(work, session, places, "umap", near)
+        yield shown_points(work, session, places, "umap", near[0])
     if places is not None:
         work.places[session.name] = (found.sheets["key"], places)
 
 
-def shown_points(work: Workspace, session: Session, places: np.ndarray, stage: str, near: np.ndarray) -> dict:
-    """The `points` of a map of all pictures, without those set aside; `near` (N, k) are their true neighbours."""
+def nearest_of(work: Workspace, session: Session, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and distances of the true neighbours of all pictures, for the map and for what is said of it; found once."""
+    from byolmeta import image_map
+
+    seen = work.shown.setdefault(session.name, {})
+    if seen.get("nearest_of") is not vectors:
+        seen["nearest_of"], seen["nearest"] = vectors, image_map.nearest(vectors)
+    return seen["nearest"]
+
+
+def shown_points(work: Workspace, session: Session, places: np.ndarray, stage: str, near: np.ndarray | None) -> dict:
+    """The `points` of a map of all pictures, without those set aside; `near` (N, k): their true neighbours, nearest first."""
     from byolmeta import tidy
 
     index = work.pictures(session).store.index
     aside = tidy.load_decisions(work.tidy_folder(session)).aside
     rows = np.array([row for row, path in enumerate(index.paths) if path not in aside], np.int64) if aside else None
     rows = None if rows is None or len(rows) in (0, len(places)) else rows
-    shown, near = (places, near) if rows is None else (places[rows], near[rows])
+    near = None if near is None else near[:, :NEAREST] if rows is None else near[rows, :NEAREST]
+    shown = places if rows is None else places[rows]
     points = work.points(session, shown, stage, near, rows)
     work.shown[session.name] |= {"places": shown, "rows": rows, "near": near, "stage": stage}
     return points

@@ -133,7 +133,8 @@ def _doubt(work, words, session, count):
     key, places = work.places.get(session.name, ("", None))
     if key != work.pictures(session).sheets["key"]:
         return None  # the map is still a sketch
-    doubt = doubtful(vectors_of(work, session), places)
+    vectors, seen = vectors_of(work, session), work.shown[session.name]
+    doubt = doubtful(vectors, places, near=seen["nearest"] if seen.get("nearest_of") is vectors else None)
     return _binned(doubt, DOUBTFUL), [words[f"doubt_{level}"] for level in range(4)], list(RAMP), []
 
 

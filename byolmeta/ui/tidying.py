@@ -186,14 +186,12 @@ def set_aside(work: Workspace, words: dict[str, str], session: Session, ids: lis
 
 def _points(work: Workspace, session: Session) -> dict:
     """The map without what is set aside, as props: what lies on it is the same, its points are others."""
-    from byolmeta import features
-
     key, places = work.places.get(session.name, ("", None))
     seen = work.shown.setdefault(session.name, {})
     if places is None or key != work.pictures(session).sheets["key"]:
         return {}  # a sketch: the whole map comes without them
-    near = features.neighbours(paint.vectors_of(work, session), map_step.NEAREST)[0]
-    points = map_step.shown_points(work, session, places, seen.get("stage", "umap"), near)
+    near = map_step.nearest_of(work, session, paint.vectors_of(work, session))
+    points = map_step.shown_points(work, session, places, seen.get("stage", "umap"), near[0])
     seen |= {"colours": {}, "compare": {}, "other": ""}  # they are of the points of before
     return {"points": points, "colours": {}, "compare": {}}
 
