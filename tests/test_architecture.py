@@ -17,6 +17,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},
     {"groups", "tidy", "film"},
+    {"advise"},
     {"features", "image_map", "adapt", "copies", "hub", "lanes"},
     {"fewshot"},
     {"learners"},
