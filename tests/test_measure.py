@@ -19,7 +19,7 @@ from byolmeta.fewshot import paired
 from byolmeta.files import read_card
 from byolmeta.measure import candidate, draw_tasks
 from byolmeta.measure import measure as measure_all
-from byolmeta.ui import measure, measured
+from byolmeta.ui import measure, measured, measuring
 from byolmeta.ui.html import safe
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
@@ -29,7 +29,7 @@ WORDS = table("en")
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    measure.kept.clear()
+    measuring.kept.clear()
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def form(work, session, encoders=None, learners=("prototype",), way=5, shots="1"
 
 def measure_now(work, session, **values):
     """All that is yielded, and the results."""
-    updates = list(measure.run(work, WORDS, session, *form(work, session, **values)))
-    return updates, measure.kept.get(session.name)
+    updates = list(measuring.run(work, WORDS, session, *form(work, session, **values)))
+    return updates, measuring.kept.get(session.name)
 
 
 def told(work, session, **values) -> str:
@@ -136,7 +136,7 @@ def test_digits_and_wrong_pictures_as_the_verb_lists_them(work, monkeypatch, tmp
 
 
 def test_slow_learners_get_few_tasks_and_are_compared_on_those(work, session, monkeypatch):
-    monkeypatch.setattr(measure, "SLOW_TASKS", 3)
+    monkeypatch.setattr(measuring, "SLOW_TASKS", 3)
     _, results = measure_now(work, session, encoders=["pixels"], learners=("anil", "maml"), episodes=12)
     anil, maml = results.lines
     assert len(anil.answers[1]) == 12 and len(maml.answers[1]) == 3
@@ -146,15 +146,15 @@ def test_slow_learners_get_few_tasks_and_are_compared_on_those(work, session, mo
 
 
 def test_stop_keeps_what_was_measured_and_says_how_many_tasks(work, session):
-    running = measure.run(work, WORDS, session, *form(work, session, learners=("prototype", "linear"), episodes=400))
+    running = measuring.run(work, WORDS, session, *form(work, session, learners=("prototype", "linear"), episodes=400))
     last = None
     for last in running:
-        results = measure.kept.get(session.name)
+        results = measuring.kept.get(session.name)
         if results and results.lines:  # the first line is there
-            measure.halt(work, WORDS, session)
+            measuring.halt(work, WORDS, session)
     assert last[0]["value"] and WORDS["measure_stopped"] in last[0]["value"]
     assert last[1]["interactive"] and last[2]["visible"] == "hidden"
-    results = measure.kept[session.name]
+    results = measuring.kept[session.name]
     assert len(results.right(results.lines[0], 1)) == 400
     assert all(len(line.answers[1]) < 400 for line in results.lines[1:])
     assert sum(len(line.answers) for line in results.lines) <= 2
@@ -162,11 +162,11 @@ def test_stop_keeps_what_was_measured_and_says_how_many_tasks(work, session):
 
 
 def test_a_newer_measuring_ends_the_older(work, session):
-    first = measure.run(work, WORDS, session, *form(work, session, learners=("linear",), episodes=400))
+    first = measuring.run(work, WORDS, session, *form(work, session, learners=("linear",), episodes=400))
     next(first), next(first)
     updates, results = measure_now(work, session, episodes=10)
     list(first)
-    assert measure.kept[session.name] is results and results.plan.episodes == 10
+    assert measuring.kept[session.name] is results and results.plan.episodes == 10
 
 
 # ---- the step: what is shown
@@ -226,7 +226,7 @@ def test_a_result_of_other_pictures_is_called_older(work, session, results, tmp_
     assert "Older result" not in measure.again(work, WORDS, session)[0]
     other = work.session("elsewhere")
     work.choose(other, draw_pictures(tmp_path / "shapes", each=4), "shapes")
-    measure.kept["elsewhere"] = results
+    measuring.kept["elsewhere"] = results
     assert f"Older result, of {results.label}" in measure.again(work, WORDS, other)[0]
 
 
@@ -249,7 +249,7 @@ def test_very_long_numbers_get_a_sentence(work, session, results):
             measure.cell(work, WORDS, session, *asked, "0", "1")
     for way in (10**5000, long, float("nan")):
         with pytest.raises(InputError, match="whole number"):
-            measure.plan_of(work, WORDS, session, *form(work, session, way=way))
+            measuring.plan_of(work, WORDS, session, *form(work, session, way=way))
 
 
 def test_confusions_count_every_question(work, session, results):
@@ -456,11 +456,11 @@ def test_a_shared_machine_bounds_what_is_asked(tmp_path, home, monkeypatch):
         ({"shots": "1,2,3"}, "2 is the most"),
     ):
         assert said in told(work, one, **values)
-    monkeypatch.setattr(measure, "PUBLIC", measure.Caps(200, 4, 2, 1_000, 0.0, measure.PUBLIC.learners))
+    monkeypatch.setattr(measuring, "PUBLIC", measuring.Caps(200, 4, 2, 1_000, 0.0, measuring.PUBLIC.learners))
     assert "limit of this shared page" in told(work, one, encoders=["pixels"], episodes=200)
-    assert other.name not in measure.kept and "choices" not in measure.choices(work, WORDS, other)[0]
-    measure.forget("one")
-    assert "one" not in measure.kept
+    assert other.name not in measuring.kept and "choices" not in measure.choices(work, WORDS, other)[0]
+    measuring.forget("one")
+    assert "one" not in measuring.kept
 
 
 # ---- the page

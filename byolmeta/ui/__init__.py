@@ -13,7 +13,7 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import explore, learn, measure, pictures, practise, teach, tidying
+from byolmeta.ui import explore, learn, measure, measuring, pictures, practise, teach, tidying
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
@@ -103,7 +103,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
 
     def forget(name: str) -> None:
-        measure.forget(name)
+        measuring.forget(name)
         work.forget(name)
 
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True) as demo:
