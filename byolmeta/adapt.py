@@ -9,15 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from byolmeta.fewshot import Z95
-from byolmeta.learners import Support
+from byolmeta.learners import LinearHead, Support
+from byolmeta.learners.protocol import EMPTY, inverse_root
 
 STRANGE = 0.35  # share of all pictures that may lie so far from a class that they cannot belong to it
 FOLDS = 30  # hiding each example in turn is done one by one up to here, in this many folds beyond
+FEWEST = 5  # folds of many examples
+WORK = 1e7  # folds x examples^2 x classes of a batched check: some tens of milliseconds on one core
+AT_ONCE = 1e6  # numbers in a batch of products: they stay in a core's cache
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right answers out of a number of checks, with a 95 % range (Wilson 1927)."""
+    """Right answers out of a number of checks on other pictures, with a 95 % range (Wilson 1927)."""
 
     right: int
     of: int
@@ -28,13 +32,37 @@ class Accuracy:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Wilson score interval; (0, 1) without checks."""
+        """Where the accuracy on all pictures of these classes lies; (0, 1) without checks."""
+        return wilson(self.value, self.of) if self.of else (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class HiddenAccuracy(Accuracy):
+    """Right answers among examples that were hidden in turn; its range speaks for the learner that sees all of them."""
+
+    kept: float = 1.0  # of the examples of a checked one's box, the share that stayed
+    unasked: float = 0.0  # of the boxes, the share that cannot be checked: hidden, they are empty
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Wider than Wilson's for three reasons. (0, 1) without checks.
+
+        The checks share their examples, so each counts for half a check: the variance of Nadeau and Bengio (2003,
+        "Inference for the generalization error"), (1 / J + tests / trained) for J folds, is twice 1 / J. The whole
+        learner has seen more: its errors are at best fewer in proportion. And boxes that cannot be checked may be
+        answered half as often rightly. How often it holds is in tests/benchmarks/results/teach.json.
+        """
         if not self.of:
             return 0.0, 1.0
-        p, n = self.right / self.of, self.of
-        centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-        half = Z95 / (1 + Z95**2 / n) * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        low, high = wilson(self.value, self.of / 2)
+        return low * (1 - self.unasked / 2), 1 - (1 - high) * self.kept
+
+
+def wilson(share: float, of: float) -> tuple[float, float]:
+    """Score interval of a share of `of` independent checks."""
+    centre = (share + Z95**2 / (2 * of)) / (1 + Z95**2 / of)
+    half = Z95 / (1 + Z95**2 / of) * math.sqrt(share * (1 - share) / of + Z95**2 / (4 * of * of))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def check_trace(
@@ -49,27 +77,121 @@ def check_trace(
 
 def hide_trace(
     learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, copies: np.ndarray
-) -> Iterator[Accuracy]:
-    """Yields Accuracy after every inner step by hiding each example in turn (leave-one-out; folds beyond FOLDS).
+) -> Iterator[HiddenAccuracy]:
+    """Yields the accuracy after every inner step by hiding each example in turn (leave-one-out; many of them in folds).
 
     Copies of the hidden picture (`copies`: same number) are hidden with it. An example whose class would be empty
     without it cannot be checked and is not counted.
     """
-    folds, tasks = _folds(support, labels, copies), []
+    folds, counts = _folds_of(learner, support, labels, way, copies), np.bincount(labels, minlength=way)
+    left = np.zeros(len(labels))  # share of each example's class that stays while it is hidden
     for hidden in folds:
-        kept = ~np.isin(copies[support], copies[support[hidden]])
-        asked = hidden[np.isin(labels[hidden], labels[kept])]
-        if len(asked) and len(np.unique(labels[kept])) > 1:
-            task = Support(vectors[support[kept]], torch.from_numpy(labels[kept]), way)
-            tasks.append((learner.adapt(nn.Identity(), task), vectors[support[asked]], labels[asked], labels[kept]))
-    of = sum(len(y) for _, _, y, _ in tasks)
-    last = [None] * len(tasks)
-    while any(news := [next(steps, None) for steps, *_ in tasks]):
-        right = 0
-        for place, (_, x, y, known) in enumerate(tasks):
+        left[hidden] = (1 - np.bincount(labels[hidden], minlength=way) / np.maximum(counts, 1))[labels[hidden]]
+    for scores in _hidden(learner, vectors, support, labels, way, folds):
+        asked = ~scores.isnan().any(1).numpy()
+        right = int((scores.argmax(1).numpy() == labels)[asked].sum())
+        unasked = 1 - len(np.unique(labels[asked])) / len(np.unique(labels))
+        yield HiddenAccuracy(right, int(asked.sum()), float(left[asked].mean()), unasked)
+
+
+def hide(learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, copies: np.ndarray) -> np.ndarray:
+    """Last scores of each example while it is hidden, float32 (n, way); NaN in the rows that cannot be checked."""
+    scores = torch.full((len(support), way), math.nan)
+    for scores in _hidden(learner, vectors, support, labels, way, _folds_of(learner, support, labels, way, copies)):
+        pass
+    return scores.numpy()
+
+
+def _folds_of(learner, support: np.ndarray, labels: np.ndarray, way: int, copies: np.ndarray) -> list[np.ndarray]:
+    """Places in `support` that are hidden together: of all folds, those that leave two classes or more."""
+    many = max(FEWEST, int(WORK / (len(support) ** 2 * way))) if isinstance(learner, LinearHead) else FOLDS
+    folds = _folds(labels, copies[support], min(FOLDS, many))
+    return [hidden for hidden in folds if len(np.unique(np.delete(labels, hidden))) > 1]
+
+
+def _hidden(
+    learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, folds: list[np.ndarray]
+) -> Iterator[Tensor]:
+    """Yields after every inner step the scores (n, way) of the examples, each fold hidden in turn.
+
+    Classes without examples left have -inf; rows that cannot be checked are NaN. Yields nothing where all are so.
+    """
+    cannot = np.ones(len(support), bool)
+    for hidden in folds:
+        cannot[hidden] = ~np.isin(labels[hidden], np.delete(labels, hidden))
+    if cannot.all():
+        return
+    solve = _batched if isinstance(learner, LinearHead) else _one_by_one
+    for scores in solve(learner, vectors[support], labels, way, folds):
+        for hidden in folds:
+            scores[hidden] = _known(scores[hidden], np.delete(labels, hidden))
+        scores[cannot] = math.nan
+        yield scores
+
+
+def _one_by_one(learner, x: Tensor, labels: np.ndarray, way: int, folds: list[np.ndarray]) -> Iterator[Tensor]:
+    """Scores (n, way) after every inner step, by adapting to what each fold leaves of the examples x (n, D)."""
+    tasks, last = [], [None] * len(folds)
+    for hidden in folds:
+        kept = np.delete(np.arange(len(labels)), hidden)
+        tasks.append(learner.adapt(nn.Identity(), Support(x[kept], torch.from_numpy(labels[kept]), way)))
+    while any(news := [next(task, None) for task in tasks]):
+        scores = x.new_zeros(len(x), way)
+        for place, hidden in enumerate(folds):
             last[place] = news[place] or last[place]  # a learner that chooses its steps may be done sooner on some
-            right += int((_known(last[place].predict(x), known).argmax(1).numpy() == y).sum())
-        yield Accuracy(right, of)
+            scores[hidden] = last[place].predict(x[hidden]).to(x.dtype)
+        yield scores
+
+
+@torch.no_grad()
+def _batched(learner: LinearHead, x: Tensor, labels: np.ndarray, way: int, folds: list[np.ndarray]) -> Iterator[Tensor]:
+    """As _one_by_one, all folds at once: each of their tasks follows from the products of the examples x (n, D)."""
+    inner, steps = _Products(learner, x), []
+    for size in {len(hidden) for hidden in folds}:
+        hidden = np.stack([fold for fold in folds if len(fold) == size])
+        kept = np.stack([np.delete(np.arange(len(x)), fold) for fold in hidden])
+        for rows in np.array_split(np.arange(len(kept)), math.ceil(len(kept) * len(x) ** 2 / AT_ONCE)):
+            for number, scores in enumerate(inner.solve(kept[rows], hidden[rows], torch.from_numpy(labels), way)):
+                if number == len(steps):
+                    steps.append(x.new_zeros(len(x), way))
+                steps[number][hidden[rows]] = scores
+    yield from steps
+
+
+class _Products:
+    """The products of some vectors x (n, D), from which those of any task among them follow without the vectors."""
+
+    def __init__(self, learner: LinearHead, x: Tensor):
+        x, factors = x.double(), learner.factors()
+        self.learner, self.gram = learner, x @ x.T  # in double: vectors share a large part, which cancels
+        self.counted = self.gram if factors is None else (x * factors.to(x)) @ x.T
+
+    def solve(self, support: np.ndarray, query: np.ndarray, labels: Tensor, way: int) -> Iterator[Tensor]:
+        """As LinearHead.solve for B tasks that are rows of x, support (B, k) and query (B, m): yields scores (B, m, way)."""
+        support, query = torch.from_numpy(support), torch.from_numpy(query)
+        goal = nn.functional.one_hot(labels[support], way).double()
+        counts = goal.sum(1, keepdim=True)
+        weights = (goal / counts.clamp_min(1)).sum(2) / (counts > 0).sum(2)
+        inside = self.gram.new_zeros(len(support), len(self.gram)).scatter_(1, support, weights)  # makes the centre c
+        to_centre = inside @ self.gram  # (B, n): x c
+        square = (to_centre * inside).sum(1, keepdim=True)  # c c
+        scale = torch.ones_like(to_centre)
+        if self.learner.unit:
+            length = self.gram.diagonal() - 2 * to_centre + square
+            rounding = (8 * torch.finfo(torch.float32).eps) ** 2 * square
+            usual = length.gather(1, support).mean(1, keepdim=True)
+            scale = inverse_root(length, (EMPTY * usual + rounding).clamp_min(1e-30))
+        to_centre = inside @ self.counted
+        shift = to_centre - (to_centre * inside).sum(1, keepdim=True) / 2
+        rows, asked = (
+            ((self.counted[left[:, :, None], support[:, None]] - shift.gather(1, left)[:, :, None])
+             - shift.gather(1, support)[:, None])
+            * scale.gather(1, left)[:, :, None] * scale.gather(1, support)[:, None]
+            for left in (support, query)
+        )  # fmt: skip
+        rows, asked, goal, weights = (each.float() for each in (rows, asked, goal, weights))
+        for a, bias in self.learner.coefficients(rows, goal, weights):
+            yield asked @ a + bias
 
 
 def _known(scores: Tensor, labels: np.ndarray) -> Tensor:
@@ -79,13 +201,13 @@ def _known(scores: Tensor, labels: np.ndarray) -> Tensor:
     return scores.masked_fill(empty, -math.inf)
 
 
-def _folds(support: np.ndarray, labels: np.ndarray, copies: np.ndarray) -> list[np.ndarray]:
-    """Places in `support` that are hidden together, never separating copies."""
-    groups = [np.flatnonzero(copies[support] == c) for c in np.unique(copies[support])]
-    if len(groups) <= FOLDS:
+def _folds(labels: np.ndarray, copies: np.ndarray, most: int) -> list[np.ndarray]:
+    """Places among the examples that are hidden together, never separating copies; every fold takes of every class."""
+    groups = [np.flatnonzero(copies == c) for c in np.unique(copies)]
+    groups.sort(key=lambda group: labels[group[0]])
+    if len(groups) <= most:
         return groups
-    order = np.random.default_rng(0).permutation(len(groups))
-    return [np.concatenate([groups[g] for g in part]) for part in np.array_split(order, FOLDS)]
+    return [np.concatenate(groups[first::most]) for first in range(most)]
 
 
 @dataclass(frozen=True)
@@ -122,7 +244,9 @@ def _strangers(vectors: Tensor, support: np.ndarray, labels: np.ndarray, label: 
     """
     x = nn.functional.normalize(vectors - vectors.mean(0), dim=1)
     cosine = x @ x[support].T
-    near = torch.full((len(x), max(int(label.max()), int(labels.max())) + 1), -2.0)  # no picture may go to the last class
+    near = torch.full(
+        (len(x), max(int(label.max()), int(labels.max())) + 1), -2.0
+    )  # no picture may go to the last class
     for kind in np.unique(labels):
         near[:, kind] = cosine[:, labels == kind].amax(1)
     usual = near.quantile(STRANGE, dim=0)

@@ -7,8 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from byolmeta.adapt import FOLDS, Accuracy, check_trace, hide_trace, sort_pictures
-from byolmeta.learners import LEARNERS, Step, Support
+from byolmeta.adapt import (
+    FOLDS,
+    Accuracy,
+    HiddenAccuracy,
+    _folds_of,
+    _one_by_one,
+    check_trace,
+    hide,
+    hide_trace,
+    sort_pictures,
+)
+from byolmeta.learners import LEARNERS, LinearHead, Step, Support
 
 every = pytest.mark.parametrize("method", [make() for make in LEARNERS.values()], ids=list(LEARNERS))
 
@@ -40,7 +50,24 @@ def test_wilson_range(right, of, low, high):
 
 
 def test_without_checks_nothing_is_claimed():
-    assert Accuracy(0, 0).value is None and Accuracy(0, 0).range == (0.0, 1.0)
+    for kind in (Accuracy, HiddenAccuracy):
+        assert kind(0, 0).value is None and kind(0, 0).range == (0.0, 1.0)
+
+
+def test_the_range_of_hidden_examples_is_that_of_half_as_many_checks():
+    """And then, by hand: errors fall with the examples that were missing, unasked boxes may be half as good."""
+    low, high = Accuracy(5, 10).range
+    assert HiddenAccuracy(10, 20).range == (low, high)
+    assert HiddenAccuracy(10, 20, kept=0.5).range == (low, pytest.approx(1 - (1 - high) / 2))
+    assert HiddenAccuracy(10, 20, unasked=0.5).range == (pytest.approx(0.75 * low), high)
+
+
+def test_hidden_examples_know_what_was_kept_and_who_was_not_asked():
+    vectors, _ = cloud()
+    support, labels = np.arange(7), np.array([0, 0, 1, 1, 1, 1, 2])
+    found = list(hide_trace(LEARNERS["prototype"](), vectors, support, labels, 5, np.arange(60)))[-1]
+    assert found.of == 6 and found.kept == pytest.approx((2 * 1 / 2 + 4 * 3 / 4) / 6)
+    assert found.unasked == pytest.approx(1 / 3)  # box 2 is empty without its only example; boxes 3 and 4 hold nothing
 
 
 def predictions(method, vectors, support, labels, way, asked):
@@ -123,7 +150,7 @@ def test_a_box_without_examples_is_never_the_answer():
 def test_many_examples_are_hidden_in_folds_each_once():
     vectors, labels = cloud(200, noise=0.2)
     (found,) = hide_trace(LEARNERS["prototype"](), vectors, np.arange(200), labels, 3, np.arange(200))
-    assert (found.right, found.of) == (200, 200)
+    assert (found.right, found.of) == (200, 200) and found.kept == pytest.approx(1 - 1 / FOLDS, abs=0.01)
     calls = []
 
     class Counting:
@@ -133,6 +160,34 @@ def test_many_examples_are_hidden_in_folds_each_once():
 
     list(hide_trace(Counting(), vectors, np.arange(200), labels, 3, np.arange(200) // 4))
     assert len(calls) == FOLDS and sum(200 - n for n in calls) == 200 and all((200 - n) % 4 == 0 for n in calls)
+
+
+linear = pytest.mark.parametrize("name", [n for n, make in LEARNERS.items() if issubclass(make, LinearHead)])
+
+
+@linear
+@pytest.mark.parametrize("common", [0.0, 30.0])
+def test_hidden_together_or_one_after_another_the_scores_are_the_same(name, common):
+    """Whatever large part the vectors share; with copies, a picture that is there twice, an uneven board, few and many."""
+    vectors, truth = cloud(400, ways=4, noise=1.5)
+    vectors[7] = vectors[3]
+    method = LEARNERS[name](directions=tuple(np.linspace(0.5, 2, 8))) if name == "metasgd" else LEARNERS[name]()
+    for n in (3, 9, 40, 400):
+        labels, copies = np.minimum(truth[:n], 3), np.arange(400) // (1 + (np.arange(400) < 12))
+        found = hide(method, vectors + common, np.arange(n), labels, 6, copies)
+        task, folds = vectors[:n] + common, _folds_of(method, np.arange(n), labels, 6, copies)
+        for scores in _one_by_one(method, task, labels, 6, folds):
+            pass
+        seen = np.isfinite(found)
+        assert seen.any() and np.allclose(found[seen], scores.numpy()[seen], atol=2e-3 if common else 1e-4)
+
+
+def test_copies_alone_leave_no_direction():
+    """Equal pictures in two boxes: the centre is the picture itself, so no score differs from another."""
+    vectors = torch.tensor([[3.0, 1.0]]).repeat(4, 1)
+    for make in (LEARNERS["anil"], LEARNERS["prototype"]):
+        scores = hide(make(), vectors, np.arange(4), np.array([0, 0, 1, 1]), 2, np.arange(4))
+        assert np.allclose(scores, scores[:, :1], atol=1e-5)
 
 
 def test_nothing_to_check_yields_nothing():
