@@ -34,6 +34,7 @@ EPOCHS = 200  # a multiple of 20
 # Of the usual step, from an earlier map. On 2,000 photos whose vectors had changed a little the mean jump was 0.07 of the
 # map's radius; a map of its own, turned onto the first, jumped by 0.19, at the same trustworthiness of 0.89.
 GENTLE = 0.1
+ROOM = 5.0  # root mean square distance from the middle; fresh maps of photos have 2 to 3, of parts that lie apart up to 6
 GATHER = 0.5  # how far around a place on the map its neighbours are counted by `place`
 Near = tuple[np.ndarray, np.ndarray]  # ids and distances, as features.neighbours gives them
 Progress = Callable[[int, int], None]  # done, of all
@@ -72,7 +73,8 @@ def umap_layout(
 ) -> np.ndarray:
     """UMAP positions (N, 2) float32 from exact cosine neighbours, starting at `start` (else PCA). A seed repeats them.
 
-    With a start the walk is gentle, and turned and moved onto it, so that pictures do not jump. `near`: the 14 or more
+    With a start, drawn in a little where it is very wide, the walk is gentle, and turned and moved onto it, so that pictures do
+    not jump. `near`: the 14 or more
     true neighbours, where the caller has them. Fewer than 5 pictures stay where PCA puts them.
     `progress` hears hundredths of the work.
     """
@@ -88,6 +90,8 @@ def umap_layout(
     centred = begin - begin.mean(0)
     if start is None:
         centred *= TEN / 2 / np.maximum(np.abs(centred).max(0), 1e-12)
+    else:  # parts that lie apart push each other away, in every map a little more
+        centred *= np.clip(ROOM / max(float(np.sqrt((centred**2).sum(1).mean())), 1e-12), 0.95, 1.0)
     noise = random.normal(scale=1e-3, size=begin.shape)  # splits equal points
     places = np.ascontiguousarray(centred + noise, np.float32)
     heads, tails, every = graph(*near, EPOCHS)

@@ -178,7 +178,7 @@ def test_maps_of_a_study_follow_each_other_gently(tmp_path):
     gentle = jumps(layouts(found, umap_layout))
     alone = jumps(layouts(found, lambda given, start: umap_layout(given)))
     assert gentle.mean() < 0.3 and gentle.max() < 0.45
-    assert gentle.mean() < 0.6 * alone.mean()  # each made by itself, turned as well as can be
+    assert gentle.mean() < 0.7 * alone.mean()  # each made by itself, turned as well as can be
 
 
 # The moving picture

@@ -161,6 +161,16 @@ def test_a_map_that_starts_from_another_does_not_jump_far():
     assert trustworthiness(vectors, again, k=8) > 0.9
 
 
+def test_many_maps_one_after_another_stay_in_the_room():
+    vectors, _ = clusters(120)
+    places, wide = umap_layout(vectors), []
+    for _ in range(40):
+        places = umap_layout(vectors, places)
+        wide.append(np.sqrt(((places - places.mean(0)) ** 2).sum(1).mean()))
+    assert max(wide) == wide[0] < 10 and wide[-1] < 8  # undrawn it grows to 19
+    assert trustworthiness(vectors, places, k=8) > 0.9
+
+
 def test_a_second_map_of_other_vectors_moves_less_than_one_of_its_own():
     vectors, _ = clusters(300)
     other = vectors[:, :8] + 0.3 * np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
