@@ -5,6 +5,7 @@ Nothing of the learner or the encoder is looked into, so it holds for all of the
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +56,19 @@ def occlusion(one: Candidate, store, tasks: Tasks, number: int, row: int) -> Occ
     """What the parts of the picture in a row of the store say in task `number`, which asks for it."""
     task = tasks.part(slice(number, number + 1))
     truth = int(task.query_labels[0, np.flatnonzero(task.query[0] == row)[0]])
-    picture = np.array(store.pixels[row])
+    return occluded(np.array(store.pixels[row]), lambda pictures: one.scores(task, pictures), truth)
+
+
+def occluded(picture: np.ndarray, scores_of: Callable[[np.ndarray], np.ndarray], truth: int | None = None) -> Occlusion:
+    """What the parts of a picture, uint8 (3, S, S), say; `scores_of` pictures (P, 3, S, S) are logits (P, way).
+
+    Without a `truth` the answer is told from the next best.
+    """
     covered, cells = covers_of(picture)
-    scores = one.scores(task, np.concatenate([picture[None], covered])).astype(np.float64)
+    scores = scores_of(np.concatenate([picture[None], covered])).astype(np.float64)
     order = np.argsort(-scores[0], kind="stable")
     said = int(order[0])
-    against = truth if said != truth else int(order[1])
+    against = int(order[1]) if truth in (None, said) else truth
     lead = scores[:, said] - scores[:, against]  # log-odds, as the scores are logits
     heat = ((lead[0] - lead[1:])[:, None, None] * cells).sum(0) / cells.sum(0)
     shares = np.exp(scores[0] - scores[0].max())
