@@ -12,7 +12,15 @@ from byolmeta.fewshot import Z95
 from byolmeta.learners import LinearHead, Support
 from byolmeta.learners.protocol import EMPTY, inverse_root
 
-STRANGE = 0.35  # share of all pictures that may lie so far from a class that they cannot belong to it
+STRANGE = 0.4  # chance of being of any class below which a picture is of none
+LEVELS = (0.6, 0.85)  # chance of being right from which an answer is fairly sure, and sure
+SPREAD = 0.4  # of the logarithm of the factor on a learner's scores, before the examples are asked
+ASKED = 60  # examples that are hidden to learn how near pictures of the classes are
+# what is usual of nearness to the classes, from tests/benchmarks/teach.py, and how many examples it counts for
+FAR, HELD_FAR = 0.12, 20  # mean of pictures that are of no class
+GAP, HELD_GAP = 0.5, 6  # by how much pictures of the classes are nearer
+WIDTH, SHARE, HELD = 0.5, 0.75, 40  # standard deviation of either, and share of pictures that are of the classes
+SHY = 1.6  # over the number of classes: by how much whole classes that are hidden seem farther than strangers are
 FOLDS = 30  # hiding each example in turn is done one by one up to here, in this many folds beyond
 FEWEST = 5  # folds of many examples
 WORK = 1e7  # folds x examples^2 x classes of a batched check: some tens of milliseconds on one core
@@ -212,42 +220,127 @@ def _folds(labels: np.ndarray, copies: np.ndarray, most: int) -> list[np.ndarray
 
 @dataclass(frozen=True)
 class Answer:
-    """Where pictures go: class, its probability, and how sure (3 sure, 2 fairly, 1 unsure, 0 none of these)."""
+    """Where pictures go: class, how likely that is right, and how sure (3 sure, 2 fairly, 1 unsure, 0 none of these)."""
 
     label: np.ndarray  # int64 (N,)
-    score: np.ndarray  # float32 (N,), softmax of the winner
+    score: np.ndarray  # float32 (N,): the chance that the picture is of this class, and not of none
     sure: np.ndarray  # uint8 (N,)
+    member: np.ndarray  # float32 (N,): the chance that the picture is of one of the classes
 
 
-def sort_pictures(learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int) -> Answer:
-    """Sorts all pictures by the last step of the learner.
+def sort_pictures(
+    learner,
+    vectors: Tensor,
+    support: np.ndarray,
+    labels: np.ndarray,
+    way: int,
+    copies: np.ndarray | None = None,
+) -> Answer:
+    """Sorts all pictures by the last step of the learner, and says how sure that is.
 
-    'None of these': its class's nearest example is farther than it is for most pictures of the folder, by cosine
-    around their mean. 'Sure' goes by the probability.
+    `copies`: same number for copies of a picture; they are hidden together where hidden examples are asked. How often
+    each level is right on sets that nothing was chosen on is in tests/benchmarks/results/teach.json.
     """
     for step in learner.adapt(nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
         pass
-    probability = _known(step.predict(vectors), labels).softmax(1)
-    score, label = probability.max(1)
-    present = len(np.unique(labels))
-    margin = (score - 1 / present) / (1 - 1 / present)  # 0: no better than guessing, 1: certain
-    sure = 1 + (margin > 0.35).int() + (margin > 0.7).int()
-    sure[_strangers(vectors, support, labels, label)] = 0
-    return Answer(label.numpy(), score.numpy(), sure.numpy().astype(np.uint8))
+    sharp = sharpness(learner, vectors, support, labels, way, np.arange(len(vectors)) if copies is None else copies)
+    chance, label = (sharp * _known(step.predict(vectors), labels)).softmax(1).max(1)
+    member = familiarity(vectors, support, labels)(vectors)
+    score = chance * member
+    sure = torch.bucketize(score, score.new_tensor(LEVELS), right=True) + 1
+    sure[member < STRANGE] = 0
+    return Answer(label.numpy(), score.numpy(), sure.numpy().astype(np.uint8), member.numpy())
 
 
-def _strangers(vectors: Tensor, support: np.ndarray, labels: np.ndarray, label: Tensor) -> Tensor:
-    """Pictures that lie farther from their class's nearest example than most pictures of the folder do.
+def sharpness(learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, copies: np.ndarray) -> float:
+    """The factor on the scores with which the hidden examples are likeliest: an inverse temperature (Guo et al. 2017).
 
-    A weak sign (of the strangers among drawn creatures and photos it finds about one in seven with two classes of two
-    examples), set so that few pictures of a class are taken for strangers (one in fifty to one in ten).
+    Near 1 where they are few. Hidden examples are answered worse than other pictures will be, most so in small boxes, and
+    count for less there. 1 for learners that adapt to one task after another, where hiding takes too long.
     """
-    x = nn.functional.normalize(vectors - vectors.mean(0), dim=1)
-    cosine = x @ x[support].T
-    near = torch.full(
-        (len(x), max(int(label.max()), int(labels.max())) + 1), -2.0
-    )  # no picture may go to the last class
-    for kind in np.unique(labels):
-        near[:, kind] = cosine[:, labels == kind].amax(1)
-    usual = near.quantile(STRANGE, dim=0)
-    return near.gather(1, label[:, None])[:, 0] < usual[label]
+    if not isinstance(learner, LinearHead):
+        return 1.0
+    scores = torch.from_numpy(hide(learner, vectors, support, labels, way, copies)).double()
+    asked = ~scores.isnan().any(1)
+    scores, y = scores[asked], torch.from_numpy(labels)[asked]
+    weight = (1 - 1 / torch.bincount(y, minlength=way)[y].double()) / 2
+    best, least = 1.0, math.inf
+    for factor in torch.linspace(-1.5, 1.5, 31).exp().tolist():
+        wrong = nn.functional.cross_entropy(factor * scores, y, reduction="none")
+        cost = float((weight * wrong).sum()) + (math.log(factor) / SPREAD) ** 2 / 2
+        best, least = (factor, cost) if cost < least else (best, least)
+    return best
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """The chance that a picture is of one of the classes: vectors (N, D) -> float32 (N,)."""
+
+    centre: Tensor  # (D,), of the folder
+    towards: Tensor  # (D, P): unit vectors from there to the mean of each class that has examples
+    mean: Tensor  # (P,), of the folder's cosines with those
+    spread: Tensor  # (P,), their standard deviation
+    slope: float = 1.0  # of the chance's log-odds in the nearness
+    offset: float = 0.0
+
+    def near(self, vectors: Tensor) -> Tensor:
+        """How near the classes pictures are, (N, P), in standard deviations of the folder's pictures."""
+        cosine = nn.functional.normalize(vectors - self.centre, dim=1) @ self.towards
+        return (cosine - self.mean) / self.spread
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        return torch.sigmoid(self.slope * _nearness(self.near(vectors)) + self.offset)
+
+
+def _nearness(near: Tensor) -> Tensor:
+    """One number from those of the classes (N, P): the log of the mean of their exponentials (Liu et al. 2020, energy)."""
+    return near.logsumexp(1) - math.log(near.shape[1])
+
+
+def familiarity(vectors: Tensor, support: np.ndarray, labels: np.ndarray) -> Familiarity:
+    """Who is of the classes and who of none, learned from the folder's own pictures, `vectors` (N, D).
+
+    Examples that are hidden in turn say how near pictures of the classes are; examples whose whole class is hidden, how
+    near those of other classes. The folder is a mixture of both, whose share is estimated (expectation maximisation).
+    """
+    x, y = vectors - vectors.mean(0), torch.from_numpy(np.unique(labels, return_inverse=True)[1])
+    x = nn.functional.normalize(x, dim=1)
+    examples, counts = x[support], torch.bincount(y)
+    sums = x.new_zeros(len(counts), x.shape[1]).index_add_(0, y, examples)
+    towards = nn.functional.normalize(sums, dim=1)
+    cosine = x @ towards.T
+    mean, spread = cosine.mean(0), cosine.std(0, correction=0).clamp_min(1e-6)
+    near = (cosine - mean) / spread
+    asked = torch.from_numpy(np.unique(np.linspace(0, len(y) - 1, min(len(y), ASKED)).astype(int)))
+    own = y[asked]
+    without = nn.functional.normalize(sums[own] - examples[asked], dim=1)
+    cosine = x @ without.T  # (N, asked): each picture, and the class of each asked example without it
+    hidden = (cosine[support[asked], torch.arange(len(asked))] - cosine.mean(0)) / cosine.std(
+        0, correction=0
+    ).clamp_min(1e-6)
+    others = near[support[asked]]
+    inside = _nearness(others.scatter(1, own[:, None], hidden[:, None]))[counts[own] > 1]
+    outside = _nearness(others.masked_fill(nn.functional.one_hot(own, len(counts)).bool(), -math.inf))
+    outside = outside[outside.isfinite()]  # a single class has no others
+    found = _mixture(_nearness(near).double(), inside.double(), outside.double(), len(counts))
+    return Familiarity(vectors.mean(0), towards.T, mean, spread, *found)
+
+
+def _mixture(folder: Tensor, inside: Tensor, outside: Tensor, classes: int) -> tuple[float, float]:
+    """Slope and offset of the log-odds of being of a class, in the nearness: two normal distributions of one width.
+
+    Their means are those of hidden examples, `inside` and `outside` the classes, held near what is usual (GAP, FAR,
+    WIDTH) where these are few; their shares those that make the `folder` likeliest, from 3 in 4 inside.
+    """
+    low = (HELD_FAR * FAR + (outside + SHY / classes).sum()) / (
+        HELD_FAR + len(outside)
+    )  # one class fewer attracts less
+    high = (HELD_GAP * (low + GAP) + inside.sum()) / (HELD_GAP + len(inside))
+    high = torch.maximum(high, low + GAP / 2)
+    errors = (inside - high).square().sum() + (outside - outside.mean()).square().sum()
+    variance = (HELD * WIDTH**2 + errors) / (HELD + len(inside) + len(outside))
+    slope, share = (high - low) / variance, torch.tensor(SHARE)
+    for _ in range(30):
+        offset = share.logit() - slope * (high + low) / 2
+        share = (SHARE * HELD + torch.sigmoid(slope * folder + offset).sum()) / (HELD + len(folder))
+    return float(slope), float(offset)

@@ -9,13 +9,16 @@ from torch import nn
 
 from byolmeta.adapt import (
     FOLDS,
+    STRANGE,
     Accuracy,
     HiddenAccuracy,
     _folds_of,
     _one_by_one,
     check_trace,
+    familiarity,
     hide,
     hide_trace,
+    sharpness,
     sort_pictures,
 )
 from byolmeta.learners import LEARNERS, LinearHead, Step, Support
@@ -229,7 +232,7 @@ def test_what_is_like_no_example_is_none_of_these(method):
     support = np.concatenate([np.flatnonzero(labels == c)[:3] for c in range(2)])  # classes 2 and 3 have no box
     answer = sort_pictures(method, vectors, support, labels[support], 2)
     known = labels < 2
-    assert (answer.sure[known] == 0).mean() < 0.02 and (answer.sure[~known] == 0).mean() > 0.1
+    assert (answer.sure[known] == 0).mean() < 0.02 and (answer.sure[~known] == 0).mean() > 0.5
     assert answer.sure[known].mean() > answer.sure[~known].mean() + 0.5
     assert (answer.label[known] == labels[known]).all() and (answer.sure[support] > 0).all()
 
@@ -238,5 +241,35 @@ def test_an_answer_without_conviction_is_unsure():
     """Between two examples exactly, no class is likelier."""
     vectors = torch.tensor([[1.0, 0], [-1.0, 0], [0, 1.0], [0.9, 0.1], [-0.9, 0.1]])
     answer = sort_pictures(LEARNERS["prototype"](), vectors, np.array([0, 1]), np.array([0, 1]), 2)
-    assert answer.score[2] == pytest.approx(0.5, abs=0.01) and answer.sure[2] in (0, 1)
-    assert answer.sure[0] == answer.sure[1] == 3
+    assert answer.score[2] / answer.member[2] == pytest.approx(0.5, abs=0.01) and answer.sure[2] in (0, 1)
+    assert answer.sure[0] > answer.sure[2] < answer.sure[1]
+
+
+@pytest.mark.parametrize("scale, too", [(0.5, "shy"), (1000.0, "bold")])
+def test_hidden_examples_mend_how_sure_a_learner_is(scale, too):
+    vectors, labels = cloud(60, noise=0.9 if too == "shy" else 1.6)
+    method = LEARNERS["prototype"](scale=scale)
+    factor = sharpness(method, vectors, np.arange(30), labels[:30], 3, np.arange(60))
+    assert factor > 1.3 if too == "shy" else factor < 0.7
+    single = sharpness(method, vectors, np.array([0, 1, 2]), np.arange(3), 3, np.arange(60))
+    assert single == 1  # nothing can be hidden
+
+
+def test_who_is_of_the_boxes_is_learned_from_the_folder():
+    """With strangers about and without; a picture that comes later is judged by what the folder taught."""
+    vectors, labels = cloud(300, ways=6, noise=0.25)
+    support = np.concatenate([np.flatnonzero(labels == c)[:4] for c in range(3)])
+    mixed = familiarity(vectors, support, labels[support])
+    known = torch.from_numpy(labels < 3)
+    assert (mixed(vectors)[known] > 0.5).float().mean() > 0.95 and (mixed(vectors)[~known] < 0.5).float().mean() > 0.95
+    assert torch.allclose(mixed(vectors[17:18]), mixed(vectors)[17:18], atol=1e-6)
+    vectors, labels = vectors[known], labels[labels < 3]
+    support = np.concatenate([np.flatnonzero(labels == c)[:4] for c in range(3)])
+    pure = familiarity(vectors, support, labels[support])
+    assert (pure(vectors) < STRANGE).float().mean() < 0.05
+
+
+def test_a_single_class_or_equal_pictures_are_no_reason_to_fail():
+    for vectors, labels in ((torch.ones(6, 3), [0, 1]), (cloud(6)[0], [0, 0]), (cloud(6)[0], [0, 1])):
+        chance = familiarity(vectors, np.arange(2), np.array(labels))(vectors)
+        assert chance.isfinite().all() and (chance >= 0).all() and (chance <= 1).all()
