@@ -1,0 +1,196 @@
+"""The camera in Teach: a guess for each of its frames, and frames that become examples. Of the others nothing is kept."""
+
+import base64
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from byolmeta.decode import Limits
+from byolmeta.errors import InputError
+from byolmeta.files import UNTRAINED, find_encoder
+from byolmeta.images import read_image
+from byolmeta.ui.map import box_chips
+from byolmeta.ui.teach import learner_of
+from byolmeta.ui.workspace import KEPT, Session, Workspace
+
+SIDE = 512  # pixels of a frame's side, at most
+LIMITS = Limits(file_bytes=400_000, pixels=SIDE * SIDE)  # of one frame
+AT_ONCE = 12  # frames that a visitor of a shared machine may send in a second; the page sends half as many
+MOST = 300  # pictures of their own that a visitor of a shared machine may add
+MAX_SEQ = 2**53  # the largest whole number that JavaScript counts to
+clock = time.monotonic
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What was adapted to the boxes once, for as long as they stay as they are."""
+
+    filled: list  # (id, pictures) of each box that has some
+    bank: np.ndarray  # the vectors that it was made with
+    learner: object
+    chances: Callable  # vectors (n, D) -> (n, way): the chance of each box, and of none of these what is left
+    none: Callable  # vectors (n, D) -> bool (n,)
+
+
+def whole(work: Workspace, session: Session) -> dict:
+    """All that the camera has to know, in one update: the boxes in their colours and the size of its frames."""
+    return gr.update(boxes=box_chips(session), side=min(2 * work.image_size(session), SIDE))
+
+
+def chips(session: Session) -> dict:
+    """The boxes alone, in an update, after the board has changed them."""
+    return gr.update(boxes=box_chips(session))
+
+
+def guess(work: Workspace, session: Session, frame: dict) -> dict:
+    """The `answers` of the camera to a frame {data, seq}, which is forgotten; a problem is one of its sentences."""
+    seq = _number(frame)
+    try:
+        _check_pace(work, session)
+        with work.alone("camera", session.name):
+            pixels = picture_of(frame.get("data"), work.image_size(session))
+            head = _head(work, session)
+            return {"seq": seq} | (_answer(work, session, head, pixels) if head else {"few": True})
+    except InputError as problem:
+        return {"seq": seq, "problem": str(problem)}
+
+
+def record(work: Workspace, session: Session, frame: dict) -> list:
+    """Keeps a frame {box, data, seq} as an example of that box. Returns updates [of the board, of the camera]."""
+    seq, box = _number(frame), frame.get("box")
+    try:
+        _check_pace(work, session)
+        if work.public and session.extras >= MOST:
+            raise InputError(
+                f"You have added {MOST} pictures, the most that this shared computer keeps. Choose your pictures "
+                "once more under Pictures to start over."
+            )
+        pixels = picture_of(frame.get("data"), KEPT)
+        _box(session, box)  # before anything is kept
+        number = work.add_extra(session, Image.fromarray(pixels.transpose(1, 2, 0)))
+        _box(session, box)["items"].append(number)  # the board may have sent a new state meanwhile
+    except InputError as problem:
+        return [gr.skip(), gr.update(recorded={"seq": seq, "problem": str(problem)})]
+    session.boxes["rev"] += 1
+    work.save(session)
+    board = gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
+    return [board, gr.update(recorded={"seq": seq})]
+
+
+def stopped(work: Workspace, session: Session) -> None:
+    """The camera was turned off: its encoder and what was adapted leave the memory."""
+    for name in ("camera", "camera_encoder"):
+        work.shown.get(session.name, {}).pop(name, None)
+
+
+def picture_of(data: str, size: int) -> np.ndarray:
+    """uint8 (3, size, size) of a frame as the page sends it, the base64 text of a picture file."""
+    if not isinstance(data, str) or not data:
+        raise InputError("The camera sent no picture. Turn it off and on again.")
+    if len(data) > LIMITS.file_bytes * 4 // 3 + 4:
+        raise InputError(
+            f"The camera sent a picture of {len(data) * 3 // 4 / 1e6:.1f} MB; {LIMITS.file_bytes / 1e6:.1f} MB are "
+            "possible. Reload the page."
+        )
+    try:
+        return read_image(base64.b64decode(data, validate=True), size, LIMITS)
+    except ValueError:  # letters that are not base64
+        raise InputError("The camera sent something that is not a picture. Reload the page.") from None
+    except InputError as problem:
+        raise InputError(f"The camera's picture cannot be used. {problem} Reload the page.") from None
+
+
+def _head(work: Workspace, session: Session) -> Head | None:
+    """The session's boxes as they are now, adapted to once. None below two boxes with examples."""
+    filled = [(box["id"], list(box["items"])) for box in session.boxes["boxes"] if box["items"]]
+    if len(filled) < 2:
+        return None
+    bank, learner = work.bank(session), learner_of(work, session, work.encoder(session))
+    seen = work.shown.setdefault(session.name, {})
+    head = seen.get("camera")
+    if not (head and head.bank is bank and head.filled == filled and head.learner == learner):
+        head = seen["camera"] = _adapted(learner, bank, filled)
+    return head
+
+
+def _adapted(learner, bank: np.ndarray, filled: list) -> Head:
+    """Adapts to boxes (id, pictures) as `adapt.sort_pictures` does for the board."""
+    import torch
+
+    from byolmeta.adapt import STRANGE, familiarity, sharpness
+    from byolmeta.learners import Support
+
+    torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training are slower
+    vectors, way = torch.from_numpy(bank), len(filled)
+    support = np.array([i for _, items in filled for i in items], np.int64)
+    labels = np.array([b for b, (_, items) in enumerate(filled) for _ in items], np.int64)
+    for step in learner.adapt(torch.nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
+        pass
+    sharp = sharpness(learner, vectors, support, labels, way, np.arange(len(vectors)))
+    member = familiarity(vectors, support, labels)
+
+    def chances(x: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(x)
+        return ((sharp * step.predict(x)).softmax(1) * member(x)[:, None]).numpy()
+
+    def none(x: np.ndarray) -> np.ndarray:
+        return (member(torch.from_numpy(x)) < STRANGE).numpy()
+
+    return Head(filled, bank, learner, chances, none)
+
+
+def _answer(work: Workspace, session: Session, head: Head, pixels: np.ndarray) -> dict:
+    """The chance of each box that has examples, and whether the picture is of none of them."""
+    from byolmeta.features import embed
+
+    vector = embed(_encoder(work, session), pixels[None])
+    chances = head.chances(vector)[0].tolist()
+    return {
+        "boxes": [box for box, _ in head.filled],
+        "scores": [round(chance, 4) for chance in chances],
+        "other": round(1 - sum(chances), 4),
+        "none": bool(head.none(vector)[0]),
+    }
+
+
+def _encoder(work: Workspace, session: Session):
+    """The session's encoder, in memory while the camera is on; a newer file is read again."""
+    from byolmeta.features import open_encoder
+
+    where, store = work.encoder(session), work.pictures(session).store
+    mark = store.fingerprint if where == UNTRAINED else os.stat(find_encoder(where)).st_mtime_ns
+    seen = work.shown.setdefault(session.name, {})
+    key, encoder = seen.get("camera_encoder", (None, None))
+    if key != (where, mark, store.size):
+        encoder = open_encoder(where, store)
+        seen["camera_encoder"] = (where, mark, store.size), encoder
+    return encoder
+
+
+def _check_pace(work: Workspace, session: Session) -> None:
+    """On a shared machine nobody sends more than AT_ONCE frames in a second."""
+    if not work.public:
+        return
+    times, now = work.shown.setdefault(session.name, {}).setdefault("camera_times", []), clock()
+    times[:] = [then for then in times if now - then < 1]
+    if len(times) >= AT_ONCE:
+        raise InputError(f"The camera sent more than {AT_ONCE} pictures in a second, too many for a shared computer.")
+    times.append(now)
+
+
+def _box(session: Session, box: str) -> dict:
+    found = next((each for each in session.boxes["boxes"] if each["id"] == box), None)
+    if found is None:
+        raise InputError("This box is not there any more. Choose another one.")
+    return found
+
+
+def _number(frame: dict) -> int:
+    """The number that a frame came with, by which the page knows its answer."""
+    seq = frame.get("seq")
+    return seq if type(seq) is int and 0 <= seq <= MAX_SEQ else 0
