@@ -100,7 +100,8 @@ def test_groups_are_those_of_the_vectors(work, session):
 
 
 def test_the_task_colours_its_answers(work, session):
-    assert "two boxes" in explore.repainted(work, WORDS, session, "task", 0)[1]["value"]
+    _, note, scatter = explore.repainted(work, WORDS, session, "task", 0)
+    assert "two boxes" in note["value"] and scatter["colours"] == {"none": True}
     first, second = session.boxes["boxes"]
     first["items"], second["items"] = [0], [35]
     label, sure = np.arange(36) % 2, np.arange(36) % 4
@@ -185,7 +186,10 @@ def test_two_encoders_are_compared(work, session):
     assert prop["names"] == [work.encoder_name(session), "raw pixels"] and prop["key"] == event(work, session, []).key
     yours, other = paint.vectors_of(work, session), work.bank(session, PIXELS)
     assert prop["middle"].startswith(f"{round(100 * image_map.agreement(yours, other))} %")
-    assert all("k-NN" in fact and "kept" in fact for fact in prop["facts"]) and prop["facts"][0] != prop["facts"][1]
+    assert (
+        all("k-NN" in fact and "trustworthiness" in fact for fact in prop["facts"])
+        and prop["facts"][0] != prop["facts"][1]
+    )
     assert explore.refreshed(work, WORDS, session, "folder", 0)[2]["value"] == PIXELS
     assert last(explore.compared(work, WORDS, session, ""))[1]["compare"] == {}
     with pytest.raises(InputError):
@@ -319,6 +323,36 @@ def test_mistakes_are_moved_in_the_list_alone(work, tmp_path, tiny_encoder):
     for wrong in ((99, "move"), ("0", "keep"), (0, "delete"), (None, None), (5, "move")):
         with pytest.raises(InputError):
             tidying.decided(work, WORDS, session, *wrong, "misplaced")
+
+
+def test_all_that_are_shown_at_once_and_the_other_of_two(work, session):
+    store = work.pictures(session).store
+    found = tidying.findings(work, session)
+    found["copy"] = [tidy.Finding(5, 1.0, tidy.COPY, (4,)), tidy.Finding(9, 0.99, tidy.COPY, (8,))]
+    tidying.decided(work, WORDS, session, 5, "swap", "copy")
+    assert tidy.load_decisions(work.tidy_folder(session)).aside == {store.index.paths[4]}
+    tidying.decided(work, WORDS, session, -1, "aside-all", "copy")
+    aside = tidy.load_decisions(work.tidy_folder(session)).aside
+    assert aside == {store.index.paths[row] for row in (4, 5, 9)}
+    assert seen(work, session)["points"]["n"] == 33
+    _, content, scatter = tidying.decided(work, WORDS, session, -1, "undo-all", "decided")
+    assert tidy.load_decisions(work.tidy_folder(session)) == tidy.Decisions() and scatter["points"]["n"] == 36
+    found["odd"] = [tidy.Finding(row, 1.0, tidy.ODD, ()) for row in (1, 2)]
+    lists, content = tidying.decided(work, WORDS, session, -1, "keep-all", "odd")[:2]
+    assert ("Odd ones out · 0", "odd") in lists["choices"] and "odder than 100" not in content
+
+
+def test_the_lists_follow_other_pictures(work, session, tmp_path):
+    found = tidying.findings(work, session)
+    work.choose(session, draw_pictures(tmp_path / "others", each=5), "others")
+    session.encoder = ""
+    work.shown[session.name] = {}
+    list(map_step.layouts(work, session))
+    assert tidying.findings(work, session) is not found
+    lists, content = tidying.followed(work, WORDS, session, False, "odd")
+    assert content == "" and all("…" in name for name, _ in lists["choices"])
+    lists, content = tidying.followed(work, WORDS, session, True, "odd")
+    assert content and not any("…" in name for name, _ in lists["choices"])
 
 
 def test_no_list_to_save_says_so(work, session):

@@ -290,7 +290,7 @@ def test_a_picture_says_which_parts_misled(work, session, results):
     assert why.count("<tr") == 6 and f"<tr class='said'><th scope='row'>{names[int(x)]}" in why
     number = measured.task_with(results, line, 1, row, int(y), int(x))
     assert number == at // 75  # the first failure of all is the first task with one
-    assert f"Task {number + 1}" in why
+    assert f"(task {number + 1})" in why
     mostly = np.bincount(said[(rows == row) & (said != classes)]).argmax()
     assert f"taken for {names[mostly]}" in measure.explained(work, WORDS, session, row, "any", "any", "0", "1")
     right = int(rows[np.flatnonzero(classes == said)[0]])

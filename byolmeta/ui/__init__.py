@@ -23,7 +23,7 @@ from byolmeta.ui.workspace import Session, Workspace
 
 # Gradio opens a list again when Tab has left it.
 HEAD = """<script>document.addEventListener("keydown", (event) => {
-  if (event.key === "Tab" && event.target.closest?.("#encoder")) event.stopImmediatePropagation();
+  if (event.key === "Tab" && event.target.getAttribute?.("role") === "combobox") event.stopImmediatePropagation();
 }, true)</script>"""
 # On a phone the progress is far below the button.
 SHOW = """(...values) => {
@@ -134,6 +134,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
                 gauge = measure.layout(work, words)
+        study.timer.render()  # here, so that they tick whatever step is open
+        practice.timer.render()
         both = [study.button, practice.button, learn_tab]  # follow a study as they follow practice
         on_arrival = [pick.status, header, encoder, pick.report, pick.try_these]
         on_arrival += [pick.preview, scatter, study.scatter, task.board]
@@ -197,7 +199,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return _sentences(function, words)
 
         repaint = explore.connect(work, words, atlas, map_tab, who, in_words)
-        tidying.connect(work, words, tidy, scatter, who, in_words)
+        retidy = tidying.connect(work, words, tidy, scatter, who, in_words)
 
         def refresh(event):
             """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
@@ -205,7 +207,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(_sentences(sort, words), who, task.outputs, **often)
             shown.then(
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
-            ).then(*repaint, **options)
+            ).then(*repaint, **options).then(*retidy, **options)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 

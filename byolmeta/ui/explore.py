@@ -27,6 +27,7 @@ from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 LANDED = 20  # pictures that can be looked for at once
 SIMILAR = 24  # pictures that "more like these" adds
 NEAR = 3  # neighbours shown of each
+MOST_GROUPS = 40
 EXPORTS = 4  # files of a visitor that are kept for the browser to fetch
 SAVE = """(text) => {
   if (!text) return;
@@ -46,7 +47,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             elem_id="colour-by", **small,
         )  # fmt: skip
         count = gr.Slider(
-            2, 20, 8, step=1, label=words["group_count"], visible="hidden", elem_id="group-count", **small
+            2, MOST_GROUPS, 8, step=1, label=words["group_count"], visible="hidden", elem_id="group-count", **small
         )
         other = gr.Dropdown([], label=words["compare_with"], elem_id="compare-with", **small)
         replay = gr.Button(words["replay"], visible="hidden", elem_id="replay", scale=0, min_width=150)
@@ -89,7 +90,7 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
     painted = [parts.count, parts.note, parts.scatter]
     tab.select(of(refreshed), inputs, shown, **quiet)
     parts.by.input(of(repainted), inputs, painted, **quiet)
-    parts.count.release(of(regrouped), inputs, painted, **quiet)
+    parts.count.input(of(regrouped), inputs, painted, **quiet, trigger_mode="always_last")
     parts.other.input(of(compared), [parts.other, who], [parts.status, parts.scatter], **quiet)
     parts.replay.click(of(replayed), who, [parts.status, parts.scatter], **quiet)
     parts.find.received(event_of(landed), who, [parts.status, parts.scatter], **quiet)
@@ -125,7 +126,7 @@ def repainted(work: Workspace, words: dict[str, str], session: Session, by: str,
 
 def regrouped(work: Workspace, words: dict[str, str], session: Session, by: str, count: int) -> list:
     """[groups, note, map] with as many groups as the slider says."""
-    return _painted(work, words, session, by, count if type(count) in (int, float) and 2 <= count <= 20 else 0)
+    return _painted(work, words, session, by, count if type(count) in (int, float) and 2 <= count <= MOST_GROUPS else 0)
 
 
 def _painted(work: Workspace, words: dict[str, str], session: Session, by: str, count: float) -> list:
@@ -138,7 +139,7 @@ def _painted(work: Workspace, words: dict[str, str], session: Session, by: str, 
         slider = gr.update(value=len(paint.groups_of(work, session, int(count)).representatives), visible=True)
     found = paint.colours(work, words, session, by, int(count))
     seen["colours"] = found
-    late = "" if found or by == paint.FOLDER else words[f"colour_not_{by}"]
+    late = "" if "codes" in found or by == paint.FOLDER else words[f"colour_not_{by}"]
     note = late or words.get(f"colour_note_{by}", "")
     shown = gr.update(value=f"<p class='quiet'>{safe(note)}</p>", visible=True) if note else gr.update(visible="hidden")
     return [slider, shown, gr.update(colours=found)]
@@ -309,6 +310,7 @@ def film_places(work: Workspace, words: dict[str, str], session: Session) -> Ite
 def replayed(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
     """Yields [status, map]: the film of the study, from its first look to its last."""
     frames, places = yield from beside(film_places(work, words, session))
+    places = turned(work, session, frames[0].ids, places)
     found = {
         "url": work.file(session, places.astype(np.float32), "film"),
         "ids": work.file(session, frames[0].ids.astype(np.uint32), "film-ids"),
@@ -320,6 +322,19 @@ def replayed(work: Workspace, words: dict[str, str], session: Session) -> Iterat
     }
     work.shown.setdefault(session.name, {})["film"] = found
     yield [gr.skip(), gr.update(film=found)]
+
+
+def turned(work: Workspace, session: Session, ids: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The film's places (F, n, 2), turned and mirrored so that its last frame lies as the map of now does."""
+    from byolmeta import image_map
+
+    key, now = work.places.get(session.name, ("", None))
+    if key != work.pictures(session).sheets["key"]:
+        return places
+    after = image_map.align(places[-1], now[ids])
+    middle, moved = places[-1].mean(0), after.mean(0)
+    turn = np.linalg.lstsq(places[-1] - middle, after - moved, rcond=None)[0]
+    return ((places - middle) @ turn + moved).astype(np.float32)
 
 
 # Take along

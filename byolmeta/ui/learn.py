@@ -63,7 +63,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                     near = gr.HTML(elem_id="alike", visible="hidden", padding=False)
             with gr.Accordion(words["chart_loss"], open=False):
                 loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
-    timer = gr.Timer(1.0, active=False)
+    timer = gr.Timer(1.0, active=False, render=False)
     done = gr.Textbox(visible="hidden", elem_id="done")
     live = [progress, quality, loss, health, near, onward, pause, resume, stop, timer]
     return SimpleNamespace(

@@ -38,6 +38,14 @@ PRESS = """element.addEventListener("click", (event) => {
   if (!picture) return;
   for (const other of element.querySelectorAll("[aria-pressed]")) other.removeAttribute("aria-pressed");
   picture.setAttribute("aria-pressed", "true");
+  const why = document.querySelector("#measure-why");
+  const come = new MutationObserver(() => {
+    if (!why.querySelector("img")) return;
+    come.disconnect();
+    why.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  });
+  come.observe(why, { childList: true, subtree: true });
+  setTimeout(() => come.disconnect(), 20000);
   trigger("click", { row: Number(picture.dataset.row) });
 });"""
 SAVE = """(text) => {
@@ -197,7 +205,7 @@ def opened(work: Workspace, words: dict[str, str], session: Session, known: str)
     first = [work.encoder(session), work.untrained(session)] + [PIXELS] * (not work.public)
     values = {"value": list(dict.fromkeys(first))} if new else {}
     way = gr.update(value=max(2, min(5, len(names)))) if moved else gr.skip()
-    able = len(names) > 1
+    able, busy = len(names) > 1, session.name in kept and not kept[session.name].ended
     status = gr.skip() if able else gr.update(value=alert(words["measure_no_classes"]), visible=True)
     if able and new:
         status = gr.update(value="", visible="hidden")
@@ -205,7 +213,7 @@ def opened(work: Workspace, words: dict[str, str], session: Session, known: str)
         now,
         gr.update(choices=[(name, where) for name, where in offered], **values),
         way,
-        gr.update(interactive=able),
+        gr.update(interactive=able and not busy),
         status,
     ]
 

@@ -62,6 +62,7 @@ class Results:
     queries: dict[int, int]  # by shot: questions of each class
     lines: list[Line] = field(default_factory=list)
     seconds: float = 0.0
+    ended: bool = False  # nothing more is being measured
 
     def right(self, line: Line, shot: int) -> np.ndarray:
         """Share of right answers in each task, (n,); fewer tasks than planned where it was stopped, or is slow."""
@@ -100,10 +101,13 @@ def statement(results: Results, words: dict[str, str]) -> str:
     """On what was measured, how often, and with which rules."""
     plan = results.plan
     queries = sorted(set(results.queries.values()))
+    wanted = len(plan.encoders) * len(plan.learners) * len(plan.shots)
+    done = sum(len(line.answers) for line in results.lines)
+    cut = " " + words["measure_cut"].format(done=done, of=wanted) if results.ended and done < wanted else ""
     return words["measure_statement"].format(
         label=results.label, pictures=f"{len(results.store):,}", classes=len(results.store.class_names),
         tasks=f"{plan.episodes:,}", way=plan.way, seed=plan.seed, query=" / ".join(map(str, queries)),
-    )  # fmt: skip
+    ) + cut  # fmt: skip
 
 
 def table_of(results: Results, words: dict[str, str]) -> str:

@@ -141,7 +141,7 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
     """Yields [status, start, stop, table, figure] while it measures; a newer call for the visitor, or `halt`, ends it."""
     number = latest[session.name] = latest.get(session.name, 0) + 1
     after = [gr.update(interactive=True), gr.update(visible="hidden")]
-    nothing = [gr.skip()] * 2
+    nothing, results = [gr.skip()] * 2, None
     try:
         plan = plan_of(work, words, session, *form)
         yield [
@@ -154,6 +154,7 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
         kept[session.name] = results
         yield [gr.skip()] * 3 + shown(results, words)
         said = yield from _measure(work, words, session, results, number)
+        results.ended = True
         said = said and gr.update(value=f"<p class='quiet'>{safe(said)}</p>", visible=True)
         if latest.get(session.name) == number or said:
             yield [said or gr.update(value="", visible="hidden"), *after, *shown(results, words)]
@@ -162,6 +163,9 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
     except Exception:  # a bug, which goes on to who shows it; the button has to be usable again before
         yield [gr.update(value="", visible="hidden"), *after, *nothing]
         raise
+    finally:  # also when the page was closed meanwhile
+        if results:
+            results.ended = True
 
 
 def halt(work: Workspace, words: dict[str, str], session: Session) -> None:

@@ -28,14 +28,15 @@ numbers = itertools.count(1)
 
 
 def colours(work: Workspace, words: dict[str, str], session: Session, by: str, count: int = 0) -> dict:
-    """The `colours` prop of the map, for the rows that it shows; {} stands for folders, and for what cannot be told yet.
+    """The `colours` prop of the map, for the rows that it shows; {} stands for folders, "none" for what cannot be
+    told yet.
 
     `count`: groups, 0 for as many as seem right.
     """
     found = {GROUPS: _groups, TASK: _task, SURE: _sure, ODD: _odd, DOUBT: _doubt}.get(by)
     made = found(work, words, session, count) if found else None
     if made is None:
-        return {}
+        return {"none": True} if found else {}
     codes, names, shades, examples = made
     rows = work.shown.get(session.name, {}).get("rows")
     codes = codes[: len(work.pictures(session).store)] if rows is None else codes[rows]

@@ -68,7 +68,7 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                     outer = Chart(
                         label=words["chart_practice"], empty=words["practice_idle"], height=260, elem_id="outer"
                     )
-    timer = gr.Timer(0.7, active=False)
+    timer = gr.Timer(0.7, active=False, render=False)
     live = [progress, onward, inner_line, inner, outer, loss, outer_line, pause, resume, stop, timer]
     return SimpleNamespace(
         button=button, onward=onward, pause=pause, resume=resume, stop=stop, timer=timer, live=live, outer=outer,

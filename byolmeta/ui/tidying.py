@@ -16,7 +16,9 @@ from byolmeta.ui.workspace import Session, Workspace
 
 COPIES, ODD, MISPLACED, DECIDED = LISTS = ("copy", "odd", "misplaced", "decided")
 SHOWN = 40  # of a list at once
-KEEP, MOVE, ASIDE, UNDO, SHOW = "keep", "move", "aside", "undo", "show"  # what a button of a picture does
+# What a button of a picture does; `swap` sets aside the one beside it. With "-all" for all that are shown.
+KEEP, MOVE, ASIDE, SWAP, UNDO, SHOW = ACTS = ("keep", "move", "aside", "swap", "undo", "show")
+ALL = "-all"
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (button) trigger("click", { row: Number(button.dataset.row), act: button.dataset.do });
@@ -28,7 +30,7 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
     with gr.Accordion(words["tidy"], open=False, elem_id="tidy") as fold:
         gr.HTML(f"<p class='quiet'>{safe(words['tidy_line'])}</p>", padding=False)
         which = gr.Radio(
-            [(words[f"tidy_{name}"].format(n="…"), name) for name in LISTS], value=COPIES, show_label=False,
+            [(words[f"tidy_{name}"].format(n="…"), name) for name in LISTS], value=COPIES, label=words["tidy_lists"], show_label=False,
             container=False, elem_id="tidy-which",
         )  # fmt: skip
         found = gr.HTML(elem_id="tidy-list", padding=False, js_on_load=PRESS)
@@ -37,11 +39,13 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
             listed = gr.Button(words["tidy_csv"], elem_id="tidy-csv", **small)
             copied = gr.Button(words["tidy_zip"], elem_id="tidy-zip", **small)
     file = gr.Textbox(visible="hidden")
-    return SimpleNamespace(fold=fold, which=which, found=found, saves={"csv": listed, "zip": copied}, file=file)
+    return SimpleNamespace(
+        fold=fold, opened=gr.State(False), which=which, found=found, saves={"csv": listed, "zip": copied}, file=file
+    )
 
 
-def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scatter, who, sentences) -> None:
-    """Connects the part with the map."""
+def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scatter, who, sentences) -> list:
+    """Connects the part with the map. Returns [function, inputs, outputs] that follows other pictures or another encoder."""
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def of(function):
@@ -58,13 +62,22 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scat
         return set_aside(work, words, session, map_step.chosen_ids(work, session, event), which)
 
     shown, inputs = [parts.which, parts.found], [parts.which, who]
-    parts.fold.expand(of(listed), inputs, shown, **quiet)
+    parts.fold.expand(lambda: True, None, parts.opened, **quiet).then(of(listed), inputs, shown, **quiet)
+    parts.fold.collapse(lambda: False, None, parts.opened, **quiet)
     parts.which.input(of(listed), inputs, shown, **quiet)
     parts.found.click(sentences(pressed), inputs, [*shown, scatter], **quiet)
     scatter.aside(sentences(aside), inputs, [*shown, scatter], **quiet)
     for kind, button in parts.saves.items():
         saving = of(lambda work, words, session, k=kind: saved(work, words, session, k))
         button.click(saving, who, parts.file, **quiet).then(None, parts.file, None, js=SAVE, **quiet)
+    return [of(followed), [parts.opened, *inputs], shown]
+
+
+def followed(work: Workspace, words: dict[str, str], session: Session, opened: bool, which: str) -> list:
+    """[lists, pictures of one] of other pictures or by another encoder; looked for only while the part is open."""
+    if opened:
+        return listed(work, words, session, which)
+    return [gr.update(choices=[(words[f"tidy_{name}"].format(n="…"), name) for name in LISTS]), ""]
 
 
 def findings(work: Workspace, session: Session) -> dict[str, list]:
@@ -100,7 +113,12 @@ def listed(work: Workspace, words: dict[str, str], session: Session, which: str)
     items = _decided(work, words, session, rows) if which == DECIDED else _found(work, words, session, left[which])
     more = f"<p class='quiet'>{safe(words['tidy_first'].format(n=SHOWN))}</p>" if counts[which] > SHOWN else ""
     none = words["tidy_no_classes" if which == MISPLACED and not index.class_names else f"tidy_none_{which}"]
-    content = f"<ul class='findings'>{''.join(items)}</ul>{more}" if items else f"<p class='quiet'>{safe(none)}</p>"
+    every = {COPIES: [ASIDE, KEEP], ODD: [KEEP, ASIDE], MISPLACED: [KEEP, ASIDE], DECIDED: [UNDO]}[which]
+    acts = "".join(_button(-1, act + ALL, words[f"tidy_{act}_all"]) for act in every)
+    head = f"<div class='acts'>{acts}</div>" if len(items) > 1 else ""
+    content = (
+        f"{head}<ul class='findings'>{''.join(items)}</ul>{more}" if items else f"<p class='quiet'>{safe(none)}</p>"
+    )
     return [gr.update(choices=choices, value=which), f"<p>{safe(words[f'tidy_about_{which}'])}</p>{content}"]
 
 
@@ -111,8 +129,14 @@ def _found(work: Workspace, words: dict[str, str], session: Session, found: list
     for one in found[:SHOWN]:
         suggested = thumbs.text(store.class_names[one.label]) if one.label >= 0 else ""
         own = thumbs.text(store.class_names[store.labels[one.row]]) if store.labels[one.row] >= 0 else ""
-        said = words[f"tidy_said_{one.reason}"].format(share=round(100 * one.score), own=own, other=suggested)
+        said = words[f"tidy_said_{one.reason}"].format(
+            share=min(99, round(100 * one.score)) if one.reason == ODD else round(100 * one.score),
+            own=own,
+            other=suggested,
+        )
         buttons = [(SHOW, words["tidy_show"]), (KEEP, words[f"tidy_keep_{one.reason}"]), (ASIDE, words["tidy_aside"])]
+        if one.reason == COPIES:
+            buttons.append((SWAP, words["tidy_swap"]))
         if one.reason == MISPLACED:
             buttons.insert(1, (MOVE, words["tidy_move"].format(name=suggested)))
         beside = "".join(tile(sheets, other, 48) for other in one.others[:3])
@@ -133,38 +157,65 @@ def _decided(work: Workspace, words: dict[str, str], session: Session, rows: lis
 
 
 def _item(sheets: dict, row: int, beside: str, path: str, said: str, buttons: list[tuple[str, str]]) -> str:
-    acts = "".join(
-        f"<button type='button' data-row='{row}' data-do='{act}'>{safe(text)}</button>" for act, text in buttons
-    )
+    acts = "".join(_button(row, act, text) for act, text in buttons)
     beside = f"<span class='beside'>{beside}</span>" if beside else ""
     return f"<li>{tile(sheets, row, 72)}{beside}<div><b>{safe(path)}</b><span>{safe(said)}</span></div><div class='acts'>{acts}</div></li>"
 
 
+def _button(row: int, act: str, text: str) -> str:
+    return f"<button type='button' data-row='{row}' data-do='{act}'>{safe(text)}</button>"
+
+
 def decided(work: Workspace, words: dict[str, str], session: Session, row, act, which: str) -> list:
-    """[lists, pictures of one, map] after a press on a picture's button."""
+    """[lists, pictures of one, map] after a press on a picture's button, or on one for all that are shown."""
     from byolmeta import tidy
 
     store = work.pictures(session).store
-    if type(row) is not int or not 0 <= row < len(store) or act not in (KEEP, MOVE, ASIDE, UNDO, SHOW):
+    act, every, _ = str(act).partition(ALL)
+    rows = shown_rows(work, session, which) if every else [row]
+    if act not in ACTS or any(type(each) is not int or not 0 <= each < len(store) for each in rows):
         raise InputError(words["tidy_gone"])
-    path, folder = store.index.paths[row], work.tidy_folder(session)
     if act == SHOW:
         ids = [row, *_others(findings(work, session), which, row)]
-        lit = {"ids": ids, "name": thumbs.text(path), "seq": next(paint.numbers)}
+        lit = {"ids": ids, "name": thumbs.text(store.index.paths[row]), "seq": next(paint.numbers)}
         return [gr.skip(), gr.skip(), gr.update(lit=lit)]
+    folder = work.tidy_folder(session)
     decisions = tidy.load_decisions(folder)
+    for each in rows:
+        decisions = _after(work, words, session, decisions, each, act, which)
+    if len(decisions.aside) >= len(store):
+        raise InputError(words["tidy_all"])
+    tidy.save_decisions(folder, decisions)
+    changed = gr.skip() if act in (KEEP, MOVE) else gr.update(**_points(work, session))
+    return [*listed(work, words, session, which), changed]
+
+
+def shown_rows(work: Workspace, session: Session, which: str) -> list[int]:
+    """The pictures of a list that are shown; of the decisions, all."""
+    from byolmeta import tidy
+
+    index, decisions = work.pictures(session).store.index, tidy.load_decisions(work.tidy_folder(session))
+    if which == DECIDED:
+        row_of = {path: row for row, path in enumerate(index.paths)}
+        return [row_of[one["path"]] for one in tidy.decision_rows(index, decisions)]
+    return [one.row for one in tidy.undecided(findings(work, session).get(which, []), index.paths, decisions)][:SHOWN]
+
+
+def _after(work: Workspace, words: dict[str, str], session: Session, decisions, row: int, act: str, which: str):
+    """The decisions after one more."""
+    store = work.pictures(session).store
+    path = store.index.paths[row]
     if act == MOVE:
         one = next((one for one in findings(work, session)[MISPLACED] if one.row == row), None)
         if one is None:
             raise InputError(words["tidy_gone"])
-        decisions = decisions.move(path, store.class_names[one.label])
-    elif act == KEEP:
-        decisions = decisions.keep(path, which)
-    else:
-        decisions = decisions.set_aside(path) if act == ASIDE else decisions.forget(path)
-    tidy.save_decisions(folder, decisions)
-    changed = gr.update(**_points(work, session)) if act in (ASIDE, UNDO) else gr.skip()
-    return [*listed(work, words, session, which), changed]
+        return decisions.move(path, store.class_names[one.label])
+    if act == SWAP:
+        others = _others(findings(work, session), which, row)
+        return decisions.set_aside(store.index.paths[others[0]]) if others else decisions
+    if act == KEEP:
+        return decisions.keep(path, which)
+    return decisions.set_aside(path) if act == ASIDE else decisions.forget(path)
 
 
 def _others(found: dict[str, list], which: str, row: int) -> tuple[int, ...]:
