@@ -640,14 +640,16 @@ def test_python_lights_and_selects_pictures(visit):
     assert map.ask("lit()") == [1, 4, 9]
     chip = map.page.locator("#map .lit")
     assert chip.inner_text() == "<i>odd</i> ones"
+    box = map.page.locator("#map .overlay").bounding_box()
+    for picture in (1, 4, 9):  # they were flown to, and the view is around them
+        x, y = map.spot(picture)
+        assert box["x"] < x < box["x"] + box["width"] - 52 and box["y"] < y < box["y"] + box["height"]
+    assert map.ask("view()")["y"] > 0.2
     assert map.hover(9) == 9 and map.hover(10) == 10
-    map.press("some")  # other points: of these pictures only 4 and 9 are there
-    map.when("m.n() == 3")
-    assert map.ask("lit()") == [4, 9]
     chip.click()
     assert map.ask("lit()") is None and chip.is_hidden()
     map.press("turn")
-    map.when(f"m.n() == {N}")
+    map.when("m.stage() == 'umap'")
     assert map.ask("lit()") is None  # what was closed stays closed
     map.press("ask-selection")
     map.when("m.selected().length == 2")
@@ -658,6 +660,91 @@ def test_python_lights_and_selects_pictures(visit):
     assert map.ask("selected()") == []
     map.page.keyboard.press("Control+Shift+Z")
     assert map.ask("selected()") == [3, 8]
+
+
+@browser_test
+def test_what_lights_up_comes_into_view_and_ends_with_its_pictures(visit):
+    page = visit(viewport={"width": 1200, "height": 460})
+    map = Map(page)
+    page.evaluate("document.body.style.paddingBottom = '900px'")
+    page.evaluate("window.scrollTo(0, 700)")
+    assert page.locator("#map .stage").bounding_box()["y"] < -200
+    map.press("ask-lit")
+    page.wait_for_function("Math.abs(document.querySelector('#map .stage').getBoundingClientRect().top) < 100")
+    map.when("m.lit() !== null")
+    map.press("some")  # other points: of these pictures only 4 and 9 are there
+    map.when("m.n() == 3")
+    assert map.ask("lit()") is None and page.locator("#map .lit").is_hidden()
+
+
+@browser_test
+@pytest.mark.parametrize("size", [(1440, 900), (1366, 640), (1024, 768), (390, 844)])
+def test_the_map_fits_the_window_with_its_bars(visit, size):
+    wide, high = size
+    page = visit(viewport={"width": wide, "height": high})
+    map = Map(page)
+    stage, tools = page.locator("#map .stage"), page.locator("#map .tools")
+    page.evaluate("document.body.style.paddingTop = '130px'")  # as below a header
+    page.wait_for_timeout(100)
+
+    def fits(*parts):
+        area = stage.bounding_box()
+        assert area["height"] >= 340
+        for part in ("#map .stage", *parts):
+            box = page.locator(part).bounding_box()
+            assert box["y"] + box["height"] <= high, part
+        inner = tools.bounding_box()
+        assert inner["y"] + inner["height"] <= area["y"] + area["height"] and inner["x"] >= area["x"]
+
+    page.mouse.click(*map.spot(8))
+    fits("#map .bar")
+    for kind, part in (("film", "#map .player"), ("compare", "#map .compare")):
+        map.press(f"ask-{kind}")
+        map.when(f"m.kind() == '{kind}' && !m.when().playing")
+        fits(part)
+    page.set_viewport_size({"width": wide, "height": high + 60})
+    page.wait_for_timeout(100)
+    high += 60
+    fits("#map .compare")
+    assert map.hover(8) == 8
+
+
+@browser_test
+def test_the_map_fills_the_screen(visit):
+    map = Map(visit(viewport={"width": 1200, "height": 700}))
+    page, button = map.page, map.page.locator("#map [data-act=full]")
+    before = page.locator("#map .stage").bounding_box()["height"]
+    button.click()
+    page.wait_for_function("document.fullscreenElement?.matches('.scatter')")
+    map.press("ask-compare")
+    map.when("m.kind() == 'compare'")
+    assert page.locator("#map .stage").bounding_box()["height"] > before + 100
+    bar = page.locator("#map .compare").bounding_box()
+    assert bar["y"] + bar["height"] <= page.evaluate("innerHeight")
+    assert button.get_attribute("aria-pressed") == "true" and map.hover(8) == 8
+    button.click()
+    page.wait_for_function("!document.fullscreenElement")
+    map.when("true")
+    assert page.locator("#map .stage").bounding_box()["height"] < before + 1
+    assert button.get_attribute("aria-pressed") == "false"
+
+
+@browser_test
+def test_the_wheel_zooms_the_map_and_leaves_it_at_the_end(visit):
+    map = Map(visit(viewport={"width": 1200, "height": 500}))
+    page = map.page
+    page.evaluate("document.body.style.paddingBottom = '1500px'")
+    page.mouse.move(*map.spot(8))
+    page.wait_for_timeout(300)
+    page.mouse.wheel(0, -200)
+    page.wait_for_timeout(400)
+    near = map.ask("view()")["scale"]
+    assert page.evaluate("scrollY") == 0
+    for _ in range(12):
+        page.mouse.wheel(0, 200)
+        page.wait_for_timeout(60)
+    map.rest()
+    assert map.ask("view()")["scale"] < near / 1.5 and page.evaluate("scrollY") > 100
 
 
 @browser_test

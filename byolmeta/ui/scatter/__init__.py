@@ -28,6 +28,8 @@ WORDS = {
     "zoom_in": "Closer",
     "zoom_out": "Farther",
     "reset": "Show everything",
+    "full": "Full screen",
+    "full_leave": "Leave full screen (Escape)",
     "legend": "Colours",
     "show_all": "Show all",
     "no_group": "no class",
@@ -102,6 +104,8 @@ TEMPLATE = """
       <button type="button" data-zoom="reset"><svg viewBox="0 0 20 20"><path d="M3 7.5V3h4.5M12.5
         3H17v4.5M17
         12.5V17h-4.5M7.5 17H3v-4.5"/></svg></button>
+      <button type="button" data-act="full" aria-pressed="false"><svg viewBox="0 0 20 20"><path d="M12 3h5v5M17
+        3l-5.5 5.5M8 17H3v-5M3 17l5.5-5.5"/></svg></button>
       <span class="rule"></span>
       <button type="button" data-act="search" aria-expanded="false"><svg viewBox="0 0 20 20"><circle cx="8.7"
         cy="8.7" r="5.4"/><path d="M12.8 12.8L17 17"/></svg></button>
@@ -185,7 +189,10 @@ TEMPLATE = """
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
-FILES = ("painters", "map", "find", "selection", "guests", "minimap", "scenes", "panels", "list", "hands", "scatter")
+FILES = (
+    "painters", "map", "fit", "find", "selection", "guests", "minimap", "scenes", "view", "panels", "large", "list", "hands",
+    "scatter",
+)  # fmt: skip
 SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
 
 

@@ -1,7 +1,7 @@
 // Pictures that light up while the others fade: found by name, or asked for by Python.
 
 let lightening = false; // whether some light up now
-let lit = null; // what Python asked for: {ids, name}
+let lit = null; // what Python asked for: {ids, name, there: how many of them the map has; null until it is there}
 let litTold = "";
 let search = { text: "", points: [], at: -1 };
 let haystack = null; // the folded name and folder of every picture id, made for the first search
@@ -33,10 +33,25 @@ function takeLit() {
   const identity = JSON.stringify(asked);
   if (identity === litTold) return;
   litTold = identity;
-  lit = asked && { ids: asked.ids, name: String(asked.name ?? "") };
+  lit = asked && { ids: asked.ids, name: String(asked.name ?? ""), there: null };
+  if (lit && map && width) stage.scrollIntoView({ block: "center", behavior: calm.matches ? "auto" : "smooth" });
   drawLit();
   mark();
   if (lit) say(`${lit.name}: ${amount("picture", lit.ids.length)}`);
+  checkLit();
+}
+
+// Brings what lights up into view; ends it when a picture of it has left the map, as set aside, or none is there.
+function checkLit() {
+  if (!lit || !laid) return;
+  const there = lit.ids.filter((id) => pointIn(laid, id) >= 0).length;
+  if (!there || there < lit.there) { dim(); return; }
+  const fresh = lit.there === null;
+  lit.there = there;
+  const points = lit.ids.map(pointOf).filter((point) => point >= 0);
+  if (fresh && points.length) {
+    lookAt(points.map(restX), points.map(restY), clamp(Math.sqrt(map.n / 150), 1.3, 6));
+  }
 }
 
 function drawLit() {

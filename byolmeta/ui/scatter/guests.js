@@ -41,10 +41,7 @@ function pictureAt(url) {
 // So that they and their nearest pictures are in view, and the rest still tells where one is.
 function flyToGuests() {
   const near = guests.flatMap((one) => one.near.map(pointOf)).filter((point) => point >= 0);
-  const xs = [...guests.map(({ x }) => x), ...near.map(restX)], ys = [...guests.map(({ y }) => y), ...near.map(restY)];
-  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const fits = Math.min(0.5 * width / (right - left + 1e-6), 0.5 * height / (high - low + 1e-6));
-  look({ x: (left + right) / 2, y: (low + high) / 2, scale: clamp(fits, home().scale, home().scale * 5) });
+  lookAt([...guests.map(({ x }) => x), ...near.map(restX)], [...guests.map(({ y }) => y), ...near.map(restY)], 5);
 }
 
 function pickGuest(x, y) {

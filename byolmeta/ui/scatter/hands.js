@@ -247,6 +247,7 @@ on(find(".tools"), "click", (event) => {
   if (button.dataset.act === "search") openSearch(find(".search").hidden);
   else if (button.dataset.act === "list") openList(!listed);
   else if (button.dataset.act === "undo") undo();
+  else if (button.dataset.act) return; // they listen themselves
   else if (button.dataset.tool) useTool(tool === button.dataset.tool ? "pan" : button.dataset.tool);
   else if (button.dataset.zoom === "reset") goHome();
   else zoomAt(width / 2, height / 2, button.dataset.zoom === "in" ? 1.6 : 1 / 1.6);

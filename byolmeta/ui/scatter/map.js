@@ -34,6 +34,7 @@ const signal = ending.signal;
 const stop = () => {
   ending.abort();
   sizes.disconnect();
+  lengths.disconnect();
   theme.disconnect();
   sheets?.close();
   painter?.dispose();
@@ -412,10 +413,13 @@ function drawTrail() {
 
 // ---- where one looks
 
-// Everything in view, none of it under the tools: they are on the right, or above where it is narrow.
+// Pixels on the right that the tools take; where it is narrow they are above, where it is low in two columns.
+const toolRoom = () => (compact() || narrow() ? 0 : root.classList.contains("low") ? 88 : 52);
+
+// Everything in view, none of it under the tools.
 function home() {
   const pad = compact() ? 20 : 34;
-  const right = compact() || narrow() ? 0 : 52, top = narrow() && !compact() ? 38 : 0;
+  const right = toolRoom(), top = narrow() && !compact() ? 38 : 0;
   const [wide, high] = map ? map.half : [1, 1];
   const scale = Math.max(8, Math.min(((width - right) / 2 - pad) / wide, ((height - top) / 2 - pad) / high));
   return { x: right / 2 / scale, y: top / 2 / scale, scale };
@@ -454,18 +458,28 @@ function zoomAt(x, y, factor, jump = false) {
   look({ x: base.x + dx * shift, y: base.y + dy * shift, scale }, { jump });
 }
 
+// So that these places are in view with room around them; `closest`: times as near as when everything is in view.
+function lookAt(xs, ys, closest) {
+  const least = [xs, ys].map((all) => Math.min(...all)), most = [xs, ys].map((all) => Math.max(...all));
+  const fits = Math.min(...[width, height].map((room, side) => 0.5 * room / (most[side] - least[side] + 1e-6)));
+  look({ x: (least[0] + most[0]) / 2, y: (least[1] + most[1]) / 2,
+    scale: clamp(fits, home().scale, home().scale * closest) });
+}
+
 const goHome = (jump = false) => look(home(), { jump, isHome: true });
 
 function measure() {
   const box = stage.getBoundingClientRect();
   const nextRatio = Math.min(2, window.devicePixelRatio || 1);
   if (!box.width || !box.height) return;
+  if (!room) fit();
   root.classList.toggle("narrow", root.getBoundingClientRect().width < 640);
   const innerWidth = stage.clientWidth, innerHeight = stage.clientHeight;
   if (innerWidth === width && innerHeight === height && nextRatio === ratio && painter) return;
   const first = !width;
   [width, height, ratio] = [innerWidth, innerHeight, nextRatio];
   root.classList.toggle("tight", width < 820);
+  root.classList.toggle("low", height < 460 && !narrow());
   overlay.width = Math.round(width * ratio);
   overlay.height = Math.round(height * ratio);
   if (!painter) startPainter();

@@ -141,6 +141,7 @@ function drawWords() {
   label(".list .close", "list_close");
   label(".list .before", "page_before");
   label(".list .after", "page_after");
+  markFull();
   for (const name of ["similar", "save", "aside"]) find(`.bar .${name}`).textContent = word(name);
   for (const kind of ["csv", "zip"]) find(`.saving [data-kind=${kind}]`).textContent = word(`save_${kind}`);
   find(".search input").placeholder = word("search_for");

@@ -140,6 +140,7 @@ function lay(wanted, places, ids) {
   if (scene?.kind === "film") group();
   else if (scene) leaveScene();
   else show({ kind: "plain", ...laid });
+  checkLit();
   takeSelection();
   takeLanded();
   takeScene();

@@ -237,6 +237,7 @@ function drawScene() {
     slider.setAttribute("aria-label", word("compare_slider", { first: names[0] ?? "", second: names[1] ?? "" }));
   }
   if (scene) drawMoment();
+  fit();
 }
 
 function drawMoment() {
