@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import threading
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -92,6 +93,16 @@ def test_boxes_are_adapted_to_once_until_they_change(work, session, monkeypatch)
     assert len(made) == 3
     session.boxes["boxes"][1]["items"] = []
     assert live.guess(work, session, frame) == {"seq": 1, "few": True}
+
+
+def test_frames_do_not_queue_up_behind_a_slow_one(work, session):
+    frame, answers = frame_of(work.pictures(session).store.pixels[4], seq=8), []
+    with work.alone("camera", session.name):
+        other = threading.Thread(target=lambda: answers.append(live.guess(work, session, frame)))
+        other.start()
+        other.join(20)
+    assert answers == [{"seq": 8, "busy": True}]
+    assert "scores" in live.guess(work, session, frame)
 
 
 def test_nothing_of_a_guess_is_kept(work, session, tmp_path):
@@ -196,7 +207,7 @@ class App:
             with gr.Tabs():
                 with gr.Tab("Here", render_children=True):
                     camera = Camera(self.boxes, side=96, elem_id="camera")
-                with gr.Tab("Elsewhere"):
+                with gr.Tab("Other step"):
                     gr.Markdown("nothing")
             rename = gr.Button("Rename", elem_id="rename")
             options = {"queue": False, "show_progress": "hidden"}
@@ -318,6 +329,8 @@ def test_guesses_become_bars_in_the_colours_of_the_boxes(app, page):
     assert page.locator("#camera .bm-none .bm-cam-share").text_content() == "80 %"
     app.say = {"boxes": [], "few": True}
     page.wait_for_function(f"document.querySelector('#camera .bm-cam-hint').textContent === '{WORDS['few']}'")
+    app.say = {"busy": True}
+    page.wait_for_function(f"document.querySelector('#camera .bm-cam-hint').textContent === '{WORDS['waiting']}'")
     app.say = {"boxes": [], "problem": HOSTILE}
     page.wait_for_function("document.querySelector('#camera .bm-cam-hint').textContent.includes('onerror')")
     assert page.evaluate("window.hacked") is None
@@ -405,7 +418,7 @@ def test_the_camera_ends_when_it_is_left(app, page, how):
     if how == "button":
         page.locator("#camera .bm-cam-off").click()
     elif how == "tab":
-        page.get_by_role("tab", name="Elsewhere").click()
+        page.get_by_role("tab", name="Other step").click()
     else:
         page.evaluate(
             """Object.defineProperty(document, "hidden", { value: true, configurable: true });

@@ -48,16 +48,23 @@ def chips(session: Session) -> dict:
 
 
 def guess(work: Workspace, session: Session, frame: dict) -> dict:
-    """The `answers` of the camera to a frame {data, seq}, which is forgotten; a problem is one of its sentences."""
-    seq = _number(frame)
+    """The `answers` of the camera to a frame {data, seq}, which is forgotten; a problem is one of its sentences.
+
+    Frames do not wait for each other: while one is answered, which may take long before the pictures are looked at,
+    the others are told so.
+    """
+    seq, turn = _number(frame), work.alone("camera", session.name)
+    if not turn.acquire(blocking=False):
+        return {"seq": seq, "busy": True}
     try:
         _check_pace(work, session)
-        with work.alone("camera", session.name):
-            pixels = picture_of(frame.get("data"), work.image_size(session))
-            head = _head(work, session)
-            return {"seq": seq} | (_answer(work, session, head, pixels) if head else {"few": True})
+        pixels = picture_of(frame.get("data"), work.image_size(session))
+        head = _head(work, session)
+        return {"seq": seq} | (_answer(work, session, head, pixels) if head else {"few": True})
     except InputError as problem:
         return {"seq": seq, "problem": str(problem)}
+    finally:
+        turn.release()
 
 
 def record(work: Workspace, session: Session, frame: dict) -> list:

@@ -29,7 +29,7 @@ WORDS = {
     "full": "That were {n}, the most at once. Let go, and hold again for more.",
     "none": "None of these",
     "few": "Record examples for two boxes, then it guesses.",
-    "no_examples": "no examples",
+    "no_examples": "empty",
     "waiting": "The computer is looking…",
     "slow": "The computer takes long to answer. Is the app still running?",
     "say_guess": "{name}, {share}.",
@@ -59,7 +59,8 @@ class Camera(Component):
 
     boxes: [{"id", "name", "colour"}]. side: pixels of a frame's side.
     answers: to the frame `seq`: {"seq", "boxes": ids, "scores": 0..1 each, "other": what is left, "none": bool}, or
-        {"seq", "few": True} below two boxes with examples, or {"seq", "problem": a sentence}.
+        {"seq", "few": True} below two boxes with examples, {"seq", "busy": True} while an earlier frame is answered,
+        or {"seq", "problem": a sentence}.
     recorded: to a recorded frame: {"seq"}, or {"seq", "problem"}.
     """
 

@@ -267,7 +267,9 @@ function answered(number) {
 
 function takeAnswers() {
   const answer = given("answers");
-  if (answer && answered(answer.seq) && stream) showGuess(answer);
+  if (!answer || !answered(answer.seq) || !stream) return;
+  if (answer.busy) advise(word("waiting"));
+  else showGuess(answer);
 }
 
 function takeRecorded() {
