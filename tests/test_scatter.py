@@ -102,6 +102,8 @@ def app(tmp_path_factory):
     layouts = [write_points(folder, 5 + i, rng.normal(size=(10_000, 2)), "umap") | {"key": "many"} for i in (0, 1)]
     np.array([9, 4, 20], "<u4").tofile(folder / "ids.u32")
     some = write_points(folder, 4, np.array([[0, 0], [2, 1], [4, 0]]), "learning", ids=url(folder / "ids.u32"))
+    clumps = rng.normal(size=(3, 2))[np.arange(N) // 8] + rng.normal(0, 0.01, size=(N, 2))
+    Image.new("RGB", (300, 150), (200, 30, 30)).save(folder / "large.webp")
     codes = base64.b64encode(bytes(255 if i < 4 else i % 2 for i in range(N))).decode()
     certainty = {"seq": 1, "codes": codes, "names": ["sure", "unsure"], "colours": ["#0072b2", "#e69f00"]}
     boxes = [{"id": "box-1", "name": "<i>one</i>", "colour": "#0072b2"}]
@@ -110,6 +112,12 @@ def app(tmp_path_factory):
     asked = write_scenes(folder, grid) | {
         "lit": {"ids": [1, 4, 9], "name": "<i>odd</i> ones", "seq": 1},
         "landed": [fresh],
+        "colours-none": {"none": True},
+        "colours-many": certainty
+        | {"codes": base64.b64encode(bytes(i % 20 for i in range(N))).decode()}
+        | {"names": [f"{i} is a class with a rather long name" for i in range(20)], "colours": ["#101010"] * 20},
+        "points-clumps": write_points(folder, 9, clumps, "umap", neighbours=url(folder / "near.u32"), k=3),
+        "landed-more": [fresh, fresh | {"name": "other.jpg"}],
         "selection": {"ids": [3, 8], "seq": 1},
     }
 
@@ -139,6 +147,14 @@ def app(tmp_path_factory):
         sent = event._data["indices"]
         return json.dumps(event._data | {"indices": sent[:100], "sent": len(sent)})
 
+    def large(event: gr.EventData):
+        facts = ["<b>in</b> a folder", "300 × 150"] if event.id != 7 else []
+        shown = {"id": event.id, "url": url(folder / "large.webp"), "name": f"whole <i>{event.id}", "facts": facts}
+        return gr.update(large=shown | {"seq": next(thousands)})
+
+    def left(event: gr.EventData):
+        return json.dumps(event._data)
+
     with gr.Blocks(analytics_enabled=False) as demo:
         with gr.Tabs():
             with gr.Tab("Map"):
@@ -146,6 +162,7 @@ def app(tmp_path_factory):
                     scatter = Scatter(pictures, first, boxes=boxes, tools=tools, elem_id="map")
                 selected = gr.Textbox(elem_id="selected", lines=1, max_lines=1)
                 assigned = gr.Textbox(elem_id="assigned", lines=1, max_lines=1)
+                gone = gr.Textbox(elem_id="gone", lines=1, max_lines=1)
                 wished = gr.Textbox(elem_id="wished", lines=1, max_lines=1)
 
                 def button(name, act, output):
@@ -158,8 +175,10 @@ def app(tmp_path_factory):
                 button("none", lambda: gr.update(points={}), scatter)
                 button("certain", lambda: gr.update(colours=certainty), scatter)
                 for name, value in asked.items():
-                    button(f"ask-{name}", lambda name=name, value=value: gr.update(**{name: value}), scatter)
-                    button(f"end-{name}", lambda name=name: gr.update(**{name: {}}), scatter)
+                    button(
+                        f"ask-{name}", lambda name=name, value=value: gr.update(**{name.split("-")[0]: value}), scatter
+                    )
+                    button(f"end-{name}", lambda name=name: gr.update(**{name.split("-")[0]: {}}), scatter)
                 gr.Button("updates", elem_id="updates").click(updates, None, scatter, show_progress="hidden")
                 button("hide", lambda: gr.update(visible=False), column)
                 button("show", lambda: gr.update(visible=True), column)
@@ -170,7 +189,9 @@ def app(tmp_path_factory):
                 gr.Button("stream", elem_id="stream").click(stream, None, chart, show_progress="hidden")
         scatter.select(heard, None, selected, show_progress="hidden", queue=False)
         scatter.assign(heard, None, assigned, show_progress="hidden", queue=False)
-        for event in (scatter.similar, scatter.export, scatter.aside):
+        scatter.left(left, None, gone, show_progress="hidden", queue=False)
+        scatter.large(large, None, scatter, show_progress="hidden", queue=False)
+        for event in (scatter.similar, scatter.export, scatter.aside, scatter.undone):
             event(heard, None, wished, show_progress="hidden", queue=False)
     gr.set_static_paths(chart_paths())
     demo.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, allowed_paths=[str(folder)])
@@ -774,6 +795,54 @@ def test_new_pictures_land_on_the_map(visit):
 
 
 @browser_test
+@pytest.mark.parametrize("way", ["button", "Delete", "Escape", "chip"])
+def test_new_pictures_can_be_taken_off_again(visit, way):
+    map = Map(visit())
+    page, chip = map.page, map.page.locator("#map .new-here")
+    assert chip.is_hidden()
+    map.press("ask-landed")
+    map.when("m.landed().length == 1")
+    assert chip.inner_text() == "1 new picture"
+    if way == "button":
+        page.click("#map .card .gone")
+    elif way == "chip":
+        chip.click()
+    else:
+        page.locator("#map .overlay").focus()
+        page.keyboard.press(way)
+    assert map.ask("landed()") == [] and chip.is_hidden() and page.locator("#map .card").is_hidden()
+    map.press("ask-landed")  # the same again
+    map.press("turn")  # and other positions
+    map.when("m.stage() == 'umap'")
+    assert map.ask("landed()") == []
+    map.press("ask-landed-more")
+    map.when("m.landed().length == 1")
+    assert map.ask("landed()")[0]["name"] == "other.jpg"
+
+
+@browser_test
+def test_a_pinned_card_stays_with_its_picture(visit):
+    map = Map(visit())
+    page, card = map.page, map.page.locator("#map .card")
+    page.mouse.click(*map.spot(5))  # the last of the first row: its card stands beside the tools
+    page.mouse.move(5, 5)
+    card_box, tools = card.bounding_box(), page.locator("#map .tools").bounding_box()
+    assert card_box["x"] + card_box["width"] <= tools["x"]
+    assert page.locator("#map .card .group").inner_text() == CLASSES[2]
+    map.press("certain")
+    page.wait_for_function("document.querySelector('#map .card .group').innerText == 'unsure'")
+    for _ in range(4):
+        page.click("#map [data-zoom=in]")
+    page.wait_for_timeout(50)
+    map.rest()
+    assert card.is_hidden() and map.ask("hovered()") == 5  # its picture is outside the view
+    page.click("#map [data-zoom=reset]")
+    page.wait_for_timeout(50)
+    map.rest()
+    assert card.is_visible()
+
+
+@browser_test
 def test_what_the_bar_of_a_selection_offers(visit):
     map = Map(visit())
     page = map.page
@@ -805,11 +874,149 @@ def test_what_the_bar_of_a_selection_offers(visit):
 
 
 @browser_test
+@pytest.mark.parametrize("what", ["assign", "aside"])
+@pytest.mark.parametrize("way", ["button", "keys"])
+def test_what_was_done_with_a_selection_can_be_undone(visit, what, way):
+    map = Map(visit())
+    page, undo = map.page, map.page.locator("#map .hint button")
+    page.click("#map [data-tool=lasso]")
+    map.drag(map.around(7, 14))
+    assert undo.is_hidden()
+    page.click("#map .bar .aside" if what == "aside" else "#map .bar .boxes button >> nth=0")
+    assert map.ask("selected()") == [] and undo.inner_text() == "Undo"
+    if way == "button":
+        page.keyboard.press("Tab")  # from the map, which has the focus
+        page.keyboard.press("Enter")
+    else:
+        page.keyboard.press("Control+z")
+    told = map.heard("wished", what=what)
+    assert (told["indices"], told["key"]) == ([7, 8, 13, 14], "a")
+    assert told.get("box") == ("box-1" if what == "assign" else None)
+    assert map.ask("selected()") == [7, 8, 13, 14] and undo.is_hidden()
+    page.keyboard.press("Control+z")  # now the selection itself
+    assert map.ask("selected()") == []
+
+
+@browser_test
 def test_nothing_flies_with_reduced_motion(visit):
     map = Map(visit(reduced_motion="reduce"))
     map.page.mouse.click(*map.spot(7))
     map.page.click("#map .bar .boxes button >> nth=0")
     assert map.page.locator("#map .flight").count() == 0 and map.heard("assigned", box="box-1")["indices"] == [7]
+
+
+@browser_test
+def test_a_picture_can_be_seen_large(visit):
+    map = Map(visit())
+    page, dialog = map.page, map.page.locator("#map .large")
+    page.mouse.click(*map.spot(5))
+    page.mouse.move(5, 5)
+    page.click("#map .card .enlarge")
+    shown = dialog.locator("img")
+    shown.wait_for()
+    assert shown.evaluate("one => [one.naturalWidth, one.naturalHeight]") == [300, 150]
+    assert dialog.locator(".name").inner_text() == "whole <i>5"
+    assert dialog.locator("li").all_inner_texts() == ["<b>in</b> a folder", "300 × 150"]
+    assert dialog.locator(".before").get_attribute("aria-disabled") == "true"
+    came = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        came.append(map.ask("hovered()"))
+        page.wait_for_function(f"document.querySelector('#map .large .name').textContent == 'whole <i>{came[-1]}'")
+    assert came == [6, 7, 6]  # on to the picture most alike, and back
+    page.keyboard.press("Escape")
+    assert dialog.is_hidden() and map.ask("hovered()") == 6
+    page.keyboard.press("v")
+    assert dialog.is_visible()
+    dialog.locator(".close").click()
+    page.locator("#map .card .picture").dblclick()
+    page.wait_for_function("document.querySelector('#map .large .name').textContent == 'whole <i>6'")
+    assert dialog.is_visible()
+
+
+@browser_test
+def test_how_large_pictures_are_is_remembered(visit):
+    map = Map(visit())
+    page = map.page
+    page.wait_for_function(f"{map.at}.__scatter.shown().length == {N}")
+    map.rest()
+    fitting = map.ask("size()")
+    page.click("#map [data-act=view]")
+    for size in (28, 90):
+        map.slide(".view .size", size)
+        assert map.ask("size()") == size != fitting
+    page.reload()
+    map = Map(page)
+    page.wait_for_function(f"{map.at}.__scatter.shown().length == {N}")
+    map.rest()
+    assert map.ask("size()") == 90 and map.hover(9) == 9
+    page.click("#map [data-act=view]")
+    page.click("#map .view button")
+    map.rest()
+    assert map.ask("size()") == pytest.approx(fitting, abs=0.5)
+    page.click("#map .view .dots")
+    map.when("m.shown().length == 0")
+    assert map.hover(9) == 9 and page.locator("#map .card .picture").is_visible()
+    page.keyboard.press("Escape")
+
+
+@browser_test
+def test_pictures_spread_out_until_none_covers_another(visit):
+    map = Map(visit())
+    page = map.page
+    map.press("ask-points-clumps")
+    map.when("m.seq() == 9")
+    clumped = [map.spot(picture) for picture in range(N)]
+    page.click("#map [data-act=view]")
+    page.click("#map .view .spread")
+    map.when("m.kind() == 'spread'")
+    spots = np.array([map.spot(picture) for picture in range(N)])
+    far = np.linalg.norm(spots[:, None] - spots, axis=2)
+    np.fill_diagonal(far, np.inf)
+    assert map.ask("size()") > 40 and far.min() >= map.ask("size()")
+    nearest = far.argsort(1)[:, :3] // 8 == np.arange(N)[:, None] // 8
+    assert nearest.mean() > 0.7  # most stay beside those of their clump
+    assert "means nothing now" in page.locator("#map .caution").inner_text()
+    assert map.hover(20) == 20 and map.ask("near()") == [21, 22, 23]
+    map.press("ask-landed")  # it has no cell, so the map comes back
+    map.when("m.kind() == 'plain' && m.landed().length == 1")
+    page.click("#map [data-zoom=reset]")
+    page.wait_for_timeout(50)
+    map.rest()
+    assert np.abs(np.subtract([map.spot(picture) for picture in range(N)], clumped)).max() < 2
+    map.press("many")
+    map.when(f"m.n() == {MANY}")
+    assert page.locator("#map .view .spread input").is_disabled()
+
+
+@browser_test
+@pytest.mark.parametrize("high", [500, 1000])
+def test_the_legend_uses_the_room_there_is(visit, high):
+    map = Map(visit(viewport={"width": 1200, "height": high}, color_scheme="dark"))
+    page, names = map.page, map.page.locator("#map .groups")
+    map.press("ask-colours-many")
+    page.wait_for_function("document.querySelectorAll('#map .groups button').length == 20")
+    area, stage = names.bounding_box(), page.locator("#map .stage").bounding_box()
+    caution = page.locator("#map .caution").bounding_box()
+    assert caution["y"] + caution["height"] <= stage["y"] + stage["height"] + 1
+    assert caution["y"] - (area["y"] + area["height"]) < 25  # no room is left empty while entries are cut
+    assert names.evaluate("one => one.scrollHeight > one.clientHeight && one.classList.contains('more')")
+    names.evaluate("one => one.scrollTo(0, 9999)")
+    page.wait_for_function("!document.querySelector('#map .groups').classList.contains('more')")
+    row = names.locator("button").last
+    assert row.bounding_box()["height"] > 34  # its name has two lines
+    swatch = row.locator("i").evaluate("one => getComputedStyle(one).backgroundColor")
+    assert swatch != "rgb(16, 16, 16)"  # lighter, as the ground is dark
+    page.emulate_media(color_scheme="light")
+    page.evaluate("document.body.classList.remove('dark')")
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('#map .groups i')).backgroundColor == 'rgb(16, 16, 16)'"
+    )
+    map.press("ask-colours-none")
+    page.wait_for_selector("#map .legend", state="hidden")
+    assert map.hover(9) == 9 and page.locator("#map .card .group").is_hidden()
+    map.press("end-colours-none")
+    page.wait_for_selector("#map .legend", state="visible")
 
 
 @browser_test
@@ -845,7 +1052,13 @@ def test_a_film_plays_and_every_moment_can_be_looked_at(visit):
     assert map.ask("when()")["at"] == 2
     page.click("#map .player .play")
     assert map.ask("when()")["playing"] and map.ask("when()")["at"] < 1  # again from the start
+    assert map.ask("lasts()") == 4000  # ms: three frames would be over too soon
+    page.click("#map .player .speed")
+    assert page.locator("#map .player .speed").inner_text() == "2×" and map.ask("lasts()") == 2000
+    page.click("#map .player .speed")
+    assert map.ask("lasts()") == 8000
     page.click("#map .player .leave")
+    assert map.heard("gone") == {"kind": "film"}
     map.when(f"m.n() == {N}")
     assert map.spot(8) == pytest.approx(before, abs=2) and map.ask("kind()") == "plain"
     assert map.ask("selected()") == [7, 8, 9]  # also the one that the film did not have
@@ -904,6 +1117,7 @@ def test_two_layouts_are_compared(visit):
     assert map.ask("selected()") == [17] and page.locator("#map .bar .count").inner_text() == "1 selected"
     assert page.locator("#map .badge .count").inner_text() == "24 pictures"
     page.click("#map .compare .leave")
+    assert map.heard("gone") == {"kind": "compare"}
     map.when("m.kind() == 'plain'")
     assert map.spot(0) == pytest.approx(start, abs=2) and map.ask("selected()") == [17]
     map.press("ask-compare")  # the same again: only a new seq opens it
@@ -917,10 +1131,16 @@ def test_the_map_can_be_read_as_a_list(visit):
     page = map.page
     page.click("#map [data-act=list]")
     rows = page.locator("#map .list tbody tr")
-    assert page.locator("#map .list thead th").all_inner_texts() == ["Name", "Class", "Most alike to the model"]
+    assert page.locator("#map .list thead th").all_inner_texts() == [
+        "Name",
+        "Class or folder",
+        "Most alike to the model",
+    ]
     cells = rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
     assert [name for name, _, _ in cells] == NAMES
     assert cells[1] == [NAMES[1], "<b>boats</b>", ", ".join(NAMES[2:5])]
+    pictures = rows.locator("th i").evaluate_all("all => all.map(one => getComputedStyle(one).backgroundImage)")
+    assert ["sheet0" in one for one in pictures] == [i < 16 for i in range(N)]
     rows.nth(9).click()
     assert map.ask("hovered()") == 9 and rows.nth(9).get_attribute("aria-current") == "true"
     page.locator("#map .list tbody button").nth(5).press("Enter")

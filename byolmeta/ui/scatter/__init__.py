@@ -13,6 +13,8 @@ WORDS = {
     " middle; then arrows walk from picture to picture, space selects, Escape lets go. Slash searches by name."
     " The same pictures can be read as a list.",
     "caution": "Close together = looks alike to the model. How wide the gaps and how big the groups are means little.",
+    "caution_spread": "Spread out, so that no picture covers another: neighbours stay near each other, but how far apart"
+    " two pictures lie means nothing now.",
     "waiting": "The map appears here in a moment.",
     "no_pictures": "Choose pictures, and their map appears here.",
     "load_failed": "The map could not be loaded.",
@@ -22,6 +24,7 @@ WORDS = {
     "stage_learning": "as the study sees it",
     "stage_film": "film of the study",
     "stage_compare": "two maps compared",
+    "stage_spread": "spread out",
     "pan": "Move the map",
     "lasso": "Select with a lasso (or drag with shift)",
     "box": "Select with a box",
@@ -56,6 +59,10 @@ WORDS = {
     "found_none": "no picture has that name",
     "lit_close": "Stop showing: {name}",
     "new_picture": "new here",
+    "new_one": "1 new picture",
+    "new_many": "{n} new pictures",
+    "new_gone": "Take it off the map (Delete)",
+    "new_close": "Take the new pictures off the map",
     "landed": "{name} is on the map, beside {near}.",
     "similar": "more like these",
     "save": "save …",
@@ -63,18 +70,30 @@ WORDS = {
     "save_zip": "copies (zip)",
     "aside": "set aside",
     "was_set_aside": "{n} set aside",
+    "undo_act": "Undo",
     "film_play": "Play",
     "film_pause": "Pause",
     "film_step": "Next moment",
     "film_when": "Moment of the film",
+    "film_speed": "Speed",
     "film_close": "Back to the present map",
     "compare_slider": "From {first} to {second}",
     "compare_part": "{part} % of the way to {name}",
     "compare_close": "Back to one map",
     "side_by_side": "side by side",
     "as_list": "Show as a list",
+    "view": "How pictures are shown",
+    "size": "Size",
+    "size_fits": "as fits",
+    "dots_only": "dots only",
+    "spread": "spread out",
+    "spread_most": "spread out (up to {n} pictures)",
+    "enlarge": "Show it large (V)",
+    "large_close": "Close",
+    "large_before": "Back to the picture before",
+    "large_after": "On to the picture most like it",
     "list_name": "Name",
-    "list_group": "Class",
+    "list_group": "Class or folder",
     "list_range": "{range} of {n}",
     "list_close": "Close the list",
     "page_before": "The 100 before",
@@ -87,6 +106,7 @@ TEMPLATE = """
   <div class="stage">
     <canvas class="ground"></canvas>
     <canvas class="overlay" tabindex="0" role="application"></canvas>
+    <div class="hint" hidden><span></span><button type="button" hidden></button></div>
     <div class="badge" hidden><i></i><span class="count"></span><span class="stage-name"></span></div>
     <div class="tools" role="toolbar" hidden>
       <button type="button" data-tool="pan"><svg viewBox="0 0 20 20"><path d="M10 2v16M2 10h16M10 2L7.6
@@ -109,6 +129,9 @@ TEMPLATE = """
       <span class="rule"></span>
       <button type="button" data-act="search" aria-expanded="false"><svg viewBox="0 0 20 20"><circle cx="8.7"
         cy="8.7" r="5.4"/><path d="M12.8 12.8L17 17"/></svg></button>
+      <button type="button" data-act="view" aria-expanded="false"><svg viewBox="0 0 20 20"><rect x="3" y="3"
+        width="8.5" height="8.5" rx="1.5"/><rect x="14" y="3" width="3" height="3" rx=".8"/><rect x="14" y="8.5"
+        width="3" height="3" rx=".8"/><path d="M3 16h14M8 14.2v3.6"/></svg></button>
       <button type="button" data-act="list" aria-pressed="false"><svg viewBox="0 0 20 20"><path d="M7.5
         5H17M7.5 10H17M7.5 15H17M3.2 5h.6M3.2 10h.6M3.2 15h.6"/></svg></button>
       <button type="button" data-act="undo" disabled><svg viewBox="0 0 20 20"><path d="M7 4L3 8l4
@@ -122,11 +145,25 @@ TEMPLATE = """
       <button type="button" class="close"><svg viewBox="0 0 20 20"><path d="M5 5l10
         10M15 5L5 15"/></svg></button>
     </div>
-    <button type="button" class="lit" hidden><span></span><svg viewBox="0 0 20 20"><path d="M5 5l10
-      10M15 5L5 15"/></svg></button>
+    <div class="view" role="group" hidden>
+      <label class="size"><span></span><input type="range" min="28" max="96" step="1"></label>
+      <button type="button"></button>
+      <label class="dots"><input type="checkbox"><span></span></label>
+      <label class="spread"><input type="checkbox"><span></span></label>
+    </div>
+    <div class="chips">
+      <button type="button" class="lit" hidden><span></span><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
+      <button type="button" class="new-here" hidden><span></span><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
+    </div>
     <canvas class="mini" hidden aria-hidden="true"></canvas>
     <div class="card" hidden>
       <div class="picture"></div>
+      <button type="button" class="enlarge"><svg viewBox="0 0 20 20"><path d="M12 3.5h4.5V8M16.5 3.5l-5.3 5.3M8
+        16.5H3.5V12M3.5 16.5l5.3-5.3"/></svg></button>
+      <button type="button" class="gone" hidden><svg viewBox="0 0 20 20"><path d="M5 5l10
+        10M15 5L5 15"/></svg></button>
       <div class="facts">
         <div class="name"></div>
         <div class="group"><i></i><span></span></div>
@@ -146,7 +183,6 @@ TEMPLATE = """
       <button type="button" class="clear"><svg viewBox="0 0 20 20"><path d="M5 5l10
         10M15 5L5 15"/></svg></button>
     </div>
-    <div class="hint" hidden></div>
     <div class="empty"><div class="ghosts"></div><p></p>
       <button type="button" class="retry" hidden></button></div>
     <div class="live" role="status" aria-live="polite"></div>
@@ -163,6 +199,7 @@ TEMPLATE = """
         4v12M13 4v12"/><path d="M5 4l7 6-7 6zM15 4v12"/></svg></button>
       <input type="range" min="0" max="1" step="any" value="0">
       <output></output>
+      <button type="button" class="speed"></button>
       <button type="button" class="leave"><svg viewBox="0 0 20 20"><path d="M5 5l10
         10M15 5L5 15"/></svg></button>
     </div>
@@ -184,6 +221,16 @@ TEMPLATE = """
         10M15 5L5 15"/></svg></button></div>
     <div class="rows"><table><caption></caption><thead><tr></tr></thead><tbody></tbody></table></div>
   </section>
+  <dialog class="large">
+    <div class="tile"></div>
+    <img alt="" hidden>
+    <div class="told">
+      <button type="button" class="before"><svg viewBox="0 0 20 20"><path d="M12 5l-5 5 5 5"/></svg></button>
+      <div class="words" aria-live="polite"><div class="name"></div><ul class="facts"></ul></div>
+      <button type="button" class="after"><svg viewBox="0 0 20 20"><path d="M8 5l5 5-5 5"/></svg></button>
+    </div>
+    <button type="button" class="close"><svg viewBox="0 0 20 20"><path d="M5 5l10 10M15 5L5 15"/></svg></button>
+  </dialog>
 </div>
 """
 
@@ -202,8 +249,8 @@ class Scatter(Component):
     pictures: {"key", "n", "tile", "columns", "per_sheet", "sheets": [url], "about": url} or None.
     points: {"url", "seq", "n", "key", "stage": "pca" | "umap" | "learning", "ids", "neighbours", "k",
         "note"} or None. Row p of the neighbours' file belongs to point p and holds picture ids.
-    colours: {"seq", "codes": base64 of one uint8 per point (255 = grey), "names", "colours", "pictures"} or None,
-        which colours by the labels in `about`. `pictures`: an id for each name, shown beside it in the legend.
+    colours: {"seq", "codes": base64 of one uint8 per picture (255 = grey), "names", "colours", "pictures"} or None,
+        which colours by the labels in `about`; {"none": True} leaves all grey, without a legend. `pictures`: an id for each name, shown beside it in the legend.
     boxes: [{"id", "name", "colour"}] to put a selection into; None hides that part.
     tools: what the bar of a selection offers besides, names among "similar", "export" and "aside".
     lit: {"ids", "name", "seq"}: pictures that light up while the others fade, until the visitor closes the name
@@ -218,14 +265,18 @@ class Scatter(Component):
         of the points, float32 (n, 2), to slide to or to see side by side. names and facts are two texts each, first
         for the present layout; neighbours are those of the second, as in `points`, or None; middle is a text
         between the two. seq works as in film; of the two, the one that came last is shown.
+    large: {"id", "url", "name", "facts": [text], "seq"}: the picture that the event `large` asked for, shown in its dialog
+        while that is about this picture; facts are lines below its name.
     In an update, {} stands for None, which Gradio does not deliver.
     words: replaces some of WORDS. compact: a small preview to look at, without tools.
 
     Events: select, similar and aside send {"indices", "count", "truncated", "key"}; assign sends "box" besides (None
     is a new one) and export "kind" ("csv" or "zip"). indices are picture ids, the first 20,000 of them.
+    undone takes an assign or aside back: what that sent, and "what" ("assign" or "aside"). left tells that the visitor
+    closed a comparison or a film: "kind" ("compare" or "film"). large asks for a picture: {"id", "key"}.
     """
 
-    TRIGGERS = ("select", "assign", "similar", "export", "aside", "ready")
+    TRIGGERS = ("select", "assign", "similar", "export", "aside", "undone", "left", "large", "ready")
 
     def __init__(
         self,
@@ -239,11 +290,12 @@ class Scatter(Component):
         selection: dict | None = None,
         film: dict | None = None,
         compare: dict | None = None,
+        large: dict | None = None,
         words: dict[str, str] | None = None,
         compact: bool = False,
         **looks,
     ):
         first = {"compact": compact, "words": words, "boxes": boxes, "tools": tools}
         props = {"pictures": pictures, "points": points, "colours": colours, "lit": lit, "landed": landed} | first
-        props |= {"selection": selection, "film": film, "compare": compare}
+        props |= {"selection": selection, "film": film, "compare": compare, "large": large}
         super().__init__(TEMPLATE, STYLE, SCRIPT, {"DEFAULT_WORDS": WORDS, "FIRST": first}, **props, **looks)

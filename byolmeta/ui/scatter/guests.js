@@ -3,8 +3,9 @@
 const GUEST = 60; // pixels across
 const MOST_WITH_LINES = 6; // beyond, only the one under the pointer has its lines
 
-let guests = []; // {url, name, near, x, y, image}; x, y on the map
+let guests = []; // {sent, url, name, near, x, y, image}; x, y on the map
 let guestsTold = "";
+let guestsGone = new Set(); // those that the visitor took off the map, as Python sent them
 let hoveredGuest = -1, pinnedGuest = -1;
 
 // They have a place on the present map only.
@@ -13,17 +14,20 @@ const guestNow = () => landed()[hoveredGuest >= 0 ? hoveredGuest : hovered >= 0 
 
 function takeLanded() {
   if (!laid) return;
-  const asked = Array.isArray(props.landed) ? props.landed : [];
-  const told = JSON.stringify(asked);
+  const sent = Array.isArray(props.landed) ? props.landed : [];
+  const told = JSON.stringify(sent);
+  const asked = sent.filter((one) => !guestsGone.has(JSON.stringify(one)));
   const news = told !== guestsTold;
   const images = new Map(guests.map(({ url, image }) => [url, image]));
   guestsTold = told;
-  guests = asked.map(({ url, x, y, near, name }) => ({ url, near: near || [], name: String(name ?? ""),
-    x: (x - laid.centre[0]) / laid.reach, y: (y - laid.centre[1]) / laid.reach,
-    image: images.get(url) ?? pictureAt(url) }));
+  guests = asked.map((one) => ({ sent: JSON.stringify(one), url: one.url, near: one.near || [],
+    name: String(one.name ?? ""), x: (one.x - laid.centre[0]) / laid.reach, y: (one.y - laid.centre[1]) / laid.reach,
+    image: images.get(one.url) ?? pictureAt(one.url) }));
+  drawGuestChip();
   if (!news) return;
   hoveredGuest = -1;
   pin(-1);
+  if (guests.length) turnSpread(false); // they have no cell
   if (!guests.length || map?.kind !== "plain") return;
   flyToGuests();
   pinGuest(guests.length - 1); // what it is and what it is like, at once
@@ -61,6 +65,27 @@ function hoverAt(x, y) {
   hoverGuest(number);
   hover(number >= 0 ? -1 : pick(x, y));
 }
+
+// Takes them off the map, for good unless Python sends others.
+function dropGuests(ones) {
+  for (const one of ones) guestsGone.add(one.sent);
+  guests = guests.filter((one) => !ones.includes(one));
+  hoveredGuest = -1;
+  pin(-1);
+  drawGuestChip();
+  say(amount("new", guests.length));
+  overlay.focus({ preventScroll: true });
+}
+
+function drawGuestChip() {
+  const chip = find(".new-here");
+  chip.hidden = !landed().length || compact();
+  chip.querySelector("span").textContent = amount("new", guests.length);
+  chip.title = word("new_close");
+}
+
+on(find(".new-here"), "click", () => dropGuests(guests));
+on(find(".card .gone"), "click", () => dropGuests([guestNow()]));
 
 function pinGuest(number) {
   pin(-1);

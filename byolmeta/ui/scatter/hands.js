@@ -160,7 +160,9 @@ on(overlay, "keydown", (event) => {
   else if (key === "-" || key === "_") zoomAt(width / 2, height / 2, 1 / 1.5);
   else if (key === "0") goHome();
   else if (arrows[key]) walk(...arrows[key]);
+  else if (key === "v" || key === "V") openLarge(current());
   else if (key === "Enter" || key === " ") enter(event);
+  else if (pinnedGuest >= 0 && ["Escape", "Delete", "Backspace"].includes(key)) dropGuests([guests[pinnedGuest]]);
   else if (key === "Escape") { if (!letGo()) return; } else return;
   event.preventDefault();
   event.stopPropagation();
@@ -171,7 +173,8 @@ on(root, "keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
   if (event.key === "/" && !control) openSearch(true);
   else if (control && event.key.toLowerCase() === "z") {
-    if (!(event.shiftKey ? redo() : undo())) return;
+    if (offered && !event.shiftKey) takeBack();
+    else if (!(event.shiftKey ? redo() : undo())) return;
   } else return;
   event.preventDefault();
   event.stopPropagation();
@@ -267,7 +270,7 @@ on(find(".legend .groups"), "pointerover", (event) => {
 });
 on(find(".legend .groups"), "pointerleave", () => hintGroup(-1));
 on(card, "click", (event) => {
-  const other = event.target.closest("button");
+  const other = event.target.closest(".row button");
   if (!other) return;
   const point = pointOf(Number(other.dataset.id));
   if (point >= 0) focus(point);

@@ -50,6 +50,7 @@ function row(point) {
   name.scope = "row";
   const button = cell("button", nameOf(id));
   button.type = "button";
+  if (sheets) paintTile(name.appendChild(document.createElement("i")), id, 30);
   name.append(button);
   const entry = groups.find((one) => one.code === codes[point]);
   const where = [...new Set([entry?.name, folderOf(id)])].filter(Boolean).join(" · ");

@@ -8,10 +8,11 @@ const MOST_PICTURES = 400; // up to here every picture in view is drawn, beyond 
 const MOST_SENT = 20000; // picture ids in one event
 const LONG_PRESS_MS = 450;
 const GREY = 255;
+const LEAST_CONTRAST = 2.6; // of a group's colour with a dark ground
 // Okabe and Ito, with a violet where theirs has black; the next rounds are lighter, then darker.
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab"];
 const NAMES_OF_PROPS = ["pictures", "points", "colours", "boxes", "tools", "lit", "landed", "selection", "film",
-  "compare", "words", "compact"];
+  "compare", "large", "words", "compact"];
 // Gradio does not deliver None in an update, so {} says "none" too.
 const given = (value, needed) => (value?.[needed] ? value : null);
 const prop = (name) => (props[name] === undefined ? FIRST[name] : props[name]);
@@ -62,8 +63,8 @@ let sheets = null;
 let about = null; // names, labels, class_names
 let points = null; // the newest descriptor, maybe still on its way
 let laid = null; // the layout of `points`: {told, n, ids, index, order, places, half, centre, reach, near, k}
-// What is drawn: {kind, told, n, ids, index, order, half, from, to, started, held, twin, grid}. kind: "plain" (the
-// layout above), "film", "compare" or "sides". held: a part 0..1 of the way from `from` to `to` that is kept; null
+// What is drawn: {kind, told, n, ids, index, order, half, from, to, started, held, twin, cell, grid}. kind: "plain"
+// (the layout above), "spread" (each picture in a cell of its own), "film", "compare" or "sides". held: a part 0..1 of the way from `from` to `to` that is kept; null
 // while the clock moves it. twin: how many pictures, where each is there twice (point p and point p + twin).
 let map = null;
 let codes = new Uint8Array(0); // group of each point, 255 = none
@@ -123,10 +124,29 @@ const worldY = (y) => (height / 2 - y) / camera.scale + camera.y;
 
 function shade(colour, round) {
   if (!round) return colour;
-  const towards = round % 2 ? 255 : 0, amount = round % 2 ? 0.45 : 0.35;
+  return round % 2 ? tint(colour, 255, 0.45) : tint(colour, 0, 0.35);
+}
+
+// Part of the way to white (255) or black (0).
+function tint(colour, towards, amount) {
   const parts = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   return "#" + parts.map((part) => Math.round(part + (towards - part) * amount).toString(16).padStart(2, "0"))
     .join("");
+}
+
+// Brightness as the eye sees it, 0..1 (WCAG); parts: red, green and blue in 0..1.
+function luminance(parts) {
+  const [red, green, blue] = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+// A colour that can be told from a dark ground: lightened as far as that takes.
+function visible(colour) {
+  const behind = luminance(ground);
+  const contrast = (hex) => (luminance([1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)) + 0.05) / (behind + 0.05);
+  let lighter = colour;
+  if (behind < 0.2) for (let turn = 0; turn < 6 && contrast(lighter) < LEAST_CONTRAST; turn++) lighter = tint(lighter, 255, 0.2);
+  return lighter;
 }
 
 const paletteColour = (code) => shade(PALETTE[code % 8], Math.floor(code / 8) % 3);
@@ -145,7 +165,7 @@ function readTheme() {
   body = read("--body-text-color", "#222");
   ink = parts(body);
   ground = parts(paper);
-  recolour();
+  group();
 }
 
 // The groups and each point's group: from the prop, else from the folders.
@@ -154,11 +174,13 @@ function group() {
   const n = map ? map.n : 0;
   codes = new Uint8Array(n).fill(GREY);
   let names = [], colours = [], examples = [];
-  if (colouring) {
+  if (props.colours?.none) {
+    // all grey, on purpose
+  } else if (colouring) {
     const bytes = atob(colouring.codes);
     for (let at = 0; at < n; at++) {
-      const row = rowOf(at);
-      if (row >= 0 && row < bytes.length) codes[at] = bytes.charCodeAt(row);
+      const id = idOf(at);
+      if (id < bytes.length) codes[at] = bytes.charCodeAt(id);
     }
     names = colouring.names || [];
     colours = colouring.colours || [];
@@ -173,7 +195,8 @@ function group() {
   const counts = new Uint32Array(256);
   for (const code of map?.twin ? codes.subarray(0, map.twin) : codes) counts[code] += 1;
   groups = names.slice(0, GREY).map((name, code) => ({ code, name: String(name), count: counts[code],
-    example: examples[code] ?? -1, colour: /^#[0-9a-f]{6}$/i.test(colours[code] || "") ? colours[code] : paletteColour(code) }));
+    example: examples[code] ?? -1,
+    colour: visible(/^#[0-9a-f]{6}$/i.test(colours[code] || "") ? colours[code] : paletteColour(code)) }));
   groups = groups.filter((entry) => entry.count);
   if (counts[GREY] && groups.length) {
     groups.push({ code: GREY, name: word("no_group"), count: counts[GREY], example: -1, colour: "#9a9a9a" });
@@ -183,6 +206,7 @@ function group() {
   painter?.recolour(codes);
   drawLegend();
   recolour();
+  if (map) showCard(); // it tells the group
 }
 
 function recolour() {
@@ -297,12 +321,10 @@ function choosePictures() {
     if (x > left && x < right && y > bottom && y < top && active(point)) inside.push(point);
   }
   viewed = inside.length;
-  const few = viewed <= MOST_PICTURES;
-  const room = Math.sqrt(width * height / Math.max(1, viewed));
-  goalSize = few ? clamp(0.92 * room, 26, sheets ? Math.min(84, sheets.pictures.tile) : 84) : narrow() ? 30 : 38;
-  goalSize = Math.min(goalSize, compact() ? 32 : 48 * Math.sqrt(Math.max(1, goal.scale / home().scale)));
+  const few = viewed <= (map.cell ? MOST_SPREAD : MOST_PICTURES);
+  goalSize = sizeOf(few);
   inView = [];
-  if (!sheets) return;
+  if (!sheets || (wished.dots && !compact())) return;
   if (few) { inView = inside; return; }
   const patch = 2 ** Math.ceil(Math.log2(goalSize * 1.02 / camera.scale));
   // Far out, only some sheets are read: enough pictures, without loading them all.
@@ -482,6 +504,7 @@ function measure() {
   root.classList.toggle("low", height < 460 && !narrow());
   overlay.width = Math.round(width * ratio);
   overlay.height = Math.round(height * ratio);
+  markMore();
   if (!painter) startPainter();
   painter.resize(width, height, ratio);
   seen = false;

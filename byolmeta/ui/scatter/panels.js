@@ -23,7 +23,7 @@ function subject() {
   const side = compact() ? 72 : narrow() ? 96 : 148;
   const met = guestNow();
   if (met) {
-    return { key: `new ${met.url}`, id: "", name: met.name, near: met.near.slice(0, 3), folder: "",
+    return { key: `new ${met.url}`, id: "", fresh: true, name: met.name, near: met.near.slice(0, 3), folder: "",
       entry: { name: word("new_picture"), colour: accent, code: GREY }, pinned: guests[pinnedGuest] === met,
       paint: (picture) => paintWhole(picture, met.url, side) };
   }
@@ -43,6 +43,8 @@ function showCard() {
   const shape = [facts.key, facts.name, near, entry?.name, entry?.colour, folder, narrow(), compact(),
     Boolean(sheets)].join("|");
   card.classList.toggle("pinned", facts.pinned);
+  card.querySelector(".gone").hidden = !facts.fresh;
+  card.querySelector(".enlarge").hidden = Boolean(facts.fresh) || compact();
   if (shape !== carded) {
     carded = shape;
     const picture = card.querySelector(".picture");
@@ -80,6 +82,7 @@ function placeCard() {
   if (card.hidden) return;
   const met = guestNow(), point = current(), mix = mixNow();
   const x = screenX(met ? met.x : whereX(point, mix)), y = screenY(met ? met.y : whereY(point, mix));
+  card.classList.toggle("away", x < 0 || y < 0 || x > width || y > height); // with its picture
   card.style.transform = "";
   if (narrow() && !compact()) {
     // docked at the end of the stage that the picture is not on
@@ -89,8 +92,9 @@ function placeCard() {
   card.classList.remove("top");
   const gap = Math.max(44, size * 1.3) / 2 + 14;
   const { offsetWidth: wide, offsetHeight: high } = card;
-  const left = x + gap + wide < width - 8 ? x + gap : x - gap - wide;
-  card.style.transform = `translate(${Math.round(clamp(left, 8, Math.max(8, width - wide - 8)))}px,`
+  const end = width - toolRoom() - 8;
+  const left = x + gap + wide < end ? x + gap : x - gap - wide;
+  card.style.transform = `translate(${Math.round(clamp(left, 8, Math.max(8, end - wide)))}px,`
     + ` ${Math.round(clamp(y - high / 2, 8, Math.max(8, height - high - 8)))}px)`;
 }
 
@@ -112,7 +116,7 @@ function pin(point) {
 // ---- words, legend, bar
 
 function drawWords() {
-  find(".caution").textContent = word("caution");
+  find(".caution").textContent = word(map?.kind === "spread" ? "caution_spread" : "caution");
   overlay.setAttribute("aria-label", map
     ? `${word("map_label")}, ${amount("picture", map.twin || map.n)}` : word("map_label"));
   const help = find(".help");
@@ -132,11 +136,18 @@ function drawWords() {
   label(".bar .clear", "clear");
   label("[data-act=search]", "search");
   label("[data-act=list]", "as_list");
+  label("[data-act=view]", "view");
+  label(".card .enlarge", "enlarge");
+  label(".large .close", "large_close");
+  label(".large .before", "large_before");
+  label(".large .after", "large_after");
   label("[data-act=undo]", "undo");
   label(".search .before", "match_before");
   label(".search .after", "match_after");
   label(".search .close", "search_close");
+  label(".card .gone", "new_gone");
   label(".player .leave", "film_close");
+  drawSpeed();
   label(".compare .leave", "compare_close");
   label(".list .close", "list_close");
   label(".list .before", "page_before");
@@ -147,7 +158,8 @@ function drawWords() {
   find(".search input").placeholder = word("search_for");
   find(".search input").setAttribute("aria-label", word("search_for"));
   find(".compare .swap").textContent = word("side_by_side");
-  for (const [part, name] of [[player, "stage_film"], [comparison, "stage_compare"], [list, "as_list"]]) {
+  for (const [part, name] of [[player, "stage_film"], [comparison, "stage_compare"], [list, "as_list"],
+    [viewPanel, "view"]]) {
     part.setAttribute("aria-label", word(name));
   }
   find(".legend .head span").textContent = word("legend");
@@ -160,7 +172,7 @@ function drawWords() {
     badge.dataset.stage = map.told.stage || "";
     find(".badge .count").textContent = amount("picture", map.twin || map.n);
     const known = { pca: "stage_pca", umap: "stage_umap", learning: "stage_learning", film: "stage_film",
-      compare: "stage_compare" }[map.told.stage];
+      compare: "stage_compare", spread: "stage_spread" }[map.told.stage];
     find(".badge .stage-name").textContent = [known && word(known), map.told.note].filter(Boolean).join(" · ");
   }
   find(".tools").hidden = !map || compact();
@@ -224,7 +236,17 @@ function drawLegend() {
     return row;
   }));
   markLegend();
+  markMore();
 }
+
+// Whether entries of the legend lie beyond its end, which then fades.
+function markMore() {
+  const list = find(".legend .groups");
+  list.classList.toggle("more", list.scrollHeight - list.clientHeight - list.scrollTop > 4
+    || list.scrollWidth - list.clientWidth - list.scrollLeft > 4);
+}
+
+on(find(".legend .groups"), "scroll", markMore, { passive: true });
 
 function markLegend() {
   find(".legend .head button").hidden = !isolated.size;
@@ -283,14 +305,29 @@ function drawBar() {
   stage.style.setProperty("--bar", `${bar.offsetHeight}px`);
 }
 
-let hintTimer = 0;
+const HINT_MS = 2600, OFFER_MS = 8000; // a line, and one with "Undo" on it
 
-function hint(text) {
+let hintTimer = 0;
+let offered = null; // what "Undo" in the line takes back: {what, indices, key, ...}
+
+// A short line over the map. While it offers to take something back, other lines wait.
+function hint(text, offer = null) {
+  if (offered && !offer) return;
   const line = find(".hint");
-  line.textContent = text;
+  offered = offer;
+  line.querySelector("span").textContent = text;
+  line.querySelector("button").textContent = word("undo_act");
+  line.querySelector("button").hidden = !offer;
   line.hidden = !text;
   clearTimeout(hintTimer);
-  if (text) hintTimer = setTimeout(() => { line.hidden = true; }, 2600);
+  if (text) hintTimer = setTimeout(endHint, offer ? OFFER_MS : HINT_MS);
+}
+
+function endHint() {
+  const line = find(".hint");
+  if (offered && line.matches(":hover, :focus-within")) { hintTimer = setTimeout(endHint, HINT_MS); return; }
+  offered = null;
+  line.hidden = true;
 }
 
 function useTool(name) {

@@ -35,6 +35,7 @@ function update() {
   takeSelection();
   takeLanded();
   takeScene();
+  takeLarge();
   drawWords();
   drawBar();
   request();
@@ -52,6 +53,7 @@ function reset(keepPictures = false) {
   }
   arriving = false;
   dropScene();
+  dialog.close();
   map = laid = null;
   points = null;
   past = [];
@@ -59,6 +61,9 @@ function reset(keepPictures = false) {
   away = [];
   guests = [];
   guestsTold = "";
+  drawGuestChip();
+  offered = null;
+  hint("");
   hoveredGuest = pinnedGuest = -1;
   haystack = null;
   Object.assign(search, { points: [], at: -1 });
@@ -139,7 +144,7 @@ function lay(wanted, places, ids) {
   laid = { ...known, told: wanted, n, ...scaled(places.subarray(0, 2 * n)) };
   if (scene?.kind === "film") group();
   else if (scene) leaveScene();
-  else show({ kind: "plain", ...laid });
+  else showLaid();
   checkLit();
   takeSelection();
   takeLanded();
@@ -189,7 +194,8 @@ function show(next) {
     shown = new Map([...shown].map(([point, alpha]) => [renamed(point), alpha]).filter(([point]) => point >= 0));
   }
   map = { kind: next.kind, told: next.told, n, ids, twin, index: next.index, order: next.order, half: next.half,
-    from, to: places, held: null, grid: null, started: old && !calm.matches ? performance.now() : 0 };
+    from, to: places, held: null, grid: null, started: old && !calm.matches ? performance.now() : 0,
+    cell: next.cell ?? 0 };
   flags = kept;
   for (const id of away) if (pointOf(id) >= 0) flags[pointOf(id)] = 1;
   away = next.kind === "film" ? [...away, ...selected].filter((id) => pointOf(id) < 0) : [];
@@ -204,6 +210,7 @@ function show(next) {
   drawBar();
   drawWords();
   drawList();
+  drawGuestChip();
   request();
 }
 
@@ -271,6 +278,8 @@ root.__scatter = element.__scatter = {
   near: () => (map ? neighbours(current()) : []),
   kind: () => map?.kind ?? null,
   when: () => (scene ? { at: scene.at, playing: Boolean(scene.playing) } : null),
+  lasts: () => (scene?.kind === "film" ? frameMs() * (scene.frames - 1) : null),
+  size: () => size,
   view: () => ({ ...camera }),
   firstDraw: () => firstDraw,
   seq: () => laid?.told.seq ?? null,

@@ -1,12 +1,15 @@
 // Other layouts than the present one: the film of a study, and the comparison of two encoders.
 
-const FRAME_MS = 350; // from one frame of the film to the next
+const FRAME_MS = 350; // from one frame of the film to the next, at least
+const FILM_MS = 4000; // a whole film, at least
+const SPEEDS = [1, 2, 0.5];
 const SLIDE_MS = 900; // from one end of a comparison to the other
 
 // {kind: "film", told, frames, places (all frames), n, at: 0..frames - 1, playing, ...} or
 // {kind: "compare", told, first, second: positions, half, near, k, at: 0..1, playing: null or where it slides to}.
 let scene = null;
 let sceneTold = { film: "", compare: "" }; // what was asked for last; a scene that was left is not opened again by it
+let speed = SPEEDS[0]; // of the film
 let opening = null; // AbortController of the scene on its way
 
 const player = find(".player"), comparison = find(".compare");
@@ -99,10 +102,12 @@ function encoderOf(point) {
 
 // ---- time goes on
 
+const frameMs = () => Math.max(FRAME_MS, FILM_MS / (scene.frames - 1)) / speed;
+
 // Plays or slides on by so many milliseconds; true while there is more.
 function runScene(passed) {
   if (scene?.kind === "film" && scene.playing) {
-    goTo(scene.at + passed / FRAME_MS);
+    goTo(scene.at + passed / frameMs());
     if (scene.at >= scene.frames - 1) { scene.playing = false; drawScene(); }
     return scene.playing;
   }
@@ -205,7 +210,7 @@ function leaveScene() {
   scene = null;
   drawScene();
   atHome = true;
-  if (laid) show({ kind: "plain", ...laid });
+  if (laid) showLaid();
   else reset(true);
   takeLanded();
 }
@@ -270,12 +275,28 @@ function play() {
   request();
 }
 
+function turnSpeed() {
+  speed = SPEEDS[(SPEEDS.indexOf(speed) + 1) % SPEEDS.length];
+  drawSpeed();
+}
+
+function drawSpeed() {
+  const button = player.querySelector(".speed");
+  button.hidden = calm.matches;
+  button.textContent = `${speed}×`;
+  button.title = word("film_speed");
+  button.setAttribute("aria-label", `${word("film_speed")}: ${speed}×`);
+}
+
 function closeScene() {
+  const { kind } = scene;
   leaveScene();
+  trigger("left", { kind });
   overlay.focus({ preventScroll: true });
 }
 
 on(player.querySelector(".play"), "click", play);
+on(player.querySelector(".speed"), "click", turnSpeed);
 on(player.querySelector(".leave"), "click", closeScene);
 on(when, "input", () => {
   const moment = Number(when.value);

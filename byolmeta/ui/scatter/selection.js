@@ -158,24 +158,39 @@ function takeSelection() {
 
 function put(box, chip) {
   const sent = chosenIds();
-  trigger("assign", { ...sent, box: box ? box.id : null });
+  const told = { ...sent, box: box ? box.id : null };
+  trigger("assign", told);
   const text = word("moved", { n: amount("picture", sent.count), box: box ? box.name : word("new_box") });
   flyTo(chip);
-  finish(text);
+  finish(text, { what: "assign", ...told });
 }
 
 function setAside() {
   const sent = chosenIds();
   trigger("aside", sent);
-  finish(word("was_set_aside", { n: amount("picture", sent.count) }));
+  finish(word("was_set_aside", { n: amount("picture", sent.count) }), { what: "aside", ...sent });
 }
 
-function finish(text) {
+function finish(text, offer) {
   pin(-1);
   select([]);
   say(text);
-  hint(text);
+  hint(text, offer);
+  overlay.focus({ preventScroll: true });
 }
+
+// Takes back what the line over the map offers; the pictures are selected again, also those that come back to the map.
+function takeBack() {
+  const told = offered;
+  offered = null;
+  hint("");
+  turnBack(past, future);
+  away = told.indices.filter((id) => pointOf(id) < 0);
+  trigger("undone", told);
+  overlay.focus({ preventScroll: true });
+}
+
+on(find(".hint button"), "click", takeBack);
 
 const MOST_FLYING = 12; // thumbnails
 const FLIGHT_MS = 400;
