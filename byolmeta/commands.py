@@ -178,7 +178,9 @@ def map(
     out: File,
     seed: Seed = 0,
     dots: Annotated[bool, arg(help="no pictures in the page; so with more than 20,000 of them anyway")] = False,
-    engine: Annotated[str, arg(help="own, or umap-learn: its walk, from the same neighbours and start; slower")] = "own",
+    engine: Annotated[
+        str, arg(help="own, or umap-learn: its walk, from the same neighbours and start; slower")
+    ] = "own",
 ) -> dict:
     """Write a UMAP map of all pictures to OUT, one page that works offline, with the pictures in it or as dots."""
     from byolmeta import image_map
@@ -235,8 +237,8 @@ def fewshot(
     make(learner), make(method or learner)  # what is wrong is said before any work
     if out:
         writable(out)
-    if why and why.exists() and (not why.is_dir() or any(why.iterdir())):
-        raise InputError(f"'{why}' is there and not empty. Name a folder that is new or empty for the heat maps.")
+    if why:
+        new_folder(why, Path(folder))
     start = time.perf_counter()
     store = store_of(folder, local(encoder), home())
     tasks, query = draw_tasks(store, way, shot, query, episodes, seed)
@@ -283,6 +285,19 @@ def fewshot(
     return result
 
 
+def new_folder(folder: Path, pictures: Path) -> None:
+    """Makes a folder for results. Raises InputError where it is not empty, cannot be made, or lies among the pictures."""
+    if folder.resolve().is_relative_to(pictures.resolve()):
+        raise InputError(f"'{folder}' lies in the folder of pictures, which is only read. Name a folder outside of it.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        full = any(folder.iterdir())
+    except OSError as problem:
+        raise InputError(f"'{folder}' cannot be made ({problem.strerror}). Name another folder.") from None
+    if full:
+        raise InputError(f"'{folder}' is there and not empty. Name a folder that is new or empty for the heat maps.")
+
+
 def paint_failures(
     encoder: str, learner: str, store, tasks, answers, failed: list[dict], folder: Path, most: int = 20
 ) -> int:
@@ -291,7 +306,6 @@ def paint_failures(
     from byolmeta.measure import candidate
     from byolmeta.occlusion import occlusion, panels
 
-    folder.mkdir(parents=True, exist_ok=True)
     one, progress = candidate(encoder, learner, store, home()), bar("Heat maps")
     for number, failure in enumerate(failed[:most], 1):
         row = failure["row"]

@@ -6,6 +6,7 @@ threads is unsafe, and multiprocessing would import the app's main module again.
 """
 
 import collections
+import contextlib
 import hashlib
 import io
 import json
@@ -48,17 +49,43 @@ class Limits:
 
 def squares(picture: bytes | Image.Image, sizes: Sequence[int], limits: Limits) -> list[np.ndarray]:
     """The upright middle square at each size: uint8 (3, size, size). InputError with a sentence if it cannot."""
-    try:
-        image = picture
-        if isinstance(picture, bytes):
-            image = Image.open(io.BytesIO(picture), formats=FORMATS)
-        if math.prod(image.size) > limits.pixels:
-            raise InputError(too_many_pixels(math.prod(image.size), limits))
-        if isinstance(picture, bytes):
-            image.draft("RGB", (2 * max(sizes),) * 2)  # JPEG only: decodes at 1/2, 1/4 or 1/8 of the size
-        turn = TURNS.get(orientation(image))
-        image = plain(image)
+    with in_sentences(limits):
+        image, turn = opened(picture, max(sizes), limits)
         return [square(image, size, turn) for size in sizes]
+
+
+def whole(picture: bytes, size: int, limits: Limits) -> tuple[Image.Image, tuple[int, int]]:
+    """The whole picture, upright, RGB on white, at most `size` wide and high, and its own width and height. As `squares`."""
+    with in_sentences(limits):
+        own = Image.open(io.BytesIO(picture), formats=FORMATS).size
+        image, turn = opened(picture, size, limits)
+        image.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        if image.mode == "RGBA":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if turn is not None:
+            image = image.transpose(turn)
+        sideways = (image.width < image.height) != (own[0] < own[1]) and own[0] != own[1]
+        return image.convert("RGB"), own[::-1] if sideways else own
+
+
+def opened(picture: bytes | Image.Image, size: int, limits: Limits) -> tuple[Image.Image, Image.Transpose | None]:
+    """A picture in mode L, RGB or RGBA, with the turn that brings it upright; it will be needed at `size`."""
+    image = picture
+    if isinstance(picture, bytes):
+        image = Image.open(io.BytesIO(picture), formats=FORMATS)
+    if math.prod(image.size) > limits.pixels:
+        raise InputError(too_many_pixels(math.prod(image.size), limits))
+    if isinstance(picture, bytes):
+        image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at 1/2, 1/4 or 1/8 of the size
+    turn = TURNS.get(orientation(image))
+    return plain(image), turn
+
+
+@contextlib.contextmanager
+def in_sentences(limits: Limits):
+    """Turns what decoders raise into InputError with a sentence."""
+    try:
+        yield
     except InputError:
         raise
     except UnidentifiedImageError:

@@ -1,6 +1,8 @@
 """Passes over the whole store: the vectors of every image, their neighbours, and figures of what was learned."""
 
+import contextlib
 import os
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from byolmeta.files import (
     replace_file,
 )
 
+LIMITING = threading.RLock()
 FORMAT = 3  # of the banks: raise it when vectors of the same encoder come out differently
 
 
@@ -273,6 +276,18 @@ def read_vectors(path: Path) -> tuple[np.ndarray, np.ndarray, int] | None:
             return file["ids"].astype(np.int64), file["vectors"].astype(np.float32), int(file["step"])
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
+
+
+@contextlib.contextmanager
+def one_blas_thread():
+    """One thread for BLAS: small products beside a training take 100 times as long with threads that wait for each other.
+
+    One caller at a time, so that the number of before is the one that comes back.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with LIMITING, threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def threads() -> int:

@@ -4,7 +4,7 @@ film/frame-000001200.npz    ids and vectors of the pictures at step 1,200
 film/film.npz               places of the frames that are laid out already
 """
 
-import zipfile
+import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from byolmeta.files import replace_file
 MOST = 120  # frames kept: one check each, of a long study every second, fourth ... one
 DIRECTIONS = 32  # of the vectors of a frame: 128 kB for 2,000 pictures
 PLACES = "film.npz"
-DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 
 # As in ui/scatter/map.js: Okabe and Ito, with a violet where theirs has black; the next rounds lighter, then darker.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab")
@@ -39,6 +38,7 @@ class Frame:
     step: int
     ids: np.ndarray  # int64 (n,), rows of the store
     vectors: np.ndarray  # float32 (n, at most 32)
+    mark: str = ""  # of the pictures of the store, where it is known
 
     @property
     def key(self) -> int:
@@ -49,7 +49,12 @@ class Frame:
 # Frames
 
 
-def add_frame(folder: Path, step: int, ids: np.ndarray, vectors: np.ndarray) -> None:
+def mark_of(store) -> str:
+    """What tells the pictures of a store, by their paths, from others."""
+    return hashlib.sha256("\0".join(store.index.paths).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def add_frame(folder: Path, step: int, ids: np.ndarray, vectors: np.ndarray, mark: str = "") -> None:
     """Adds the vectors (n, D) of the pictures `ids` (n,) at a step to the film in `folder`.
 
     Frames of this step or later go: a resumed run does them again. Those of other pictures go too. Beyond 120 frames
@@ -65,7 +70,7 @@ def add_frame(folder: Path, step: int, ids: np.ndarray, vectors: np.ndarray) -> 
     for path in before:
         if path not in earlier:
             path.unlink(missing_ok=True)
-    arrays = {"step": step, "ids": ids.astype(np.int32), "vectors": shortened(vectors).astype(np.float16)}
+    arrays = {"step": step, "ids": ids.astype(np.int32), "vectors": shortened(vectors).astype(np.float16), "mark": mark}
     replace_file(folder / f"frame-{step:09d}.npz", lambda path: _save(path, arrays))
     if len(earlier) + 1 > MOST:
         for path in _files(folder)[1:-1:2]:
@@ -101,11 +106,13 @@ def _step(path: Path) -> int:
 def _read(path: Path) -> Frame | None:
     try:
         with np.load(path) as file:
-            frame = Frame(int(file["step"]), file["ids"].astype(np.int64), file["vectors"].astype(np.float32))
-    except DAMAGED:
+            mark = str(file["mark"]) if "mark" in file else ""
+            frame = Frame(int(file["step"]), file["ids"].astype(np.int64), file["vectors"].astype(np.float32), mark)
+    except Exception:  # a damaged file makes numpy raise nearly anything
         return None
-    whole = frame.vectors.ndim == 2 and len(frame.vectors) == len(frame.ids) and np.isfinite(frame.vectors).all()
-    return frame if whole else None
+    ids, vectors = frame.ids, frame.vectors
+    whole = ids.ndim == 1 and len(ids) and ids.min() >= 0 and vectors.ndim == 2 and len(vectors) == len(ids)
+    return frame if whole and np.isfinite(vectors).all() else None
 
 
 def _save(path: Path, arrays: dict) -> None:
@@ -132,6 +139,7 @@ def layouts(
     from byolmeta.image_map import align  # loads numba, which a run that only adds frames need not wait for
 
     known = {} if folder is None else _known(folder / PLACES)
+    known = {key: places for key, places in known.items() if found and places.shape == (len(found[0].ids), 2)}
     made, places = len(known), start
     result = []
     try:
@@ -164,11 +172,11 @@ def _known(path: Path) -> dict[int, np.ndarray]:
     """Places by the key of their frame; none if the file is absent or damaged."""
     try:
         with np.load(path) as file:
-            keys, places = file["keys"].tolist(), file["places"]
-    except DAMAGED:
+            keys, places = file["keys"], file["places"]
+        whole = keys.ndim == 1 and places.ndim == 3 and len(keys) == len(places) and np.isfinite(places).all()
+    except Exception:  # as in `_read`
         return {}
-    whole = places.ndim == 3 and len(keys) == len(places) and np.isfinite(places).all()
-    return dict(zip(keys, places.astype(np.float32), strict=True)) if whole else {}
+    return dict(zip(keys.tolist(), places.astype(np.float32), strict=True)) if whole else {}
 
 
 # The moving picture

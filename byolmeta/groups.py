@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byolmeta.features import unit
+from byolmeta.features import one_blas_thread, unit
 
 COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20)  # tried when none is asked for
 DIRECTIONS = 32  # principal components in which groups are looked for
@@ -38,13 +38,11 @@ def found_groups(vectors: np.ndarray, count: int = 0, seed: int = 0) -> Groups:
     k-means on the unit vectors, so that nearness is cosine. The same vectors, count and seed give the same groups:
     scikit-learn is kept to one thread, as sums of several come in any order.
     """
-    from threadpoolctl import threadpool_limits
-
     x = unit(np.asarray(vectors, np.float32))
     different = len({row.tobytes() for row in x})
     if different < 2 or count == 1:
         return _numbered(x, np.zeros(len(x), np.int64))
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", UserWarning
         )  # "distinct clusters fewer than n_clusters": rows equal but for rounding

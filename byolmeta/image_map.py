@@ -10,6 +10,7 @@ neighbours and start, is there for whoever asks for it.
 import contextlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -21,9 +22,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
-from byolmeta.features import neighbours, top, unit
+from byolmeta.features import neighbours, one_blas_thread, top, unit
 from byolmeta.files import replace_file
 
 NEIGHBOURS = 15  # as UMAP counts them, with the point itself
@@ -46,9 +46,7 @@ def pca_layout(vectors: np.ndarray) -> np.ndarray:
     mean = x.mean(0)
     sample = x[np.linspace(0, len(x) - 1, min(len(x), 5000)).astype(int)] - mean
     places = np.zeros((len(x), 2), np.float32)
-    with threadpool_limits(
-        1, user_api="blas"
-    ):  # beside a training, threads that wait for each other take 100 times as long
+    with one_blas_thread():
         axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :2].T
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # eigh leaves the sign open
         places[:, : len(axes)] = x @ axes.T - mean @ axes.T
@@ -100,7 +98,7 @@ def umap_layout(
     for first in range(0, EPOCHS, 20):
         if progress:
             progress(50 + 50 * first // EPOCHS, 100)
-        state = np.uint64(_walk(places, heads, tails, every, due, first, first + 20, EPOCHS, rate, state))
+        state = np.uint64(_walked(places, heads, tails, every, due, first, first + 20, EPOCHS, rate, state))
     if not np.isfinite(places).all():
         return begin
     return places if start is None else align(places, begin)
@@ -228,6 +226,16 @@ def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
             places[i, 0] = x + step * move_x
             places[i, 1] = y + step * move_y
     return state
+
+
+def _walked(*given):
+    """`_walk`, compiled anew where what was kept of it on disk is damaged."""
+    global _walk
+    try:
+        return _walk(*given)
+    except (EOFError, OSError, ValueError, AttributeError, ImportError, pickle.UnpicklingError):
+        _walk = numba.njit(fastmath=True)(_walk.py_func)
+        return _walk(*given)
 
 
 def align(places: np.ndarray, onto: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tidying a folder without touching it: copies, odd ones out and misplaced pictures as ranked lists, and what the
 user decided about them. The user's files are only read; decisions are a list in the project folder."""
 
+import contextlib
 import json
 import os
 import re
@@ -207,11 +208,17 @@ def save_decisions(folder: Path, decisions: Decisions) -> None:
 
 def undecided(findings: Iterable[Finding], paths: tuple[str, ...], decisions: Decisions) -> list[Finding]:
     """The findings that the user still has to look at: not set aside, not said to be right, not moved already."""
-    kept = decisions.not_a_mistake
+    findings, kept = list(findings), decisions.not_a_mistake
+    lonely = {  # their originals are set aside
+        finding.row
+        for finding in findings
+        if finding.reason == COPY and all(paths[other] in decisions.aside for other in finding.others)
+    }
     return [
         finding
         for finding in findings
-        if (path := paths[finding.row]) not in decisions.aside
+        if finding.row not in lonely
+        and (path := paths[finding.row]) not in decisions.aside
         and path not in kept.get(finding.reason, ())
         and not (finding.reason == MISPLACED and path in decisions.moved)
     ]
@@ -261,6 +268,30 @@ def folders_after(index: ImageIndex, decisions: Decisions) -> dict[str, str]:
 # Copies of the originals
 
 
+@contextlib.contextmanager
+def originals(index: ImageIndex):
+    """Gives a function of a path of the index that returns the bytes of that file. It raises InputError where one is gone."""
+    limits, zipped = Limits(), index.source.is_file()
+    numbers = {path: number for path, number, _ in scan_zip(index.source, limits).pictures} if zipped else {}
+    archive = zipfile.ZipFile(index.source) if zipped else None
+
+    def read(path: str) -> bytes:
+        try:
+            if archive is None:
+                return read_file(index.source / path, limits.file_bytes)
+            if path not in numbers:
+                raise InputError("The zip does not hold it any more.")
+            return read_entry(archive, numbers[path], limits.file_bytes)
+        except InputError as problem:
+            raise InputError(f"'{path}' could not be read. {problem} Open the pictures again.") from None
+
+    try:
+        yield read
+    finally:
+        if archive:
+            archive.close()
+
+
 def zip_of(index: ImageIndex, rows: Iterable[int], target: Path, folders: Mapping[str, str] | None = None) -> int:
     """Writes a zip with copies of the original files of some pictures; returns how many.
 
@@ -270,31 +301,14 @@ def zip_of(index: ImageIndex, rows: Iterable[int], target: Path, folders: Mappin
     paths = [index.paths[row] for row in rows]
     if not paths:
         raise InputError("No pictures are chosen. Choose some first.")
-    limits, taken = Limits(), set()
-    is_zip = index.source.is_file()
-    numbers = {path: number for path, number, _ in scan_zip(index.source, limits).pictures} if is_zip else {}
-
-    def read(path: str, archive: zipfile.ZipFile | None) -> bytes:
-        try:
-            if archive is None:
-                return read_file(index.source / path, limits.file_bytes)
-            if path not in numbers:
-                raise InputError("The zip does not hold it any more.")
-            return read_entry(archive, numbers[path], limits.file_bytes)
-        except InputError as problem:
-            raise InputError(f"'{path}' could not be copied. {problem} Open the pictures again, then save.") from None
+    taken = set()
 
     def write(place: Path) -> None:
-        archive = zipfile.ZipFile(index.source) if is_zip else None
-        try:
-            with zipfile.ZipFile(place, "w") as made:  # stored: pictures are packed already
-                for path in paths:
-                    folder = (folders or {}).get(path)
-                    name = path if folder is None else f"{folder}/{path.rpartition('/')[2]}"
-                    made.writestr(unique(safe_name(name), taken), read(path, archive))
-        finally:
-            if archive:
-                archive.close()
+        with originals(index) as read, zipfile.ZipFile(place, "w") as made:  # stored: pictures are packed already
+            for path in paths:
+                folder = (folders or {}).get(path)
+                name = path if folder is None else f"{folder}/{path.rpartition('/')[2]}"
+                made.writestr(unique(safe_name(name), taken), read(path))
 
     replace_file(Path(target), write)
     return len(paths)

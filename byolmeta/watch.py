@@ -20,7 +20,7 @@ class Watch:
         self.run, self.store, self.device, self.share = run, store, device, config.check_share
         self.held = store.pixels[np.sort(held_ids)]
         rows = np.linspace(0, len(store) - 1, min(len(store), 2000)).astype(int)
-        self.ids = np.unique(rows)
+        self.ids, self.mark = np.unique(rows), film.mark_of(store)
         self.next, self.best, self.last = 0.0, 0.0, {}
         self.step = self.kept = -1
         self.earlier: Readout | None = None  # of the encoder that the run goes on from
@@ -61,7 +61,7 @@ class Watch:
             self.floor, self.twin_before = collapse_floor(self.last["spread"]), self.last["twin"]
         self.step = step
         self.run.write(features.save_vectors, self.run.vectors, self.ids, vectors, step)
-        self.run.write(film.add_frame, self.run.film, step, self.ids, vectors)
+        self.run.write(film.add_frame, self.run.film, step, self.ids, vectors, self.mark)
         cost = time.monotonic() - start
         self.run.write(self.run.append, {"step": step, "check": self.last | {"seconds": cost}})
         self.next = time.monotonic() + cost / self.share

@@ -58,13 +58,13 @@ def session(work, pictures, tiny_encoder):
     work.choose(session, pictures, "shapes")
     session.encoder = str(tiny_encoder)
     tidy.save_decisions(work.tidy_folder(session), tidy.Decisions())
-    work.shown[session.name] = {}
-    list(map_step.layouts(work, session))
+    work.shown.pop(session.name, None)
+    list(map_step.layouts(work, WORDS, session))
     return session
 
 
 def seen(work, session) -> dict:
-    return work.shown[session.name]
+    return work.seen(session)
 
 
 def codes_of(prop: dict) -> list[int]:
@@ -73,6 +73,11 @@ def codes_of(prop: dict) -> list[int]:
 
 def event(work, session, ids, **more):
     return SimpleNamespace(indices=ids, key=work.pictures(session).sheets["key"], **more)
+
+
+def press(work, session, row, act, which):
+    """A press on a button of a list."""
+    return tidying.decided(work, WORDS, session, row, act, which, work.pictures(session).sheets["key"])
 
 
 def last(updates):
@@ -152,7 +157,7 @@ def test_what_is_no_picture_says_so(work, session, tmp_path, monkeypatch):
     for files in ([], None, "x"):
         with pytest.raises(InputError, match="No picture"):
             list(explore.landed(work, WORDS, session, SimpleNamespace(files=files)))
-    work.shown[session.name] = {}
+    work.shown.pop(session.name, None)
     with pytest.raises(InputError, match="not ready"):
         list(explore.landed(work, WORDS, session, SimpleNamespace(files=[{}])))
 
@@ -283,10 +288,10 @@ def test_what_is_set_aside_leaves_the_map_and_comes_back(work, session):
     lists, content, scatter = tidying.set_aside(work, WORDS, session, [1, 2], "decided")
     assert scatter["points"]["n"] == 34 and 1 not in seen(work, session)["rows"] and "set aside" in content
     assert explore.repainted(work, WORDS, session, "groups", 0)[2]["colours"]["codes"]
-    assert len(codes_of(seen(work, session)["colours"])) == 34
+    assert len(codes_of(seen(work, session)["colours"])) == 36  # by picture, whatever the map shows
     found = explore.similar(work, WORDS, session, event(work, session, [0]))["selection"]["ids"]
     assert not {1, 2} & set(found)
-    _, content, scatter = tidying.decided(work, WORDS, session, 1, "undo", "decided")
+    _, content, scatter = press(work, session, 1, "undo", "decided")
     assert scatter["points"]["n"] == 35
     with pytest.raises(InputError, match="every picture"):
         tidying.set_aside(work, WORDS, session, list(range(36)), "copy")
@@ -299,8 +304,8 @@ def test_mistakes_are_moved_in_the_list_alone(work, tmp_path, tiny_encoder):
     session = work.session("mixed")
     work.choose(session, folder, "mixed")
     session.encoder = str(tiny_encoder)
-    work.shown[session.name] = {}
-    list(map_step.layouts(work, session))
+    work.shown.pop(session.name, None)
+    list(map_step.layouts(work, WORDS, session))
     paths = work.pictures(session).store.index.paths
     row = paths.index("bar/wrong<b>.png")
     one = tidy.Finding(row, 0.9, tidy.MISPLACED, (15,), 1)
@@ -309,9 +314,9 @@ def test_mistakes_are_moved_in_the_list_alone(work, tmp_path, tiny_encoder):
     lists, content = tidying.listed(work, WORDS, session, "misplaced")
     assert "wrong&lt;b&gt;.png" in content and "in bar, but among disc" in content and "<b>.png" not in content
     assert ("Among another class · 1", "misplaced") in lists["choices"]
-    lit = tidying.decided(work, WORDS, session, row, "show", "misplaced")[2]["lit"]
+    lit = press(work, session, row, "show", "misplaced")[2]["lit"]
     assert lit["ids"] == [row, 15]
-    tidying.decided(work, WORDS, session, row, "move", "misplaced")
+    press(work, session, row, "move", "misplaced")
     decisions = tidy.load_decisions(work.tidy_folder(session))
     assert decisions.moved == {"bar/wrong<b>.png": "disc"} and sorted(str(p) for p in folder.rglob("*")) == before
     _, content = exported_file(work, tidying.saved(work, WORDS, session, "csv"))
@@ -322,23 +327,23 @@ def test_mistakes_are_moved_in_the_list_alone(work, tmp_path, tiny_encoder):
         assert len(made.namelist()) == 30 and "disc/wrong_b_.png" in made.namelist()
     for wrong in ((99, "move"), ("0", "keep"), (0, "delete"), (None, None), (5, "move")):
         with pytest.raises(InputError):
-            tidying.decided(work, WORDS, session, *wrong, "misplaced")
+            press(work, session, *wrong, "misplaced")
 
 
 def test_all_that_are_shown_at_once_and_the_other_of_two(work, session):
     store = work.pictures(session).store
     found = tidying.findings(work, session)
     found["copy"] = [tidy.Finding(5, 1.0, tidy.COPY, (4,)), tidy.Finding(9, 0.99, tidy.COPY, (8,))]
-    tidying.decided(work, WORDS, session, 5, "swap", "copy")
+    press(work, session, 5, "swap", "copy")
     assert tidy.load_decisions(work.tidy_folder(session)).aside == {store.index.paths[4]}
-    tidying.decided(work, WORDS, session, -1, "aside-all", "copy")
+    press(work, session, -1, "aside-all", "copy")
     aside = tidy.load_decisions(work.tidy_folder(session)).aside
-    assert aside == {store.index.paths[row] for row in (4, 5, 9)}
-    assert seen(work, session)["points"]["n"] == 33
-    _, content, scatter = tidying.decided(work, WORDS, session, -1, "undo-all", "decided")
+    assert aside == {store.index.paths[row] for row in (4, 9)}  # without its original, 5 is no copy
+    assert seen(work, session)["points"]["n"] == 34
+    _, content, scatter = press(work, session, -1, "undo-all", "decided")
     assert tidy.load_decisions(work.tidy_folder(session)) == tidy.Decisions() and scatter["points"]["n"] == 36
     found["odd"] = [tidy.Finding(row, 1.0, tidy.ODD, ()) for row in (1, 2)]
-    lists, content = tidying.decided(work, WORDS, session, -1, "keep-all", "odd")[:2]
+    lists, content = press(work, session, -1, "keep-all", "odd")[:2]
     assert ("Odd ones out · 0", "odd") in lists["choices"] and "odder than 100" not in content
 
 
@@ -346,8 +351,8 @@ def test_the_lists_follow_other_pictures(work, session, tmp_path):
     found = tidying.findings(work, session)
     work.choose(session, draw_pictures(tmp_path / "others", each=5), "others")
     session.encoder = ""
-    work.shown[session.name] = {}
-    list(map_step.layouts(work, session))
+    work.shown.pop(session.name, None)
+    list(map_step.layouts(work, WORDS, session))
     assert tidying.findings(work, session) is not found
     lists, content = tidying.followed(work, WORDS, session, False, "odd")
     assert content == "" and all("…" in name for name, _ in lists["choices"])
@@ -358,6 +363,131 @@ def test_the_lists_follow_other_pictures(work, session, tmp_path):
 def test_no_list_to_save_says_so(work, session):
     with pytest.raises(InputError, match="Nothing is decided"):
         tidying.saved(work, WORDS, session, "csv")
+
+
+# ---- what comes too late, twice, or of other pictures
+
+
+def test_a_look_of_other_pictures_or_another_encoder_leaves_no_trace(work, session, tmp_path):
+    first = paint.vectors_of(work, session)
+    work.places.pop(session.name)
+    work.shown.pop(session.name)
+    slow = map_step.layouts(work, WORDS, session)
+    assert next(slow)["stage"] == "umap"  # kept on disk; the rest of it comes later
+    work.choose(session, draw_pictures(tmp_path / "others", each=4), "others")
+    done = list(map_step.layouts(work, WORDS, session))[-1]
+    assert list(slow) == [] and seen(work, session)["points"] == done and done["n"] == 12
+    assert len(paint.vectors_of(work, session)) == 12 != len(first)
+    assert len(seen(work, session)["places"]) == 12 == len(work.places[session.name][1])
+
+
+def test_a_map_that_is_made_too_late_is_not_kept(work, session, tmp_path):
+    other = draw_pictures(tmp_path / "others", each=4)
+
+    class Late(Layouts):
+        def layout(self, vectors, start, folder, seed=0, **more):
+            if len(vectors) == 36:
+                work.choose(session, other, "others")
+            return super().layout(vectors, start, folder, seed)
+
+    for file in (work.home / "banks").glob("*-map.npy"):
+        file.unlink()
+    work.places.pop(session.name)
+    work.shown.pop(session.name)
+    work.layouts = Late()
+    stages = [points["stage"] for points in map_step.layouts(work, WORDS, session)]
+    assert stages == ["pca"] and session.name not in work.places and "places" not in seen(work, session)
+
+
+def test_a_worker_that_dies_once_is_asked_again(work, session):
+    calls = []
+
+    class Dying(Layouts):
+        def layout(self, vectors, start, folder, seed=0, **more):
+            calls.append(len(vectors))
+            if len(calls) == 1:
+                raise RuntimeError("it ended")
+            return super().layout(vectors, start, folder, seed)
+
+    for file in (work.home / "banks").glob("*-map.npy"):
+        file.unlink()
+    work.places.pop(session.name)
+    work.shown.pop(session.name)
+    work.layouts = Dying()
+    assert [points["stage"] for points in map_step.layouts(work, WORDS, session)] == ["pca", "umap"] and len(calls) == 2
+
+
+def test_places_in_the_list_are_those_of_these_pictures(work, session, tmp_path):
+    work.choose(session, draw_pictures(tmp_path / "others", each=4), "others")
+    work.shown.pop(session.name, None)
+    text = explore.exported(work, WORDS, session, event(work, session, [0], kind="csv"), "folder", 0)
+    rows = list(csv.DictReader(io.StringIO(exported_file(work, text)[1].decode("utf-8-sig"))))
+    assert rows[0]["x"] == rows[0]["y"] == ""  # there is no map of them yet
+
+
+def test_more_than_can_be_sent_is_refused(work, session):
+    with pytest.raises(InputError, match="Select fewer"):
+        map_step.chosen_ids(work, session, event(work, session, [1, 2], truncated=True))
+    for broken in (SimpleNamespace(), SimpleNamespace(_data=None), SimpleNamespace(_data={"key": 3})):
+        with pytest.raises(InputError):
+            map_step.chosen_ids(work, session, broken)
+
+
+def test_a_button_of_other_pictures_does_nothing(work, session):
+    with pytest.raises(InputError, match="not in the list"):
+        tidying.decided(work, WORDS, session, 0, "aside", "odd", "another")
+    assert tidy.load_decisions(work.tidy_folder(session)) == tidy.Decisions()
+
+
+def test_decisions_at_the_same_time_are_all_kept(work, session):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda row: press(work, session, row, "keep", "odd"), range(8)))
+    kept = tidy.load_decisions(work.tidy_folder(session)).not_a_mistake["odd"]
+    assert kept == frozenset(work.pictures(session).store.index.paths[:8])
+
+
+def test_a_film_of_a_folder_that_changed_is_not_shown(work, studied):
+    film.add_frame(Run(studied.run).film, 30, np.arange(36), paint.vectors_of(work, studied), "0123456789abcdef")
+    assert explore.frames_of(work, studied) == []
+    film.add_frame(
+        Run(studied.run).film,
+        30,
+        np.arange(36),
+        paint.vectors_of(work, studied),
+        film.mark_of(work.pictures(studied).store),
+    )
+    assert explore.frames_of(work, studied)
+
+
+def test_a_picture_is_shown_large_from_its_own_file(work, session, pictures):
+    found = explore.large(work, WORDS, session, SimpleNamespace(id=0))["large"]
+    path = work.pictures(session).store.index.paths[0]
+    width, height = Image.open(pictures / path).size
+    assert found["facts"][:2] == [path, f"{width} × {height}"] and found["name"] == path.split("/")[1]
+    for wrong in (-1, 36, "0", None, True):
+        with pytest.raises(InputError):
+            explore.large(work, WORDS, session, SimpleNamespace(id=wrong))
+
+
+def test_what_was_set_aside_is_taken_back_at_once(work, session):
+    tidying.set_aside(work, WORDS, session, [1, 2], "copy")
+    tidying.undone(work, WORDS, session, event(work, session, [1, 2], what="aside"), "copy")
+    assert tidy.load_decisions(work.tidy_folder(session)).aside == frozenset()
+    assert seen(work, session)["points"]["n"] == 36
+
+
+def test_what_a_visitor_left_is_swept_on_a_shared_machine(tmp_path):
+    theirs, mine = "a" * 32, "local"
+    for place in ("projects", "uploads", "thumbs/exports", "thumbs/maps", "thumbs/single"):
+        for name in (theirs, mine):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / f"{name}-x.bin").write_text("x")
+    Workspace(tmp_path)
+    assert len(list(tmp_path.rglob("*-x.bin"))) == 10
+    Workspace(tmp_path, public=True)
+    assert {path.name for path in tmp_path.rglob("*-x.bin")} == {f"{mine}-x.bin"}
 
 
 # ---- the page of the map

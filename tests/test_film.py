@@ -283,3 +283,22 @@ def test_colours_are_those_of_the_page():
     assert all(f'"{colour}"' in script for colour in film.PALETTE)
     assert colour_of(0) == (0, 114, 178) and colour_of(-1) == film.GREY
     assert colour_of(8) == (115, 177, 213) and colour_of(16) == (0, 74, 116) and colour_of(24) == colour_of(0)
+
+
+def test_damaged_frames_and_places_are_left_out(study):
+    whole = frames(study)
+    place = next(study.glob("frame-*.npz"))
+    for arrays in (
+        {"step": 1, "ids": np.empty(0, np.int32), "vectors": np.empty((0, 4), np.float16)},
+        {"step": 1, "ids": np.array([[1]]), "vectors": np.ones((1, 4), np.float16)},
+        {"step": 1, "ids": np.array([-1]), "vectors": np.ones((1, 4), np.float16)},
+    ):
+        np.savez(place, **arrays)
+        assert len(frames(study)) == len(whole) - 1
+    place.write_bytes(np.random.default_rng(0).bytes(3000))
+    assert len(frames(study)) == len(whole) - 1
+    found = frames(study)
+    np.savez(study / "film.npz", keys=np.array([f.key for f in found]), places=np.zeros((len(found), 5, 2), np.float32))
+    assert layouts(found, Layout(), folder=study).shape == (len(found), len(found[0].ids), 2)
+    np.savez(study / "film.npz", keys=np.zeros((2, 2)), places=np.zeros((2, 5, 2), np.float32))
+    assert len(layouts(found, Layout(), folder=study)) == len(found)

@@ -1,5 +1,8 @@
 """image_map.py: places in the plane that keep neighbours, repeat, and do not jump; new pictures; a worker that is left."""
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -361,3 +364,20 @@ def test_the_walk_works_where_nothing_compiled_can_be_kept(monkeypatch):
     with pytest.raises(RuntimeError):
         numba.njit(cache=True)(lambda x: x)
     assert image_map._compiled(lambda x: x + 1)(1) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_cache_of_compiled_code_does_not_end_the_map(tmp_path, content):
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(image_map.__file__).parents[1])}
+    code = "import numpy as np; from byolmeta.image_map import umap_layout; print(umap_layout(np.eye(30, 8, dtype=np.float32)).shape)"
+
+    def run():
+        return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+
+    assert "(30, 2)" in run().stdout
+    files = [path for path in tmp_path.rglob("*.nb?")]
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    done = run()
+    assert "(30, 2)" in done.stdout, done.stderr[-2000:]

@@ -119,3 +119,9 @@ def test_the_verb_paints_what_fails(pictures, tmp_path, monkeypatch):
     assert files[0].name.startswith("01-") and Image.open(files[0]).size == (512, 256)
     with pytest.raises(InputError, match="not empty"):
         commands.fewshot("pixels", pictures, why=tmp_path / "why", **asked)
+    with pytest.raises(InputError, match="only read"):
+        commands.fewshot("pixels", pictures, why=pictures / "why", **asked)
+    assert not (pictures / "why").exists()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be made"):
+        commands.fewshot("pixels", pictures, why=tmp_path / "file" / "why", **asked)

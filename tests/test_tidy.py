@@ -252,7 +252,7 @@ def test_a_zip_of_a_zip(tmp_path):
     zip_of(index, [0, 1], tmp_path / "out.zip")
     assert entries(tmp_path / "out.zip") == {"a/one.png": files["a/one.png"], "b/two.png": files["./b\\two.png"]}
     make_zip(source, {"a/one.png": files["a/one.png"]})
-    with pytest.raises(InputError, match="'b/two.png' could not be copied"):
+    with pytest.raises(InputError, match="'b/two.png' could not be read"):
         zip_of(index, [0, 1], tmp_path / "out.zip")
 
 
@@ -270,7 +270,7 @@ def test_a_picture_that_is_gone_is_named_and_nothing_is_written(tmp_path):
     index, target = index_images(tmp_path / "mine"), tmp_path / "out" / "out.zip"
     target.parent.mkdir()
     (tmp_path / "mine" / "b.png").unlink()
-    with pytest.raises(InputError, match="'b.png' could not be copied"):
+    with pytest.raises(InputError, match="'b.png' could not be read"):
         zip_of(index, [0, 1], target)
     with pytest.raises(InputError, match="No pictures are chosen"):
         zip_of(index, [], target)

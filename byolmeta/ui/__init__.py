@@ -106,7 +106,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         measuring.forget(name)
         work.forget(name)
 
-    with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True) as demo:
+    cache = (3600, 3600) if work.public else None  # seconds between two looks, and that a file sent by a browser stays
+    with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True, delete_cache=cache) as demo:
         who = gr.State(
             lambda: secrets.token_hex(16) if work.public else "local",
             delete_callback=forget if work.public else None,  # an hour after the page was closed
@@ -193,7 +194,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             teach.choose_method(work, work.session(who), value)
 
         options = {"show_progress": "hidden", "api_visibility": "private"}
-        often = options | {"concurrency_limit": 8}
+        often = options | {"concurrency_limit": 8, "trigger_mode": "multiple"}
 
         def in_words(function):
             return _sentences(function, words)

@@ -26,9 +26,10 @@ from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 LANDED = 20  # pictures that can be looked for at once
 SIMILAR = 24  # pictures that "more like these" adds
+LARGE = 1600  # pixels of a picture shown large
 NEAR = 3  # neighbours shown of each
 MOST_GROUPS = 40
-EXPORTS = 4  # files of a visitor that are kept for the browser to fetch
+EXPORTS = 20  # files of a visitor that are kept for the browser to fetch
 SAVE = """(text) => {
   if (!text) return;
   const file = JSON.parse(text), link = document.createElement("a");
@@ -94,6 +95,8 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
     parts.other.input(of(compared), [parts.other, who], [parts.status, parts.scatter], **quiet)
     parts.replay.click(of(replayed), who, [parts.status, parts.scatter], **quiet)
     parts.find.received(event_of(landed), who, [parts.status, parts.scatter], **quiet)
+    parts.scatter.large(event_of(large), who, parts.scatter, **quiet)
+    parts.scatter.left(event_of(left), who, parts.other, **quiet)
     parts.scatter.similar(event_of(similar), who, parts.scatter, **quiet)
     fetch = {"fn": None, "inputs": parts.file, "outputs": None, "js": SAVE, **quiet}
     parts.scatter.export(event_of(exported), inputs, parts.file, **quiet).then(**fetch)
@@ -113,7 +116,7 @@ def refreshed(work: Workspace, words: dict[str, str], session: Session, by: str,
         by = paint.GROUPS  # there are no folders to colour by
     others = [(words["compare_none"], ""), *others_of(work, words, session)]
     there = gr.update(visible=True if len(frames_of(work, session)) > 1 else "hidden")
-    seen = work.shown.get(session.name, {})
+    seen = work.seen(session)
     slider, note, scatter = _painted(work, words, session, by, seen.get("count", 0))
     compared = gr.update(choices=others, value=seen.get("other", ""))
     return [gr.update(value=by), slider, compared, there, there, there, note, scatter]
@@ -130,14 +133,17 @@ def regrouped(work: Workspace, words: dict[str, str], session: Session, by: str,
 
 
 def _painted(work: Workspace, words: dict[str, str], session: Session, by: str, count: float) -> list:
-    slider, seen = gr.update(visible="hidden"), work.shown.setdefault(session.name, {})
+    slider, seen = gr.update(visible="hidden"), work.seen(session)
     by = by if by in paint.WAYS else paint.FOLDER
     seen["count"] = int(count)
     if not map_step.has_points(work, session):
         return [slider, gr.skip(), gr.skip()]
     if by == paint.GROUPS:
-        slider = gr.update(value=len(paint.groups_of(work, session, int(count)).representatives), visible=True)
+        made = paint.groups_of(work, session, int(count)).count
+        slider = gr.update(value=made, visible=True) if made > 1 else slider
     found = paint.colours(work, words, session, by, int(count))
+    if work.seen(session) is not seen:  # other pictures meanwhile
+        return [gr.skip()] * 3
     seen["colours"] = found
     late = "" if "codes" in found or by == paint.FOLDER else words[f"colour_not_{by}"]
     note = late or words.get(f"colour_note_{by}", "")
@@ -150,36 +156,43 @@ def _painted(work: Workspace, words: dict[str, str], session: Session, by: str, 
 
 def landed(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[list]:
     """Yields [status, map] with pictures from outside, each at the place of its true neighbours."""
-    files = event.files if isinstance(event.files, (list, tuple)) else []
-    if not files:
+    files = map_step.sent(event, "files")
+    if not isinstance(files, (list, tuple)) or not files:
         raise InputError(words["find_none"])
+    if len(files) > LANDED:
+        raise InputError(words["find_many"].format(n=len(files), most=LANDED))
     if not map_step.has_points(work, session):
         raise InputError(words["find_early"])
     yield [status_line(words["finding"], 0.3), gr.skip()]
     try:
-        found = [_landed(work, session, *received_file(file)) for file in files[:LANDED]]
+        seen = work.seen(session)
+        found = _landed(work, session, seen, [received_file(file) for file in files])
     except InputError:
         yield [gr.update(value="", visible="hidden"), gr.skip()]
         raise
-    work.shown[session.name]["landed"] = found
+    if work.seen(session) is not seen:
+        yield [gr.update(value="", visible="hidden"), gr.skip()]
+        return
+    seen["landed"] = found
     yield [gr.update(value="", visible="hidden"), gr.update(landed=found)]
 
 
-def _landed(work: Workspace, session: Session, path: str, name: str) -> dict:
+def _landed(work: Workspace, session: Session, seen: dict, files: list[tuple[str, str]]) -> list[dict]:
+    """The `landed` prop of some files (path, name)."""
     from byolmeta import features, image_map
 
-    pictures, where, seen = work.pictures(session), work.encoder(session), work.shown[session.name]
-    kept = read_image(path, thumbs.TILE)
-    vector = features.encode(where, pictures.store, read_image(path, pictures.store.size)[None])
-    rows = seen.get("rows")
+    pictures, where, rows = work.pictures(session), work.encoder(session), seen.get("rows")
     vectors = paint.vectors_of(work, session)
     vectors = vectors if rows is None else vectors[rows]
-    places, near = image_map.place(vector, vectors, seen["places"])
-    ids = near[0][:NEAR] if rows is None else rows[near[0][:NEAR]]
-    return {
-        "url": thumbs.one(kept, work.home / "thumbs"), "x": float(places[0, 0]), "y": float(places[0, 1]),
-        "near": [int(i) for i in ids], "name": thumbs.text(Path(name).name),
-    }  # fmt: skip
+    small = [read_image(path, thumbs.TILE) for path, _ in files]
+    pixels = np.stack([read_image(path, pictures.store.size) for path, _ in files])
+    places, near = image_map.place(features.encode(where, pictures.store, pixels), vectors, seen["places"])
+    near = near[:, :NEAR] if rows is None else rows[near[:, :NEAR]]
+    return [
+        {"url": thumbs.one(picture, work.home / "thumbs", session.name), "x": float(x), "y": float(y),
+         "near": [int(i) for i in ids], "name": thumbs.text(Path(name.encode("utf-8", "replace").decode()).name)}
+        for picture, (x, y), ids, (_, name) in zip(small, places, near, files, strict=True)
+    ]  # fmt: skip
 
 
 def similar(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
@@ -191,12 +204,35 @@ def similar(work: Workspace, words: dict[str, str], session: Session, event) -> 
     for start in range(0, len(ids), 512):  # so that many selected pictures take little memory
         likeness = np.maximum(likeness, (x @ x[ids[start : start + 512]].T).max(1))
     likeness[ids] = -3
-    rows = work.shown[session.name].get("rows")
+    rows = work.seen(session).get("rows")
     order = np.argsort(-likeness, kind="stable")
     order = order[likeness[order] > -3]
     order = order if rows is None else order[np.isin(order, rows)]
     more = order[: max(SIMILAR, len(ids) // 4)]
     return gr.update(selection={"ids": [*ids, *more.tolist()], "seq": next(paint.numbers)})
+
+
+def large(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
+    """The map with a picture shown large, from its own file, and what is known of it."""
+    from byolmeta import tidy
+    from byolmeta.decode import Limits, whole
+
+    index = work.pictures(session).store.index
+    number = map_step.sent(event, "id")
+    if type(number) is not int or not 0 <= number < len(index.paths):
+        raise InputError(words["tidy_gone"])
+    path = index.paths[number]
+    with tidy.originals(index) as read:
+        content = read(path)
+    image, own = whole(content, LARGE, Limits())
+    url = thumbs.large(image, f"{session.name}-{work.token}-{number % 8}", work.home / "thumbs")
+    facts = [
+        thumbs.text(path),
+        f"{own[0]:,} × {own[1]:,}",
+        words["large_size"].format(kb=f"{len(content) / 1000:,.0f}"),
+    ]
+    found = {"id": number, "url": url, "name": thumbs.text(Path(path).name), "facts": facts}
+    return gr.update(large=found | {"seq": next(paint.numbers)})
 
 
 # Compare
@@ -214,7 +250,7 @@ def others_of(work: Workspace, words: dict[str, str], session: Session) -> list[
 
 def compared(work: Workspace, words: dict[str, str], session: Session, other: str) -> Iterator[list]:
     """Yields [status, map]: the same pictures as another encoder sees them, to slide to and fro."""
-    seen = work.shown.setdefault(session.name, {})
+    seen = work.seen(session)
     offered = {where: name for name, where in others_of(work, words, session)}
     if not other:
         seen |= {"compare": {}, "other": ""}
@@ -225,23 +261,39 @@ def compared(work: Workspace, words: dict[str, str], session: Session, other: st
     if not work.layouts or seen.get("stage") != "umap":
         raise InputError(words["find_early"])
     number = seen["comparing"] = seen.get("comparing", 0) + 1
+    hide = [gr.update(value="", visible="hidden"), gr.skip()]
     yield [status_line(words["comparing"].format(name=offered[other]), 0.1), gr.skip()]
     try:
         yield from beside(watched(lambda progress: work.bank(session, other, progress), words["looking_at"]))
         yield [status_line(words["comparing"].format(name=offered[other]), 0.5), gr.skip()]
-        found = _comparison(work, words, session, other, offered[other])
-    finally:
-        yield [gr.update(value="", visible="hidden"), gr.skip()]
-    if seen.get("comparing") == number and work.shown.get(session.name) is seen:
+        if work.seen(session) is not seen:
+            yield hide
+            return
+        found = _comparison(work, words, session, seen, other, offered[other])
+    except Exception:
+        yield hide
+        raise
+    yield hide
+    if seen.get("comparing") == number and work.seen(session) is seen:
         seen |= {"compare": found, "other": other}
         yield [gr.skip(), gr.update(compare=found)]
 
 
-def _comparison(work: Workspace, words: dict[str, str], session: Session, other: str, name: str) -> dict:
+def left(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
+    """The choice of the encoder to compare with, after the visitor left the comparison; a film that was left stays closed."""
+    kind, seen = map_step.sent(event, "kind"), work.seen(session)
+    if kind == "film":
+        seen["film"] = {}
+        return gr.skip()
+    seen |= {"compare": {}, "other": ""}
+    return gr.update(value="")
+
+
+def _comparison(work: Workspace, words: dict[str, str], session: Session, seen: dict, other: str, name: str) -> dict:
     """The `compare` prop: the second layout, and what each keeps of its own neighbours and knows of the folders."""
     from byolmeta import features, image_map
 
-    pictures, seen = work.pictures(session), work.shown[session.name]
+    pictures = work.pictures(session)
     rows = slice(None) if seen.get("rows") is None else seen["rows"]
     vectors = [paint.vectors_of(work, session)[rows], work.bank(session, other)[: len(pictures.store)][rows]]
     second = map_step.second_layout(work, session, other, vectors[1], seen["places"])
@@ -286,8 +338,9 @@ def frames_of(work: Workspace, session: Session) -> list:
     if run is None or run.config().get("folder") != str(work.source(session)):
         return []
     frames = film.frames(run.film)
-    count = len(work.pictures(session).store)
-    return frames if all(frame.ids.max() < count for frame in frames) else []
+    store = work.pictures(session).store
+    count, mark = len(store), film.mark_of(store)
+    return frames if all(frame.ids.max() < count and frame.mark in ("", mark) for frame in frames) else []
 
 
 def film_places(work: Workspace, words: dict[str, str], session: Session) -> Iterator:
@@ -302,14 +355,20 @@ def film_places(work: Workspace, words: dict[str, str], session: Session) -> Ite
         def laid(vectors: np.ndarray, start: np.ndarray | None) -> np.ndarray:
             return work.layouts.layout(vectors, start, folder)
 
-        return film.layouts(frames, laid, folder=Run(session.run).film, progress=progress)
+        try:
+            return film.layouts(frames, laid, folder=Run(session.run).film, progress=progress)
+        except RuntimeError:
+            raise InputError(words["map_failed"]) from None
 
     return frames, (yield from watched(make, words["film_making"]))
 
 
 def replayed(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
     """Yields [status, map]: the film of the study, from its first look to its last."""
+    seen, key = work.seen(session), work.pictures(session).sheets["key"]
     frames, places = yield from beside(film_places(work, words, session))
+    if work.seen(session) is not seen:
+        return
     places = turned(work, session, frames[0].ids, places)
     found = {
         "url": work.file(session, places.astype(np.float32), "film"),
@@ -317,10 +376,10 @@ def replayed(work: Workspace, words: dict[str, str], session: Session) -> Iterat
         "frames": len(places),
         "n": places.shape[1],
         "labels": [words["film_step"].format(step=f"{frame.step:,}") for frame in frames],
-        "key": work.pictures(session).sheets["key"],
+        "key": key,
         "seq": next(paint.numbers),
     }
-    work.shown.setdefault(session.name, {})["film"] = found
+    seen["film"] = found
     yield [gr.skip(), gr.update(film=found)]
 
 
@@ -347,16 +406,18 @@ def exported(work: Workspace, words: dict[str, str], session: Session, event, by
 
     ids = map_step.chosen_ids(work, session, event)
     store = work.pictures(session).store
-    if event.kind == "zip":
+    if map_step.sent(event, "kind") == "zip":
         path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{len(ids)}.zip")
         tidy.zip_of(store.index, ids, path)
         return fetched(path)
-    label, (_, places) = store.labels, work.places.get(session.name, ("", None))
+    label, seen = store.labels, work.seen(session)
+    shown = range(len(store)) if seen.get("rows") is None else seen["rows"].tolist()
+    place = dict(zip(shown, seen.get("places", ()), strict=False))
     groups = paint.groups_of(work, session, int(count) if by == paint.GROUPS else 0).labels
     rows = [
         {"path": thumbs.text(store.index.paths[i]), "class": thumbs.text(store.class_names[label[i]]) if label[i] >= 0 else "",
          "group": int(groups[i]) + 1}
-        | ({"x": round(float(places[i, 0]), 4), "y": round(float(places[i, 1]), 4)} if places is not None else {})
+        | ({"x": round(float(place[i][0]), 4), "y": round(float(place[i][1]), 4)} if i in place else {"x": "", "y": ""})
         for i in ids
     ]  # fmt: skip
     path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{len(ids)}.csv")
@@ -368,9 +429,10 @@ def export_path(work: Workspace, session: Session, name: str) -> Path:
     """A new place that only this visitor knows, for a file that the browser fetches; the oldest makes room."""
     folder = work.home / "thumbs" / "exports"
     folder.mkdir(parents=True, exist_ok=True)
-    mine = sorted(folder.glob(f"{session.name}-*"), key=lambda path: path.stat().st_mtime)
-    for old in mine[: max(0, len(mine) - EXPORTS + 1)]:
-        shutil.rmtree(old, ignore_errors=True)
+    with work.alone("exports", session.name):
+        mine = sorted(folder.glob(f"{session.name}-*"), key=lambda path: path.name)
+        for old in mine[: max(0, len(mine) - EXPORTS + 1)]:
+            shutil.rmtree(old, ignore_errors=True)
     place = folder / f"{session.name}-{time.time_ns()}-{secrets.token_hex(8)}"
     place.mkdir()
     return place / name
@@ -386,11 +448,12 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -
 
     if not map_step.has_points(work, session):
         raise InputError(words["find_early"])
-    pictures, seen = work.pictures(session), work.shown[session.name]
+    pictures, seen = work.pictures(session), work.seen(session)
     name = paint.file_name(session.label or "pictures")
     frames, places = [], None
     if kind != "page":
         frames, places = yield from beside(film_places(work, words, session))
+        places = turned(work, session, frames[0].ids, places)
     yield [status_line(words["saving"], 0.7), gr.skip()]
     try:
         if kind == "gif":
@@ -408,6 +471,7 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -
                 film=shown, title=session.label,
             )  # fmt: skip
             path.write_text(text, encoding="utf-8")
-    finally:
+    except Exception:
         yield [gr.update(value="", visible="hidden"), gr.skip()]
-    yield [gr.skip(), fetched(path)]
+        raise
+    yield [gr.update(value="", visible="hidden"), fetched(path)]

@@ -248,7 +248,7 @@ def _moving_points(work: Workspace, session: Session) -> dict | None:
         state |= {"run": session.run, "step": -1, "places": None, "ready": None}
     run = Run(session.run)
     seen = features.read_vectors(run.vectors)
-    count = work.pictures(session).sheets["n"]
+    count, key = (work.pictures(session).sheets[name] for name in ("n", "key"))
     fits = seen is not None and seen[0].max() < count and run.config().get("folder") == str(work.source(session))
     if fits and seen[2] != state["step"] and not state["busy"] and work.layouts:
         state |= {"step": seen[2], "busy": True}
@@ -257,11 +257,11 @@ def _moving_points(work: Workspace, session: Session) -> dict | None:
             try:
                 earlier = work.places.get(session.name, ("", None))
                 start = state["places"]
-                if start is None and earlier[0] == work.pictures(session).sheets["key"]:
+                if start is None and earlier[0] == key:
                     start = earlier[1][seen[0]]
                 places = work.layouts.layout(seen[1], start, work.home / "projects" / f"{session.name}-exchange")
                 near = seen[0][features.neighbours(seen[1], 3)[0]]
-                state["places"], state["ready"] = places, work.points(session, places, "learning", near, seen[0])
+                state["places"], state["ready"] = places, work.points(session, key, places, "learning", near, seen[0])
             finally:
                 state["busy"] = False
 
@@ -287,7 +287,8 @@ def views(work: Workspace, words: dict[str, str], session: Session) -> str:
     folder = work.home / "thumbs"
     columns = [
         "".join(
-            f"<img alt='' src='{safe(thumbs.one(picture[i], folder))}'>" for picture in (store.pixels[rows], *pairs)
+            f"<img alt='' src='{safe(thumbs.one(picture[i], folder, session.name))}'>"
+            for picture in (store.pixels[rows], *pairs)
         )
         for i in range(len(rows))
     ]

@@ -15,7 +15,6 @@ from byolmeta.ui.paint import colour_of, vectors_of
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 NEAREST = 3  # true neighbours shown under the pointer
-newest: dict[str, int] = {}  # the last look of each visitor; older ones see it and end
 
 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
@@ -26,7 +25,7 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
         session.gone = ""
     found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
     report = pictures.report_card(found, words, pictures.why(work, words, session))
-    work.shown[session.name] = {}
+    work.arrived(session)
     board, scatter, great = whole_board(work, session), whole_map(work, session), great_map(work, session)
     choice = encoder_choice(work, words, session)
     button = gr.update(value=words["sort_these" if session.source else "try_these"])
@@ -45,33 +44,30 @@ def lines(updates: Iterator[dict]):
 def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
     """Yields [status, status of the map, preview, map, moving map]: vectors, PCA, then UMAP.
 
-    A newer call for the visitor ends it.
+    It ends where the visitor looks at other pictures, or with another encoder, meanwhile.
     """
-    number = newest[session.name] = newest.get(session.name, 0) + 1
     for update in pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"]):
         yield [update, update, *[gr.skip()] * 3]
-    for points in layouts(work, session):
-        if newest[session.name] != number:
-            return
+    for points in layouts(work, words, session):
         yield [gr.skip(), gr.skip(), *[gr.update(points=points)] * 3]
 
 
 def whole_board(work: Workspace, session: Session) -> dict:
     """All that the board shows, in one update."""
-    answers = work.shown.get(session.name, {}).get("answers") or {}  # None would not be delivered
+    answers = work.seen(session).get("answers") or {}  # None would not be delivered
     boxes = session.boxes | {"force": True}
     return gr.update(pictures=work.pictures(session).sheets, boxes=boxes, extras=work.extras(session), answers=answers)
 
 
 def whole_map(work: Workspace, session: Session) -> dict:
     """All that a map beside another step shows, in one update."""
-    points = work.shown.get(session.name, {}).get("points")
+    points = work.seen(session).get("points")
     return gr.update(pictures=work.pictures(session).sheets, points=points, boxes=box_chips(session))
 
 
 def great_map(work: Workspace, session: Session) -> dict:
     """All that the map of its own step shows, in one update."""
-    seen = work.shown.get(session.name, {})
+    seen = work.seen(session)
     props = {
         name: seen.get(name) or {} for name in ("colours", "film", "compare", "lit")
     }  # None would not be delivered
@@ -80,86 +76,115 @@ def great_map(work: Workspace, session: Session) -> dict:
 
 def has_points(work: Workspace, session: Session) -> bool:
     """Whether the map of the session's pictures is there, a sketch at least."""
-    return "places" in work.shown.get(session.name, {})
+    return "places" in work.seen(session)
+
+
+def sent(event, name: str):
+    """A field of what the page sent; None where it is missing."""
+    found = getattr(event, "_data", None)
+    return found.get(name) if isinstance(found, dict) else getattr(event, name, None)
 
 
 def chosen_ids(work: Workspace, session: Session, event) -> list[int]:
     """The pictures that the map says are selected. Raises InputError where it showed others, or none are."""
-    found = work.pictures(session)
-    if event.key != found.sheets["key"]:
-        raise InputError("The map showed other pictures. Select once more.")
-    ids = event.indices if isinstance(event.indices, (list, tuple)) else []
+    found, ids = work.pictures(session), sent(event, "indices")
+    if sent(event, "key") != found.sheets["key"]:
+        raise InputError("The map showed other pictures. Reload the page, then select once more.")
+    ids = ids if isinstance(ids, (list, tuple)) else []
     ids = list(dict.fromkeys(i for i in ids if type(i) is int and 0 <= i < len(found.store)))
     if not ids:
         raise InputError("No pictures are selected. Draw a lasso around some, or press them with Shift.")
+    if sent(event, "truncated"):
+        raise InputError(f"More than {len(ids):,} pictures are selected, the most at once. Select fewer.")
     return ids
 
 
-def layouts(work: Workspace, session: Session) -> Iterator[dict]:
+def layouts(work: Workspace, words: dict[str, str], session: Session) -> Iterator[dict]:
     """Yields `points`: the cached map, or PCA at once and UMAP when it is made; then prepares the baselines.
 
-    Where the page already shows a map of these pictures, the next one starts from it instead of PCA.
+    Where the page already shows a map of these pictures, the next one starts from it instead of PCA. Nothing is yielded,
+    and nothing kept, for other pictures or another encoder than those of the beginning.
     """
     from byolmeta import features, image_map
 
-    found, where = work.pictures(session), work.encoder(session)
-    vectors = vectors_of(work, session)
+    seen, found, where = work.seen(session), work.pictures(session), work.encoder(session)
+    vectors, key = vectors_of(work, session), work.pictures(session).sheets["key"]
+
+    def stale() -> bool:
+        return work.seen(session) is not seen
+
     bank = features.encoder_bank(where, found.store, work.home / "banks").fingerprint
+    if stale() or len(vectors) != len(found.store):
+        return
     cached = work.home / "banks" / f"{bank}-map.npy"
     places, earlier = _read(cached, len(vectors)), earlier_places(work, session)
     sketch = image_map.pca_layout(vectors) if places is earlier is None else None
     if sketch is not None:
-        yield shown_points(work, session, sketch, "pca", None)
-    near = nearest_of(work, session, vectors)
+        yield shown_points(work, session, seen, sketch, "pca", None)
+    near = nearest_of(seen, vectors)
+    if stale():
+        return
     if places is not None:
         places = places if earlier is None else image_map.align(places, earlier)
-        yield shown_points(work, session, places, "umap", near[0])
+        work.places[session.name] = (key, places)
+        yield shown_points(work, session, seen, places, "umap", near[0])
     unpractised = [f"{UNPRACTISED}:{where}"] if work.practised(where) else []
     for baseline in (PIXELS, work.untrained(session), *unpractised):
         work.bank(session, baseline)  # so that the first curve need not wait for them
     if places is None and work.layouts:
         folder = work.home / "projects" / f"{session.name}-exchange"
-        try:
-            places = work.layouts.layout(vectors, earlier, folder, near=near)
-        except RuntimeError:
+        for attempt in (1, 2):  # its process may have been ended
+            try:
+                places = work.layouts.layout(vectors, earlier, folder, near=near)
+                break
+            except RuntimeError:
+                if attempt == 2:
+                    gr.Warning(safe(words["map_failed"]))
+        if stale():
+            return
+        if places is None:
             if sketch is not None:  # it stays, and says that it is one
-                yield shown_points(work, session, sketch, "pca", near[0])
+                yield shown_points(work, session, seen, sketch, "pca", near[0])
             return
         replace_file(cached, lambda path: path.write_bytes(_npy(places)))
-        yield shown_points(work, session, places, "umap", near[0])
-    if places is not None:
-        work.places[session.name] = (found.sheets["key"], places)
+        work.places[session.name] = (key, places)
+        yield shown_points(work, session, seen, places, "umap", near[0])
 
 
-def nearest_of(work: Workspace, session: Session, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_of(seen: dict, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ids and distances of the true neighbours of all pictures, for the map and for what is said of it; found once."""
     from byolmeta import image_map
 
-    seen = work.shown.setdefault(session.name, {})
-    if seen.get("nearest_of") is not vectors:
-        seen["nearest_of"], seen["nearest"] = vectors, image_map.nearest(vectors)
-    return seen["nearest"]
+    kept = seen.get("nearest")
+    if kept is None or kept[0] is not vectors:
+        kept = seen["nearest"] = vectors, image_map.nearest(vectors)
+    return kept[1]
 
 
-def shown_points(work: Workspace, session: Session, places: np.ndarray, stage: str, near: np.ndarray | None) -> dict:
-    """The `points` of a map of all pictures, without those set aside; `near` (N, k): their true neighbours, nearest first."""
+def shown_points(
+    work: Workspace, session: Session, seen: dict, places: np.ndarray, stage: str, near: np.ndarray | None
+) -> dict:
+    """The `points` of a map of all pictures, without those set aside; `near` (N, k): their true neighbours, nearest first.
+
+    `seen`: what the page showed when the map was begun; it learns of it.
+    """
     from byolmeta import tidy
 
-    index = work.pictures(session).store.index
+    found = work.pictures(session)
     aside = tidy.load_decisions(work.tidy_folder(session)).aside
-    rows = np.array([row for row, path in enumerate(index.paths) if path not in aside], np.int64) if aside else None
+    paths = found.store.index.paths
+    rows = np.array([row for row, path in enumerate(paths) if path not in aside], np.int64) if aside else None
     rows = None if rows is None or len(rows) in (0, len(places)) else rows
     near = None if near is None else near[:, :NEAREST] if rows is None else near[rows, :NEAREST]
     shown = places if rows is None else places[rows]
-    points = work.points(session, shown, stage, near, rows)
-    work.shown[session.name] |= {"places": shown, "rows": rows, "near": near, "stage": stage}
+    points = work.points(session, found.sheets["key"], shown, stage, near, rows)
+    seen |= {"points": points, "places": shown, "rows": rows, "near": near, "stage": stage}
     return points
 
 
 def second_layout(work: Workspace, session: Session, other: str, vectors: np.ndarray, onto: np.ndarray) -> np.ndarray:
     """Where another encoder puts the pictures of the map: made from it, so that what stays alike stays in place; once."""
-    seen = work.shown[session.name]
-    kept = seen.setdefault("seconds", {})
+    kept = work.seen(session).setdefault("seconds", {})
     if kept.get("onto") is not onto:
         kept.clear()
         kept["onto"] = onto

@@ -22,6 +22,7 @@ from byolmeta.ui.measured import (
     csv_rows,
     csv_text,
     failing,
+    file_of,
     json_of,
     reason,
     shown,
@@ -317,9 +318,11 @@ def explained(work: Workspace, words: dict[str, str], session: Session, row, tru
         raise InputError(words["measure_not_measured"])
     store = store_for(work, session, line.where)
     same_pictures(results.store, store, words)
+    if file_of(line.where) != line.file or store.fingerprint != line.store:
+        raise InputError(words["measure_changed"])
     found = occlusion(candidate(line.where, line.learner, store, work.home), store, results.tasks[shot], number, row)
     drawn = np.asarray(panels(store.pixels[row], found.heat)).transpose(2, 0, 1)
-    return reason(results, shot, number, row, found, thumbs.one(drawn, work.home / "thumbs"), words)
+    return reason(results, shot, number, row, found, thumbs.one(drawn, work.home / "thumbs", session.name), words)
 
 
 def picked_cell(work: Workspace, words: dict[str, str], session: Session, x, y, chosen, shot) -> list:

@@ -42,6 +42,8 @@ class Line:
     encoder: str
     where: str
     learner: str
+    store: str  # fingerprint of the pictures at the encoder's size
+    file: str | None  # fingerprint of the encoder's file; None of a baseline
     about: dict  # settings, practised, transductive, studied, saw_labels
     answers: dict[int, np.ndarray] = field(default_factory=dict)  # by shot: uint16 (tasks, questions)
 
@@ -377,7 +379,7 @@ def json_of(results: Results) -> dict:
                 "ci95": half if n > 1 else None,
                 "inductive": not line.about["transductive"],
             }
-            one |= line.about | {"encoder_file": _file_of(line.where)}
+            one |= line.about | {"encoder_file": line.file}
             if size <= 200_000:
                 one["accuracy_of_each_episode"] = np.round(results.right(line, shot), 5).tolist()
             found.append(one)
@@ -405,7 +407,7 @@ def json_of(results: Results) -> dict:
     }
 
 
-def _file_of(where: str) -> str | None:
+def file_of(where: str) -> str | None:
     """The fingerprint of an encoder's file; None for baselines, and where it is gone."""
     if where.split(":")[0] in (PIXELS, HISTOGRAM, UNTRAINED):
         return None

@@ -15,7 +15,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, image_size_of
 from byolmeta.settings import check_seed
 from byolmeta.ui.html import safe
-from byolmeta.ui.measured import SLOW, SLOW_TASKS, Line, Plan, Results, shown
+from byolmeta.ui.measured import SLOW, SLOW_TASKS, Line, Plan, Results, file_of, shown
 from byolmeta.ui.pictures import status_line, watched
 from byolmeta.ui.thumbs import text as plain
 from byolmeta.ui.workspace import Session, Workspace
@@ -239,7 +239,7 @@ def _measure(work: Workspace, words: dict[str, str], session: Session, results: 
             torch.set_num_threads(threads() if slow else 1)  # the tensors of a chunk are small
             about = {"settings": _settings(one.learner)}
             about |= {k: getattr(one, k) for k in ("practised", "transductive", "studied", "saw_labels")}
-            line = Line(plain(name), where, learner, about)
+            line = Line(plain(name), where, learner, store.fingerprint, file_of(where), about)
             for shot in plan.shots:
                 tasks, size = results.tasks[shot], 1 if slow else CHUNK
                 count, parts, ended = min(plan.episodes, SLOW_TASKS) if slow else plan.episodes, [], ""

@@ -28,7 +28,7 @@ numbers = itertools.count(1)
 
 
 def colours(work: Workspace, words: dict[str, str], session: Session, by: str, count: int = 0) -> dict:
-    """The `colours` prop of the map, for the rows that it shows; {} stands for folders, "none" for what cannot be
+    """The `colours` prop of the map, for all pictures; {} stands for folders, "none" for what cannot be
     told yet.
 
     `count`: groups, 0 for as many as seem right.
@@ -38,10 +38,10 @@ def colours(work: Workspace, words: dict[str, str], session: Session, by: str, c
     if made is None:
         return {"none": True} if found else {}
     codes, names, shades, examples = made
-    rows = work.shown.get(session.name, {}).get("rows")
-    codes = codes[: len(work.pictures(session).store)] if rows is None else codes[rows]
+    codes = codes[: len(work.pictures(session).store)]
     return {
         "seq": next(numbers),
+        "key": work.pictures(session).sheets["key"],
         "codes": base64.b64encode(codes.astype(np.uint8).tobytes()).decode(),
         "names": names,
         "colours": shades,
@@ -53,7 +53,7 @@ def groups_of(work: Workspace, session: Session, count: int = 0):
     """The groups that the encoder's vectors fall into, made once for each count."""
     from byolmeta.groups import found_groups
 
-    vectors, kept = vectors_of(work, session), work.shown.setdefault(session.name, {}).setdefault("groups", {})
+    vectors, kept = vectors_of(work, session), work.seen(session).setdefault("groups", {})
     if kept.get("of") is not vectors:
         kept.clear()
         kept["of"] = vectors
@@ -65,7 +65,7 @@ def groups_of(work: Workspace, session: Session, count: int = 0):
 def vectors_of(work: Workspace, session: Session) -> np.ndarray:
     """The vectors of the pictures of the folder, without those that were dropped on the board."""
     whole, found = work.bank(session), work.pictures(session)
-    cut = work.shown.setdefault(session.name, {})
+    cut = work.seen(session)
     if cut.get("whole") is not whole:  # one and the same array as long as they are the same
         cut["whole"], cut["vectors"] = whole, whole[: len(found.store)]
     return cut["vectors"]
@@ -84,7 +84,7 @@ def _groups(work, words, session, count):
 
 def _answers(work: Workspace, session: Session) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
     """Box and certainty of each picture as the board has them, and the boxes' ids; None before there are two boxes."""
-    answers = work.shown.get(session.name, {}).get("answers")
+    answers = work.seen(session).get("answers")
     if not answers:
         return None
     label, sure = (
@@ -123,7 +123,10 @@ def _sure(work, words, session, count):
 def _odd(work, words, session, count):
     from byolmeta import tidy
 
-    share = tidy.oddness(tidy.odd_ones(vectors_of(work, session)))
+    vectors, kept = vectors_of(work, session), work.seen(session).get("odd", (None, None))
+    if kept[0] is not vectors:
+        kept = work.seen(session)["odd"] = vectors, tidy.oddness(tidy.odd_ones(vectors))
+    share = kept[1]
     names = [words["odd_more"].format(n=round(100 * least)) for least in ODDER] + [words["odd_usual"]]
     return _binned(share, ODDER), names, list(RAMP), []
 
@@ -134,8 +137,8 @@ def _doubt(work, words, session, count):
     key, places = work.places.get(session.name, ("", None))
     if key != work.pictures(session).sheets["key"]:
         return None  # the map is still a sketch
-    vectors, seen = vectors_of(work, session), work.shown[session.name]
-    doubt = doubtful(vectors, places, near=seen["nearest"] if seen.get("nearest_of") is vectors else None)
+    vectors, (of, near) = vectors_of(work, session), work.seen(session).get("nearest", (None, None))
+    doubt = doubtful(vectors, places, near=near if of is vectors else None)
     return _binned(doubt, DOUBTFUL), [words[f"doubt_{level}"] for level in range(4)], list(RAMP), []
 
 

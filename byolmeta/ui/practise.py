@@ -118,7 +118,7 @@ def puzzle(work: Workspace, words: dict[str, str], session: Session, tasks: str)
         picture = torch.from_numpy(np.array(store.pixels[examples[:1]]))
         view = two_views(store.size, work.encoder_kind(session))[1]
         pixels = make_view(picture, store.size, view, torch.Generator().manual_seed(1))[0]
-        address = safe(thumbs.one((pixels * 255).byte().numpy(), work.home / "thumbs"))
+        address = safe(thumbs.one((pixels * 255).byte().numpy(), work.home / "thumbs", session.name))
         asked = f"<img alt='' src='{address}' width='{SIDE}' height='{SIDE}'>"
     boxes = "".join(
         f"<span class='box'>{tile(sheets, row, SIDE)}<b>{'ABC'[at]}</b></span>" for at, row in enumerate(examples)

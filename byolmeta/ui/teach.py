@@ -61,7 +61,7 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
     same = _filled(newer) == _filled(session.boxes)
     session.boxes = newer
     work.save(session)
-    seen = work.shown.get(session.name, {})
+    seen = work.seen(session)
     if same and seen.get("answers"):  # a name, or an empty box: nothing new to learn from
         seen["answers"] = seen["answers"] | {"rev": newer["rev"]}
         yield [gr.update(answers=seen["answers"]), gr.skip(), gr.skip(), gr.skip()]
@@ -83,7 +83,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     labels = np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
     found, extras, way = work.pictures(session), session.extras, len(filled)
     method, wheres = learner_of(work, session, work.encoder(session)), compared_with(work, session)
-    seen = work.shown.setdefault(session.name, {})
+    seen = work.seen(session)
 
     def show(verdict: str, curve: dict, confusion: dict, empty: str = words["curve_more"]) -> list:
         seen["curve"] = curve, verdict, confusion, empty
@@ -152,7 +152,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
     """The last outputs of `begin`, for a page whose parts came up after they were sent."""
     first = {}, said(words["teach_line"]), {}, words["curve_empty"]
-    return [gr.skip(), *_shown(*work.shown.get(session.name, {}).get("curve") or first)]
+    return [gr.skip(), *_shown(*work.seen(session).get("curve") or first)]
 
 
 def _shown(curve: dict, verdict: str, confusion: dict, empty: str) -> list:

@@ -13,6 +13,7 @@ from byolmeta.files import replace_file
 from byolmeta.images import ImageStore
 
 TILE, COLUMNS, PER_SHEET = 96, 16, 256
+SINGLES = 500
 
 
 def url_of(path: Path) -> str:
@@ -54,13 +55,24 @@ def _sheet(pixels: np.ndarray, path: Path) -> None:
     replace_file(path, lambda p: canvas.save(p, "WEBP", quality=82, method=2))
 
 
-def one(pixels: np.ndarray, thumbs: Path) -> str:
-    """URL of a single picture, uint8 (3, S, S)."""
-    path = thumbs / "single" / f"{hashlib.sha256(pixels.tobytes()).hexdigest()[:24]}.webp"
+def one(pixels: np.ndarray, thumbs: Path, owner: str) -> str:
+    """URL of a single picture, uint8 (3, S, S), of a visitor, whose newest SINGLES are kept."""
+    path = thumbs / "single" / f"{owner}-{hashlib.sha256(pixels.tobytes()).hexdigest()[:24]}.webp"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        older = sorted(path.parent.glob(f"{owner}-*"), key=lambda p: p.stat().st_mtime)
+        for old in older[: len(older) - SINGLES + 1]:
+            old.unlink(missing_ok=True)
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         replace_file(path, lambda p: image.save(p, "WEBP", quality=88))
+    return url_of(path)
+
+
+def large(image: Image.Image, name: str, thumbs: Path) -> str:
+    """URL of a picture shown large; the same name is used again."""
+    path = thumbs / "large" / f"{name}.webp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda p: image.save(p, "WEBP", quality=88))
     return url_of(path)
 
 

@@ -21,7 +21,9 @@ KEEP, MOVE, ASIDE, SWAP, UNDO, SHOW = ACTS = ("keep", "move", "aside", "swap", "
 ALL = "-all"
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
-  if (button) trigger("click", { row: Number(button.dataset.row), act: button.dataset.do });
+  if (!button) return;
+  const { key } = button.closest("[data-key]").dataset;
+  trigger("click", { row: Number(button.dataset.row), act: button.dataset.do, key });
 });"""
 
 
@@ -55,11 +57,15 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scat
         return sentences(called)
 
     def pressed(event: gr.EventData, which: str, who: str):
-        return decided(work, words, work.session(who), event.row, event.act, which)
+        row, act, key = (map_step.sent(event, name) for name in ("row", "act", "key"))
+        return decided(work, words, work.session(who), row, act, which, key)
 
     def aside(event: gr.EventData, which: str, who: str):
         session = work.session(who)
         return set_aside(work, words, session, map_step.chosen_ids(work, session, event), which)
+
+    def back(event: gr.EventData, which: str, who: str):
+        return undone(work, words, work.session(who), event, which)
 
     shown, inputs = [parts.which, parts.found], [parts.which, who]
     parts.fold.expand(lambda: True, None, parts.opened, **quiet).then(of(listed), inputs, shown, **quiet)
@@ -67,6 +73,7 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, scat
     parts.which.input(of(listed), inputs, shown, **quiet)
     parts.found.click(sentences(pressed), inputs, [*shown, scatter], **quiet)
     scatter.aside(sentences(aside), inputs, [*shown, scatter], **quiet)
+    scatter.undone(sentences(back), inputs, [*shown, scatter], **quiet)
     for kind, button in parts.saves.items():
         saving = of(lambda work, words, session, k=kind: saved(work, words, session, k))
         button.click(saving, who, parts.file, **quiet).then(None, parts.file, None, js=SAVE, **quiet)
@@ -85,16 +92,14 @@ def findings(work: Workspace, session: Session) -> dict[str, list]:
     from byolmeta import tidy
 
     found, vectors = work.pictures(session), paint.vectors_of(work, session)
-    kept = work.shown.setdefault(session.name, {}).setdefault("tidy", {})
+    kept = work.seen(session).setdefault("tidy", {})
     if kept.get("of") is not vectors:
         kept.clear()
         kept |= {"of": vectors, COPIES: tidy.copies(found.thumbnails), ODD: tidy.odd_list(vectors)}
     decisions = tidy.load_decisions(work.tidy_folder(session))
-    if kept.get("moved") != decisions.moved:
-        kept |= {
-            "moved": decisions.moved,
-            MISPLACED: tidy.misplaced(vectors, tidy.labels_after(found.store.index, decisions)),
-        }
+    told = decisions.moved, decisions.aside
+    if kept.get("told") != told:
+        kept |= {"told": told, MISPLACED: tidy.misplaced(vectors, tidy.labels_after(found.store.index, decisions))}
     return kept
 
 
@@ -119,7 +124,9 @@ def listed(work: Workspace, words: dict[str, str], session: Session, which: str)
     content = (
         f"{head}<ul class='findings'>{''.join(items)}</ul>{more}" if items else f"<p class='quiet'>{safe(none)}</p>"
     )
-    return [gr.update(choices=choices, value=which), f"<p>{safe(words[f'tidy_about_{which}'])}</p>{content}"]
+    key = safe(work.pictures(session).sheets["key"])
+    about = safe(words[f"tidy_about_{which}"])
+    return [gr.update(choices=choices, value=which), f"<div data-key='{key}'><p>{about}</p>{content}</div>"]
 
 
 def _found(work: Workspace, words: dict[str, str], session: Session, found: list) -> list[str]:
@@ -166,11 +173,13 @@ def _button(row: int, act: str, text: str) -> str:
     return f"<button type='button' data-row='{row}' data-do='{act}'>{safe(text)}</button>"
 
 
-def decided(work: Workspace, words: dict[str, str], session: Session, row, act, which: str) -> list:
+def decided(work: Workspace, words: dict[str, str], session: Session, row, act, which: str, key) -> list:
     """[lists, pictures of one, map] after a press on a picture's button, or on one for all that are shown."""
     from byolmeta import tidy
 
     store = work.pictures(session).store
+    if key != work.pictures(session).sheets["key"]:
+        raise InputError(words["tidy_gone"])
     act, every, _ = str(act).partition(ALL)
     rows = shown_rows(work, session, which) if every else [row]
     if act not in ACTS or any(type(each) is not int or not 0 <= each < len(store) for each in rows):
@@ -180,12 +189,13 @@ def decided(work: Workspace, words: dict[str, str], session: Session, row, act, 
         lit = {"ids": ids, "name": thumbs.text(store.index.paths[row]), "seq": next(paint.numbers)}
         return [gr.skip(), gr.skip(), gr.update(lit=lit)]
     folder = work.tidy_folder(session)
-    decisions = tidy.load_decisions(folder)
-    for each in rows:
-        decisions = _after(work, words, session, decisions, each, act, which)
-    if len(decisions.aside) >= len(store):
-        raise InputError(words["tidy_all"])
-    tidy.save_decisions(folder, decisions)
+    with work.alone("tidy", str(folder)):
+        decisions = tidy.load_decisions(folder)
+        for each in rows:
+            decisions = _after(work, words, session, decisions, each, act, which)
+        if len(decisions.aside) >= len(store):
+            raise InputError(words["tidy_all"])
+        tidy.save_decisions(folder, decisions)
     changed = gr.skip() if act in (KEEP, MOVE) else gr.update(**_points(work, session))
     return [*listed(work, words, session, which), changed]
 
@@ -227,24 +237,40 @@ def set_aside(work: Workspace, words: dict[str, str], session: Session, ids: lis
     from byolmeta import tidy
 
     index, folder = work.pictures(session).store.index, work.tidy_folder(session)
-    decisions = tidy.load_decisions(folder)
-    if len(decisions.aside | {index.paths[i] for i in ids}) >= len(index.paths):
-        raise InputError(words["tidy_all"])
-    decisions = decisions.set_aside(*(index.paths[i] for i in ids))
-    tidy.save_decisions(folder, decisions)
+    with work.alone("tidy", str(folder)):
+        decisions = tidy.load_decisions(folder).set_aside(*(index.paths[i] for i in ids))
+        if len(decisions.aside) >= len(index.paths):
+            raise InputError(words["tidy_all"])
+        tidy.save_decisions(folder, decisions)
     return [*listed(work, words, session, which), gr.update(**_points(work, session))]
 
 
 def _points(work: Workspace, session: Session) -> dict:
     """The map without what is set aside, as props: what lies on it is the same, its points are others."""
     key, places = work.places.get(session.name, ("", None))
-    seen = work.shown.setdefault(session.name, {})
+    seen = work.seen(session)
     if places is None or key != work.pictures(session).sheets["key"]:
         return {}  # a sketch: the whole map comes without them
-    near = map_step.nearest_of(work, session, paint.vectors_of(work, session))
-    points = map_step.shown_points(work, session, places, seen.get("stage", "umap"), near[0])
-    seen |= {"colours": {}, "compare": {}, "other": ""}  # they are of the points of before
-    return {"points": points, "colours": {}, "compare": {}}
+    near = map_step.nearest_of(seen, paint.vectors_of(work, session))
+    points = map_step.shown_points(work, session, seen, places, seen.get("stage", "umap"), near[0])
+    seen |= {"compare": {}, "other": ""}  # it is of the points of before
+    return {"points": points, "compare": {}}
+
+
+def undone(work: Workspace, words: dict[str, str], session: Session, event, which: str) -> list:
+    """[lists, pictures of one, map] after what was just set aside was taken back."""
+    from byolmeta import tidy
+
+    index, folder = work.pictures(session).store.index, work.tidy_folder(session)
+    ids = map_step.chosen_ids(work, session, event)
+    if map_step.sent(event, "what") != "aside":
+        return [gr.skip()] * 3
+    with work.alone("tidy", str(folder)):
+        decisions = tidy.load_decisions(folder)
+        for i in ids:
+            decisions = decisions.forget(index.paths[i])
+        tidy.save_decisions(folder, decisions)
+    return [*listed(work, words, session, which), gr.update(**_points(work, session))]
 
 
 def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -> str:

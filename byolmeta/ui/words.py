@@ -256,7 +256,10 @@ ENGLISH = {
     },
     "find_none": "No picture arrived. Drop one, or choose it.",
     "find_early": "The map is not ready yet. Wait a moment, then try again.",
+    "find_many": "{n} pictures are too many to look for at once; {most} is the most.",
+    "map_failed": "The map could not be made: its process ended. Choose the encoder once more, or open the pictures again.",
     "finding": "Looking for its place…",
+    "large_size": "{kb} kB",
     "compare_with": "Compare with",
     "compare_none": "nothing",
     "compare_unpractised": "the same, without practice",
@@ -412,7 +415,7 @@ ENGLISH = {
     "measure_number": "'{name}' is {value}. Give a whole number from {low} to {high}.",
     "measure_big": "Each task would hold {n} pictures; {most} is the most here. Choose fewer classes, examples or questions.",
     "measure_many": "That makes {n} questions; {most} is the most that is kept. Choose fewer tasks or lines.",
-    "measure_changed": "The pictures changed meanwhile. Open the step again, then measure.",
+    "measure_changed": "The pictures or the encoder changed meanwhile. Open the step again, then measure.",
     "measure_not_measured": "That was not measured. Choose from what is shown.",
     "measure_glossary": "**Task (episode)**: a small test; some classes are drawn, a few examples of each are given, and other "
     "pictures of these classes are asked.\n\n"

@@ -9,6 +9,8 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import secrets
 import shutil
 import threading
 from dataclasses import asdict, dataclass, field
@@ -39,6 +41,7 @@ from byolmeta.ui.board import empty_boxes
 
 KEPT = 256  # side at which pictures dropped from the desktop are kept
 UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that one says without its practice
+VISITOR = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")  # begins the names of what belongs to one of a shared machine
 KEPT_SOURCES = 20  # whose boxes are remembered
 
 
@@ -84,8 +87,11 @@ class Workspace:
 
     def __init__(self, home: Path, public: bool = False):
         self.home, self.public = Path(home), public
+        self.token = secrets.token_hex(4)  # apps may share a home
         for name in ("stores", "banks", "runs", "thumbs", "projects", "uploads"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
+        if public:
+            self._sweep()
         self.sessions: dict[str, Session] = {}
         self.opened: dict[tuple, Pictures] = {}
         self.small: dict[tuple, tuple[ImageStore, str]] = {}  # by source: at the thumbnails' size, and their kind
@@ -97,6 +103,14 @@ class Workspace:
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
         self.layouts = None  # the map worker, started with the app
         self.limits = decode.Limits(images=5_000, total_bytes=1 << 30) if public else decode.Limits()
+
+    def _sweep(self) -> None:
+        """Deletes what visitors of an earlier process left on a shared machine."""
+        places = [self.home / name for name in ("projects", "uploads")]
+        places += [self.home / "thumbs" / name for name in ("exports", "maps", "large", "single")]
+        for path in (path for place in places if place.is_dir() for path in place.iterdir()):
+            if VISITOR.match(path.name):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def alone(self, *key) -> threading.RLock:
         """The lock of one piece of slow work: who asks for the same waits for it, nobody else does."""
@@ -163,7 +177,10 @@ class Workspace:
             places += [Path(run)]
         for place in places:
             shutil.rmtree(place, ignore_errors=True)
-        for file in [self._project(name), *(self.home / "thumbs" / "maps").glob(f"{name}-*")]:
+        drawn = [
+            file for part in ("maps", "large", "single") for file in (self.home / "thumbs" / part).glob(f"{name}-*")
+        ]
+        for file in [self._project(name), *drawn]:
             file.unlink(missing_ok=True)
 
     # Pictures
@@ -310,7 +327,7 @@ class Workspace:
         return [
             {
                 "id": first + i,
-                "url": thumbs.one(self._extra(session, i, thumbs.TILE), self.home / "thumbs"),
+                "url": thumbs.one(self._extra(session, i, thumbs.TILE), self.home / "thumbs", session.name),
                 "name": f"+{i + 1}",
             }
             for i in range(session.extras)
@@ -428,29 +445,50 @@ class Workspace:
     def _extras_stamp(self, session: Session) -> tuple:
         return tuple(os.stat(self._extras(session) / f"{i}.png").st_mtime_ns for i in range(session.extras))
 
-    # The map
+    # What the page shows
+
+    def seen(self, session: Session) -> dict:
+        """What a visitor's page shows, by name: of the pictures and the encoder of now, others begin anew."""
+        mark = self.pictures(session).store.fingerprint, self.encoder(session)
+        with self.lock:
+            if self.shown.get(session.name, {}).get("of") != mark:
+                self.shown[session.name] = {"of": mark}
+            return self.shown[session.name]
+
+    def arrived(self, session: Session) -> None:
+        """The page begins to show the session's pictures: nothing stays of an encoder file that was written anew."""
+        stamp = self._encoder_stamp(self.encoder(session))
+        if self.seen(session).setdefault("stamp", stamp) != stamp:
+            self.shown.pop(session.name)
+            self.seen(session)["stamp"] = stamp
 
     def points(
-        self, session: Session, places: np.ndarray, stage: str, near: np.ndarray | None, ids: np.ndarray | None = None
+        self,
+        session: Session,
+        key: str,
+        places: np.ndarray,
+        stage: str,
+        near: np.ndarray | None,
+        ids: np.ndarray | None = None,
     ) -> dict:
-        """The `points` descriptor; its files go to thumbs/maps under a name that is used again."""
+        """The `points` descriptor of pictures whose sheets have a key; its files go to thumbs/maps under a name that is
+        used again."""
         number = next(self.numbers)
         points = {
             "url": self.file(session, places.astype(np.float32), f"{number % 8}-xy"),
             "seq": number,
             "n": len(places),
-            "key": self.pictures(session).sheets["key"],
+            "key": key,
             "stage": stage,
             "ids": None if ids is None else self.file(session, ids.astype(np.uint32), f"{number % 8}-ids"),
             "neighbours": None if near is None else self.file(session, near.astype(np.uint32), f"{number % 8}-near"),
             "k": 0 if near is None else near.shape[1],
         }
-        self.shown.setdefault(session.name, {})["points"] = points
         return points
 
     def file(self, session: Session, array: np.ndarray, name: str) -> str:
         """URL of an array as a file of a session's map; the same name is used again."""
-        return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{name}")
+        return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{self.token}-{name}")
 
 
 def _file_name(part: str) -> str:
