@@ -208,17 +208,19 @@ def save_decisions(folder: Path, decisions: Decisions) -> None:
 
 def undecided(findings: Iterable[Finding], paths: tuple[str, ...], decisions: Decisions) -> list[Finding]:
     """The findings that the user still has to look at: not set aside, not said to be right, not moved already."""
-    findings, kept = list(findings), decisions.not_a_mistake
-    lonely = {  # their originals are set aside
-        finding.row
-        for finding in findings
-        if finding.reason == COPY and all(paths[other] in decisions.aside for other in finding.others)
-    }
+    kept, aside = decisions.not_a_mistake, decisions.aside
+
+    def alone(finding: Finding) -> bool:
+        """Whether no picture that it would be a copy of is left."""
+        return (
+            finding.reason == COPY and bool(finding.others) and all(paths[other] in aside for other in finding.others)
+        )
+
     return [
         finding
         for finding in findings
-        if finding.row not in lonely
-        and (path := paths[finding.row]) not in decisions.aside
+        if (path := paths[finding.row]) not in aside
+        and not alone(finding)
         and path not in kept.get(finding.reason, ())
         and not (finding.reason == MISPLACED and path in decisions.moved)
     ]

@@ -191,6 +191,12 @@ def test_what_is_decided_leaves_its_list(decided):
     assert left == [(COPY, 0), (COPY, 1), (COPY, 2), (ODD, 1), (ODD, 2), (MISPLACED, 0), (MISPLACED, 2)]
 
 
+def test_a_copy_whose_original_is_aside_is_no_copy():
+    found = [Finding(1, 1.0, COPY, (0,)), Finding(1, 1.0, ODD, (0,)), Finding(3, 1.0, COPY, (0, 2))]
+    aside = Decisions().set_aside(PATHS[0])
+    assert [(f.reason, f.row) for f in undecided(found, PATHS, aside)] == [(ODD, 1), (COPY, 3)]
+
+
 def test_an_earlier_decision_is_still_what_it_was(decided):
     assert decided.set_aside(PATHS[1]).moved == {} and decided.moved == {PATHS[1]: "dog"}
     assert decided.move(PATHS[3], "cat").aside == frozenset() and decided.aside == {PATHS[3]}
