@@ -226,6 +226,8 @@ class Answer:
     score: np.ndarray  # float32 (N,): the chance that the picture is of this class, and not of none
     sure: np.ndarray  # uint8 (N,)
     member: np.ndarray  # float32 (N,): the chance that the picture is of one of the classes
+    second: np.ndarray  # int64 (N,): the class that comes next
+    lead: np.ndarray  # float32 (N,): by how much the first is likelier than the second, if it is of one of the classes
 
 
 def sort_pictures(
@@ -244,12 +246,14 @@ def sort_pictures(
     for step in learner.adapt(nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
         pass
     sharp = sharpness(learner, vectors, support, labels, way, np.arange(len(vectors)) if copies is None else copies)
-    chance, label = (sharp * _known(step.predict(vectors), labels)).softmax(1).max(1)
+    top = (sharp * _known(step.predict(vectors), labels)).softmax(1).topk(min(2, way), 1)
+    chance, label = top.values[:, 0], top.indices[:, 0]
     member = familiarity(vectors, support, labels)(vectors)
     score = chance * member
     sure = torch.bucketize(score, score.new_tensor(LEVELS), right=True) + 1
     sure[member < STRANGE] = 0
-    return Answer(label.numpy(), score.numpy(), sure.numpy().astype(np.uint8), member.numpy())
+    second, lead = top.indices[:, -1], chance - top.values[:, 1:].sum(1)
+    return Answer(*(each.numpy() for each in (label, score, sure.to(torch.uint8), member, second, lead)))
 
 
 def sharpness(learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, copies: np.ndarray) -> float:
