@@ -190,7 +190,7 @@ def app(tmp_path_factory):
         scatter.select(heard, None, selected, show_progress="hidden", queue=False)
         scatter.assign(heard, None, assigned, show_progress="hidden", queue=False)
         scatter.left(left, None, gone, show_progress="hidden", queue=False)
-        scatter.large(large, None, scatter, show_progress="hidden", queue=False)
+        scatter.enlarge(large, None, scatter, show_progress="hidden", queue=False)
         for event in (scatter.similar, scatter.export, scatter.aside, scatter.undone):
             event(heard, None, wished, show_progress="hidden", queue=False)
     gr.set_static_paths(chart_paths())

@@ -13,8 +13,8 @@ WORDS = {
     " middle; then arrows walk from picture to picture, space selects, Escape lets go. Slash searches by name."
     " The same pictures can be read as a list.",
     "caution": "Close together = looks alike to the model. How wide the gaps and how big the groups are means little.",
-    "caution_spread": "Spread out, so that no picture covers another: neighbours stay near each other, but how far apart"
-    " two pictures lie means nothing now.",
+    "caution_spread": "Spread out, so that no picture covers another: neighbours stay near each other, but how far"
+    " apart two pictures lie means nothing now.",
     "waiting": "The map appears here in a moment.",
     "no_pictures": "Choose pictures, and their map appears here.",
     "load_failed": "The map could not be loaded.",
@@ -237,8 +237,8 @@ TEMPLATE = """
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
 FILES = (
-    "painters", "map", "fit", "find", "selection", "guests", "minimap", "scenes", "view", "panels", "large", "list", "hands",
-    "scatter",
+    "painters", "map", "fit", "find", "selection", "guests", "minimap", "scenes", "view", "panels", "large", "list",
+    "hands", "scatter",
 )  # fmt: skip
 SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
 
@@ -250,7 +250,8 @@ class Scatter(Component):
     points: {"url", "seq", "n", "key", "stage": "pca" | "umap" | "learning", "ids", "neighbours", "k",
         "note"} or None. Row p of the neighbours' file belongs to point p and holds picture ids.
     colours: {"seq", "codes": base64 of one uint8 per picture (255 = grey), "names", "colours", "pictures"} or None,
-        which colours by the labels in `about`; {"none": True} leaves all grey, without a legend. `pictures`: an id for each name, shown beside it in the legend.
+        which colours by the labels in `about`; {"none": True} leaves all grey, without a legend. `pictures`: an id for
+        each name, shown beside it in the legend.
     boxes: [{"id", "name", "colour"}] to put a selection into; None hides that part.
     tools: what the bar of a selection offers besides, names among "similar", "export" and "aside".
     lit: {"ids", "name", "seq"}: pictures that light up while the others fade, until the visitor closes the name
@@ -265,18 +266,18 @@ class Scatter(Component):
         of the points, float32 (n, 2), to slide to or to see side by side. names and facts are two texts each, first
         for the present layout; neighbours are those of the second, as in `points`, or None; middle is a text
         between the two. seq works as in film; of the two, the one that came last is shown.
-    large: {"id", "url", "name", "facts": [text], "seq"}: the picture that the event `large` asked for, shown in its dialog
-        while that is about this picture; facts are lines below its name.
+    large: {"id", "url", "name", "facts": [text], "seq"}: the picture that the event `enlarge` asked for, shown in its
+        dialog while that is about this picture; facts are lines below its name.
     In an update, {} stands for None, which Gradio does not deliver.
     words: replaces some of WORDS. compact: a small preview to look at, without tools.
 
     Events: select, similar and aside send {"indices", "count", "truncated", "key"}; assign sends "box" besides (None
     is a new one) and export "kind" ("csv" or "zip"). indices are picture ids, the first 20,000 of them.
     undone takes an assign or aside back: what that sent, and "what" ("assign" or "aside"). left tells that the visitor
-    closed a comparison or a film: "kind" ("compare" or "film"). large asks for a picture: {"id", "key"}.
+    closed a comparison or a film: "kind" ("compare" or "film"). enlarge asks for a picture in full: {"id", "key"}.
     """
 
-    TRIGGERS = ("select", "assign", "similar", "export", "aside", "undone", "left", "large", "ready")
+    TRIGGERS = ("select", "assign", "similar", "export", "aside", "undone", "left", "enlarge", "ready")
 
     def __init__(
         self,

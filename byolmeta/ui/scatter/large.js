@@ -30,7 +30,7 @@ function drawLarge() {
   // not `disabled`, which would take the focus out of the dialog
   dialog.querySelector(".before").setAttribute("aria-disabled", walkedTo === 0);
   dialog.querySelector(".after").setAttribute("aria-disabled", nextLarge() < 0);
-  trigger("large", { id, key: map.told.key ?? null });
+  trigger("enlarge", { id, key: map.told.key ?? null });
 }
 
 // Name, and lines about the picture.

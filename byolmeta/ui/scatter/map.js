@@ -8,6 +8,7 @@ const MOST_PICTURES = 400; // up to here every picture in view is drawn, beyond 
 const MOST_SENT = 20000; // picture ids in one event
 const LONG_PRESS_MS = 450;
 const GREY = 255;
+const DARK = 0.2; // luminance of a ground up to which it counts as dark
 const LEAST_CONTRAST = 2.6; // of a group's colour with a dark ground
 // Okabe and Ito, with a violet where theirs has black; the next rounds are lighter, then darker.
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e3d32b", "#7f5bab"];
@@ -64,7 +65,8 @@ let about = null; // names, labels, class_names
 let points = null; // the newest descriptor, maybe still on its way
 let laid = null; // the layout of `points`: {told, n, ids, index, order, places, half, centre, reach, near, k}
 // What is drawn: {kind, told, n, ids, index, order, half, from, to, started, held, twin, cell, grid}. kind: "plain"
-// (the layout above), "spread" (each picture in a cell of its own), "film", "compare" or "sides". held: a part 0..1 of the way from `from` to `to` that is kept; null
+// (the layout above), "spread" (each picture in a cell of its own), "film", "compare" or "sides". held: a part 0..1
+// of the way from `from` to `to` that is kept; null
 // while the clock moves it. twin: how many pictures, where each is there twice (point p and point p + twin).
 let map = null;
 let codes = new Uint8Array(0); // group of each point, 255 = none
@@ -143,9 +145,10 @@ function luminance(parts) {
 // A colour that can be told from a dark ground: lightened as far as that takes.
 function visible(colour) {
   const behind = luminance(ground);
-  const contrast = (hex) => (luminance([1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)) + 0.05) / (behind + 0.05);
+  if (behind > DARK) return colour;
+  const light = (hex) => luminance([1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255));
   let lighter = colour;
-  if (behind < 0.2) for (let turn = 0; turn < 6 && contrast(lighter) < LEAST_CONTRAST; turn++) lighter = tint(lighter, 255, 0.2);
+  while ((light(lighter) + 0.05) / (behind + 0.05) < LEAST_CONTRAST) lighter = tint(lighter, 255, 0.2);
   return lighter;
 }
 
