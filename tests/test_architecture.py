@@ -13,7 +13,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"ui", "cli"},
     {"commands"},
     {"jobs", "train", "occlusion"},
-    {"pretrain", "metatrain", "evaluate", "measure"},
+    {"pretrain", "metatrain", "evaluate", "measure", "classifier"},
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},
     {"groups", "tidy", "film"},
