@@ -176,7 +176,7 @@ def test_lost_extras_and_damaged_sheets_and_maps_do_not_break_the_page(work, ses
     sheet.unlink()
     later = Workspace(work.home)
     assert len(later.extras(later.session("local"))) == 1 and sheet.exists()
-    list(map_step.layouts(later, later.session("local")))
+    list(map_step.layouts(later, WORDS, later.session("local")))
     banks = work.home / "banks"
     (banks / "x-map.npy").write_bytes(b"\x93NUMPY")
     assert map_step._read(banks / "x-map.npy", 18) is None and map_step._read(banks / "none.npy", 18) is None
@@ -196,7 +196,7 @@ def test_a_visitor_who_left_a_shared_machine_leaves_nothing(tmp_path):
     sent = [(str(p), p.name) for p in draw_pictures(tmp_path / "mine", each=3).rglob("0.png")]
     work.choose(session, work.receive(session, sent), "mine")
     work.add_extra(session, sent[0][0])
-    map_step.whole_map(work, session), list(map_step.layouts(work, session)), learn.views(work, WORDS, session)
+    map_step.whole_map(work, session), list(map_step.layouts(work, WORDS, session)), learn.views(work, WORDS, session)
     run = jobs.new_run(work.home / "runs", "mine")
     run.folder.mkdir()
     session.run = str(run.folder)

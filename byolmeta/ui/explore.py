@@ -95,7 +95,7 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
     parts.other.input(of(compared), [parts.other, who], [parts.status, parts.scatter], **quiet)
     parts.replay.click(of(replayed), who, [parts.status, parts.scatter], **quiet)
     parts.find.received(event_of(landed), who, [parts.status, parts.scatter], **quiet)
-    parts.scatter.large(event_of(large), who, parts.scatter, **quiet)
+    parts.scatter.enlarge(event_of(large), who, parts.scatter, **quiet)
     parts.scatter.left(event_of(left), who, parts.other, **quiet)
     parts.scatter.similar(event_of(similar), who, parts.scatter, **quiet)
     fetch = {"fn": None, "inputs": parts.file, "outputs": None, "js": SAVE, **quiet}
