@@ -170,9 +170,12 @@ class _Products:
     """The products of some vectors x (n, D), from which those of any task among them follow without the vectors."""
 
     def __init__(self, learner: LinearHead, x: Tensor):
-        x, factors = x.double(), learner.factors()
-        self.learner, self.gram = learner, x @ x.T  # in double: vectors share a large part, which cancels
+        x, factors = x.double(), learner.factors()  # in double: vectors share a large part, which cancels
+        self.common = x.mean(0).square().sum()
+        x = x - x.mean(0)
+        self.learner, self.gram = learner, x @ x.T
         self.counted = self.gram if factors is None else (x * factors.to(x)) @ x.T
+        self.few = self.counted.float()
 
     def solve(self, support: np.ndarray, query: np.ndarray, labels: Tensor, way: int) -> Iterator[Tensor]:
         """As LinearHead.solve for B tasks that are rows of x, support (B, k) and query (B, m): yields scores (B, m, way)."""
@@ -186,20 +189,24 @@ class _Products:
         scale = torch.ones_like(to_centre)
         if self.learner.unit:
             length = self.gram.diagonal() - 2 * to_centre + square
-            rounding = (8 * torch.finfo(torch.float32).eps) ** 2 * square
+            rounding = (8 * torch.finfo(torch.float32).eps) ** 2 * (square + self.common)
             usual = length.gather(1, support).mean(1, keepdim=True)
             scale = inverse_root(length, (EMPTY * usual + rounding).clamp_min(1e-30))
         to_centre = inside @ self.counted
         shift = to_centre - (to_centre * inside).sum(1, keepdim=True) / 2
-        rows, asked = (
-            ((self.counted[left[:, :, None], support[:, None]] - shift.gather(1, left)[:, :, None])
-             - shift.gather(1, support)[:, None])
-            * scale.gather(1, left)[:, :, None] * scale.gather(1, support)[:, None]
-            for left in (support, query)
-        )  # fmt: skip
-        rows, asked, goal, weights = (each.float() for each in (rows, asked, goal, weights))
+        shift, scale, goal, weights = (each.float() for each in (shift, scale, goal, weights))
+        rows, asked = (self._between(each, support, shift, scale) for each in (support, query))
         for a, bias in self.learner.coefficients(rows, goal, weights):
             yield asked @ a + bias
+
+    def _between(self, left: Tensor, right: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        """Products (B, m, k) of rows left (B, m) and right (B, k), once all are moved and scaled."""
+        found = self.few[left[:, :, None], right[:, None]]
+        found -= shift.gather(1, left)[:, :, None]
+        found -= shift.gather(1, right)[:, None]
+        found *= scale.gather(1, left)[:, :, None]
+        found *= scale.gather(1, right)[:, None]
+        return found
 
 
 def _known(scores: Tensor, labels: np.ndarray) -> Tensor:

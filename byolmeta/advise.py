@@ -118,8 +118,9 @@ def forecast(
     The examples are dealt into smaller tasks of 1, 2, ... a box, which are asked about `checks` (rows of known box
     `truth`), or about the examples that they leave. The error falls as a power of their number: the inverse power law of
     Figueroa et al. 2012 ("Predicting sample size required for classification performance"), fitted by weighted least
-    squares, its exponent held near DECAY. How many examples a given accuracy takes cannot be told: with exponents near
-    a quarter, a few points of error in it double their number (tests/benchmarks/results/teach.json). None for boxes
+    squares, its exponent held near DECAY. How many examples a given accuracy takes is not said: with exponents near a
+    quarter, five points of 40 % errors take 1.7 times the examples, and so does a mistake of five points in today's
+    accuracy. How often what is said comes true is in tests/benchmarks/results/teach.json. None for boxes
     of one or two examples, where nothing was wrong, and for learners that adapt to one task after another.
     """
     copies = np.arange(len(vectors)) if copies is None else copies
