@@ -111,9 +111,9 @@ def test_nothing_of_a_guess_is_kept(work, session, tmp_path):
     before = files_of(tmp_path)
     assert live.guess(work, session, frame)["scores"]
     assert files_of(tmp_path) == before and session.extras == 0
-    assert work.shown[session.name]["camera"]
+    assert work.seen(session)["camera"]
     live.stopped(work, session)
-    assert "camera" not in work.shown[session.name] and "camera_encoder" not in work.shown[session.name]
+    assert "camera" not in work.seen(session) and "camera_encoder" not in work.seen(session)
 
 
 def test_a_recorded_frame_is_an_example_of_its_box(work, session):

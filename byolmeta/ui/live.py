@@ -59,8 +59,9 @@ def guess(work: Workspace, session: Session, frame: dict) -> dict:
     try:
         _check_pace(work, session)
         pixels = picture_of(frame.get("data"), work.image_size(session))
-        head = _head(work, session)
-        return {"seq": seq} | (_answer(work, session, head, pixels) if head else {"few": True})
+        where = work.encoder(session)  # once: it may be changed meanwhile
+        head = _head(work, session, where)
+        return {"seq": seq} | (_answer(head, _encoder(work, session, where), pixels) if head else {"few": True})
     except InputError as problem:
         return {"seq": seq, "problem": str(problem)}
     finally:
@@ -92,7 +93,7 @@ def record(work: Workspace, session: Session, frame: dict) -> list:
 def stopped(work: Workspace, session: Session) -> None:
     """The camera was turned off: its encoder and what was adapted leave the memory."""
     for name in ("camera", "camera_encoder"):
-        work.shown.get(session.name, {}).pop(name, None)
+        work.seen(session).pop(name, None)
 
 
 def picture_of(data: str, size: int) -> np.ndarray:
@@ -112,13 +113,13 @@ def picture_of(data: str, size: int) -> np.ndarray:
         raise InputError(f"The camera's picture cannot be used. {problem} Reload the page.") from None
 
 
-def _head(work: Workspace, session: Session) -> Head | None:
+def _head(work: Workspace, session: Session, where: str) -> Head | None:
     """The session's boxes as they are now, adapted to once. None below two boxes with examples."""
     filled = [(box["id"], list(box["items"])) for box in session.boxes["boxes"] if box["items"]]
     if len(filled) < 2:
         return None
-    bank, learner = work.bank(session), learner_of(work, session, work.encoder(session))
-    seen = work.shown.setdefault(session.name, {})
+    bank, learner = work.bank(session, where), learner_of(work, session, where)
+    seen = work.seen(session)
     head = seen.get("camera")
     if not (head and head.bank is bank and head.filled == filled and head.learner == learner):
         head = seen["camera"] = _adapted(learner, bank, filled)
@@ -151,11 +152,11 @@ def _adapted(learner, bank: np.ndarray, filled: list) -> Head:
     return Head(filled, bank, learner, chances, none)
 
 
-def _answer(work: Workspace, session: Session, head: Head, pixels: np.ndarray) -> dict:
+def _answer(head: Head, encoder, pixels: np.ndarray) -> dict:
     """The chance of each box that has examples, and whether the picture is of none of them."""
     from byolmeta.features import embed
 
-    vector = embed(_encoder(work, session), pixels[None])
+    vector = embed(encoder, pixels[None])
     chances = head.chances(vector)[0].tolist()
     return {
         "boxes": [box for box, _ in head.filled],
@@ -165,13 +166,13 @@ def _answer(work: Workspace, session: Session, head: Head, pixels: np.ndarray) -
     }
 
 
-def _encoder(work: Workspace, session: Session):
+def _encoder(work: Workspace, session: Session, where: str):
     """The session's encoder, in memory while the camera is on; a newer file is read again."""
     from byolmeta.features import open_encoder
 
-    where, store = work.encoder(session), work.pictures(session).store
+    store = work.pictures(session).store
     mark = store.fingerprint if where == UNTRAINED else os.stat(find_encoder(where)).st_mtime_ns
-    seen = work.shown.setdefault(session.name, {})
+    seen = work.seen(session)
     key, encoder = seen.get("camera_encoder", (None, None))
     if key != (where, mark, store.size):
         encoder = open_encoder(where, store)
@@ -183,7 +184,7 @@ def _check_pace(work: Workspace, session: Session) -> None:
     """On a shared machine nobody sends more than AT_ONCE frames in a second."""
     if not work.public:
         return
-    times, now = work.shown.setdefault(session.name, {}).setdefault("camera_times", []), clock()
+    times, now = work.seen(session).setdefault("camera_times", []), clock()
     times[:] = [then for then in times if now - then < 1]
     if len(times) >= AT_ONCE:
         raise InputError(f"The camera sent more than {AT_ONCE} pictures in a second, too many for a shared computer.")
