@@ -186,7 +186,11 @@ def test_what_the_camera_is_told(work, session):
     told = live.whole(work, session)
     assert [(box["id"], box["colour"]) for box in told["boxes"]] == [("b1", "#0072B2"), ("b2", "#E69F00")]
     assert told["side"] == 2 * work.image_size(session)
-    assert live.chips(session)["boxes"] == told["boxes"]
+    assert live.chips(work, session, session.boxes)["boxes"] == told["boxes"]
+    sent = {"rev": 5, "boxes": [{"id": "b7", "name": HOSTILE, "items": [1]}]}
+    assert live.chips(work, session, sent) == gr.update(boxes=[{"id": "b7", "name": HOSTILE, "colour": "#0072B2"}])
+    with pytest.raises(InputError):
+        live.chips(work, session, {"rev": 5, "boxes": "none"})
 
 
 # ---- the page: a small app whose computer looks at the brightness of a frame

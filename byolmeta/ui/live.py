@@ -14,7 +14,9 @@ from byolmeta.decode import Limits
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED, find_encoder
 from byolmeta.images import read_image
+from byolmeta.ui.board import check_boxes
 from byolmeta.ui.map import box_chips
+from byolmeta.ui.paint import colour_of
 from byolmeta.ui.teach import learner_of
 from byolmeta.ui.workspace import KEPT, Session, Workspace
 
@@ -42,9 +44,12 @@ def whole(work: Workspace, session: Session) -> dict:
     return gr.update(boxes=box_chips(session), side=min(2 * work.image_size(session), SIDE))
 
 
-def chips(session: Session) -> dict:
-    """The boxes alone, in an update, after the board has changed them."""
-    return gr.update(boxes=box_chips(session))
+def chips(work: Workspace, session: Session, state: dict) -> dict:
+    """The boxes alone, in an update, as the board has just sent them; they may not be saved yet."""
+    sent = check_boxes(state, len(work.pictures(session).store) + session.extras)["boxes"]
+    return gr.update(
+        boxes=[{"id": box["id"], "name": box["name"], "colour": colour_of(i)} for i, box in enumerate(sent)]
+    )
 
 
 def guess(work: Workspace, session: Session, frame: dict) -> dict:
