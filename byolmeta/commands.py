@@ -318,53 +318,104 @@ def paint_failures(
 
 
 def classify(
-    encoder: Baseline,
-    examples: Annotated[Path, arg(metavar="FOLDER", help="class folders of examples")],
-    images: Annotated[Path, arg(metavar="FOLDER", help="pictures to sort")],
+    encoder: Annotated[
+        Positional[str], arg(metavar="ENCODER", help=f"{ENCODER}; a baseline: {BASELINES}; or a project")
+    ],
+    examples: Annotated[
+        Path | None, arg(metavar="FOLDER", help="class folders of examples; a project has its own")
+    ] = None,
+    images: Annotated[Path | None, arg(metavar="FOLDER", help="pictures to sort")] = None,
     out: Annotated[Path | None, arg(metavar="FILE", help="CSV to write; left out: the answers are printed")] = None,
-    learner: Learner = "anil",
+    learner: Learner = "",
+    project: Annotated[
+        Path | None, arg(metavar="FILE", help="NAME.byolmeta to write, which gives the same answers anywhere")
+    ] = None,
+    copies: Annotated[
+        Path | None, arg(metavar="PLACE", help="copies of the pictures in class folders: a new folder, or a .zip")
+    ] = None,
     seed: Seed = 0,
 ) -> dict:
-    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV."""
+    """Sort the pictures of IMAGES into the classes of EXAMPLES (one folder of examples a class); OUT gets a CSV.
+
+    A project file NAME.byolmeta, in place of an encoder and examples, answers as where it was saved. The learner is anil,
+    or the project's.
+    """
+    from byolmeta.classifier import rows_of, sorted_folder, sorted_zip
+
+    if images is None:
+        raise InputError("No pictures to sort are given. Add --images FOLDER.")
+    for path in filter(None, (out, project)):
+        writable(path)
+    if copies and copies.suffix.lower() == ".zip":
+        writable(copies)
+    opened = _opened if str(encoder).lower().endswith(".byolmeta") else _taught
+    classifier, asked, vectors, skipped = opened(encoder, examples, images, learner, project)
+    answer, right = classifier.sort(vectors), None
+    for right in classifier.hidden():
+        pass
+    names = classifier.names
+    rows = rows_of(asked.index.paths, answer, names)
+    if out:
+        replace_file(out, lambda path: write_csv(path, rows))
+    if copies:
+        (sorted_zip if copies.suffix.lower() == ".zip" else sorted_folder)(asked.index, answer, names, copies)
+    return {
+        "images": rows,
+        "skipped": len(asked.index.skipped) + skipped,
+        "loo": {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0},
+        "out": str(out) if out else None,
+        "project": str(project) if project else None,
+        "copies": str(copies) if copies else None,
+    }
+
+
+def _taught(encoder: str, examples: Path | None, images: Path, learner: str, project: Path | None):
+    """The classifier of class folders, the store of pictures to sort, their vectors, and how many examples were skipped."""
     import torch
 
-    from byolmeta.adapt import hide_trace, sort_pictures
+    from byolmeta.classifier import teach
     from byolmeta.copies import copies_group_ids
     from byolmeta.learners import learner as make
 
-    if out:
-        writable(out)
+    if examples is None:
+        raise InputError("No examples are given. Add --examples FOLDER, which holds one folder of examples a class.")
+    baseline = str(encoder).split(":")[0] in (PIXELS, HISTOGRAM, UNTRAINED)
+    if baseline and project:
+        raise InputError(f"'{encoder}' is no encoder file that a project could hold. Use an encoder.")
     shown, shown_vectors = vectors_of(encoder, examples)
     if len(shown.class_names) < 2:
         raise InputError(
             f"'{examples}' holds {len(shown.class_names)} class folders; at least 2 are needed, each with one example or more."
         )
     asked, asked_vectors = vectors_of(encoder, images, beside=shown)
-    baseline = str(encoder).split(":")[0] in (PIXELS, HISTOGRAM, UNTRAINED)
-    method = make(
-        learner, {} if baseline else read_card(find_encoder(local(encoder)))
-    )  # as its practice found, if it did
-    named = np.flatnonzero(shown.labels >= 0)
+    card = {} if baseline else read_card(find_encoder(local(encoder)))
     vectors = torch.from_numpy(np.concatenate([shown_vectors, asked_vectors]))
-    labels, way = shown.labels[named], len(shown.class_names)
-    answer = sort_pictures(method, vectors, named, labels, way)
-    right = None
-    for right in hide_trace(method, vectors, named, labels, way, copies_group_ids(shown)):
-        pass
-    rows = [
-        {
-            "path": text(path),
-            "label": text(shown.class_names[answer.label[i]]),
-            "score": round(float(answer.score[i]), 4),
-            "none_of_these": bool(answer.sure[i] == 0),
-        }
-        for i, path in enumerate(asked.index.paths, start=len(shown))
-    ]
-    if out:
-        replace_file(out, lambda path: write_csv(path, rows))
-    checked = {"right": right.right, "of": right.of} if right else {"right": 0, "of": 0}
-    skipped = len(asked.index.skipped) + len(shown.index.skipped)
-    return {"images": rows, "skipped": skipped, "loo": checked, "out": str(out) if out else None}
+    named = np.flatnonzero(shown.labels >= 0)
+    copies = np.concatenate([copies_group_ids(shown), len(shown) + np.arange(len(asked))])
+    names = [text(name) for name in shown.class_names]
+    method = make(learner or "anil", card)  # as its practice found, if it did
+    classifier = teach(method, vectors, named, shown.labels[named], names, copies)
+    if project:
+        from byolmeta.project import save_project
+
+        paths = [text(shown.index.paths[row]) for row in named]
+        save_project(project, local(encoder), classifier, paths, shown.pixels[named])
+    return classifier, asked, vectors[len(shown) :], len(shown.index.skipped)
+
+
+def _opened(encoder: str, examples: Path | None, images: Path, learner: str, project: Path | None):
+    """As _taught, from a project file."""
+    import torch
+
+    from byolmeta.project import open_project
+
+    if examples or learner or project:
+        raise InputError(
+            "A project file has its own examples and learner. Leave out --examples, --learner and --project."
+        )
+    found = open_project(encoder, home() / "encoders")
+    asked, vectors = vectors_of(str(found.encoder), images)
+    return found.classifier, asked, torch.from_numpy(vectors), 0
 
 
 def import_encoder(

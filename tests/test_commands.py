@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import typing
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,22 @@ def test_classify_and_its_csv(verb, tiny_encoder, pictures, tmp_path):
     assert not any(value.startswith(tuple("=+-@\t\r")) for row in rows for value in row.values())
 
 
+def test_classify_keeps_a_project_that_answers_alike_and_copies_the_pictures(verb, tiny_encoder, pictures, tmp_path):
+    examples = draw_pictures(tmp_path / "examples", each=2, seed=3)
+    project, words = tmp_path / "shapes.byolmeta", ["--images", pictures]
+    first = verb("classify", tiny_encoder, "--examples", examples, *words, "--project", project, "--learner", "ridge")
+    again = verb("classify", project, *words, "--copies", tmp_path / "sorted", "--out", tmp_path / "r.csv")
+    assert again["images"] == first["images"] and again["loo"] == first["loo"]
+    zipped = verb("classify", project, *words, "--copies", tmp_path / "sorted.zip", home=tmp_path / "another")
+    assert zipped["images"] == first["images"]
+    copies = [p.relative_to(tmp_path / "sorted").as_posix() for p in (tmp_path / "sorted").rglob("*") if p.is_file()]
+    with zipfile.ZipFile(tmp_path / "sorted.zip") as made:
+        assert sorted(made.namelist()) == sorted(copies) and len(copies) == len(first["images"])
+    for row in again["images"]:
+        if row["none_of_these"]:
+            assert f"none of these/{Path(row['path']).name}" in copies
+
+
 @pytest.mark.filterwarnings("ignore:precomputed_knn")
 def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_path):
     found = verb("map", tiny_encoder, pictures, "--out", tmp_path / "map.html", "--seed", 0)
@@ -197,6 +214,18 @@ def test_map_is_one_page_that_works_offline(verb, pictures, tiny_encoder, tmp_pa
         (["evaluate", "ENCODER", "PICTURES", "PICTURES", "--features", "guess"], "no features 'guess'"),
         (["evaluate", "pixels", "PICTURES", "PICTURES", "--protocol", "finetune"], "no network to fine-tune"),
         (["classify", "ENCODER", "--examples", "PICTURES/disc", "--images", "PICTURES"], "at least 2 are needed"),
+        (["classify", "ENCODER", "--images", "PICTURES"], "No examples are given"),
+        (["classify", "ENCODER", "--examples", "PICTURES"], "No pictures to sort are given"),
+        (
+            ["classify", "pixels", "--examples", "PICTURES", "--images", "PICTURES", "--project", "EMPTY/a"],
+            "no encoder file",
+        ),
+        (["classify", "NOWHERE.byolmeta", "--images", "PICTURES"], "There is no project file"),
+        (["classify", "a.byolmeta", "--images", "PICTURES", "--learner", "anil"], "Leave out --examples"),
+        (
+            ["classify", "ENCODER", "--examples", "PICTURES", "--images", "PICTURES", "--copies", "PICTURES/new"],
+            "only read",
+        ),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_status_2(
