@@ -13,7 +13,7 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import explore, learn, measure, measuring, pictures, practise, teach, tidying
+from byolmeta.ui import advice, explore, learn, measure, measuring, pictures, practise, teach, tidying
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
@@ -130,7 +130,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 tidy = tidying.layout(words)
                 map_status, scatter = atlas.status, atlas.scatter
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
-                task = teach.layout(words)
+                task = teach.layout(words, lambda: advice.layout(words))
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
@@ -202,10 +202,22 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         repaint = explore.connect(work, words, atlas, map_tab, who, in_words)
         retidy = tidying.connect(work, words, tidy, scatter, who, in_words)
 
+        def advised(event):
+            """After an adaptation: what looks wrong in the boxes, and the next question."""
+            return event.then(
+                _sentences(lambda who: advice.advise(work, words, work.session(who)), words),
+                who,
+                task.advice.outputs,
+                **often,
+            )
+
+        def asked(event: gr.EventData, who: str):
+            return advice.pressed(work, words, work.session(who), event)
+
         def refresh(event):
             """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
             shown = event.then(_sentences(arrive, words), who, on_arrival, **often)
-            shown.then(_sentences(sort, words), who, task.outputs, **often)
+            advised(shown.then(_sentences(sort, words), who, task.outputs, **often))
             shown.then(
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
             ).then(*repaint, **options).then(*retidy, **options)
@@ -229,12 +241,27 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
         for step, chart, live in ((learn, study.quality, study.live), (practise, practice.outer, practice.live)):
             chart.ready(lambda who, s=step: s.attach(work, words, work.session(who)), who, [*live, *both], **options)
-        task.board.change(_sentences(adapt, words), who, task.outputs, **often)
-        task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(
-            _sentences(sort, words), who, task.outputs, **often
+        advised(task.board.change(_sentences(adapt, words), who, task.outputs, **often))
+        task.advice.ask.click(
+            _sentences(lambda who: advice.start(work, words, work.session(who)), words),
+            who,
+            task.advice.outputs,
+            **options,
         )
-        scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(
-            _sentences(sort, words), who, task.outputs, **often
+        advised(
+            task.advice.question.click(_sentences(asked, words), who, task.board, **options).then(
+                _sentences(sort, words), who, task.outputs, **often
+            )
+        )
+        advised(
+            task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(
+                _sentences(sort, words), who, task.outputs, **often
+            )
+        )
+        advised(
+            scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(
+                _sentences(sort, words), who, task.outputs, **often
+            )
         )
         task.method.input(method, [task.method, who], None, **options).then(
             _sentences(sort, words), who, task.outputs, **often

@@ -1,7 +1,7 @@
 """Step 4, Teach: boxes of examples, adaptation drawn step by step, and an honest accuracy."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import gradio as gr
@@ -24,14 +24,18 @@ FRAME = 0.05  # seconds between two drawn steps, so that the curve can be watche
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
 
-def layout(words: dict[str, str]) -> SimpleNamespace:
-    """Lays the step out: the board, and the growing curve beside it; `outputs` are what an adaptation changes."""
+def layout(words: dict[str, str], advice_layout: Callable) -> SimpleNamespace:
+    """Lays the step out: the board, and the growing curve beside it; `outputs` are what an adaptation changes.
+
+    `advice_layout` lays out what stands below the verdict.
+    """
     with gr.Row(elem_id="teach"):
         with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
             board = Board(words=words.get("of_board"), elem_id="board")
         with gr.Column(scale=2, min_width=320, elem_id="worth"):
             gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>", padding=False)
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
+            advice = advice_layout()
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "metasgd", "ridge", "linear", "prototype")
@@ -43,7 +47,9 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                     label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion"
                 )
                 gr.Markdown(words["glossary"])
-    return SimpleNamespace(board=board, method=method, curve=curve, outputs=[board, verdict, curve, confusion])
+    return SimpleNamespace(
+        board=board, advice=advice, method=method, curve=curve, outputs=[board, verdict, curve, confusion]
+    )
 
 
 def said(*sentences: str) -> str:
@@ -103,7 +109,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if outdated(vectors):
         return
     vectors = torch.from_numpy(vectors)
-    answers = answer(method, vectors, support, labels, filled, rev)
+    answers = answer(method, vectors, support, labels, filled, rev, copies_of(found, extras))
     if outdated():
         return
     seen["answers"] = answers
@@ -116,7 +122,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if outdated(*banks.values()):
         return
     methods = {key: learner_of(work, session, where) for key, where in wheres.items()}
-    traces = traces_of(methods, banks, support, labels, way, checks, _copies(found, extras))
+    traces = traces_of(methods, banks, support, labels, way, checks, copies_of(found, extras))
     names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
     flattered, about = (
         has_seen_classes(work, session, found),
@@ -160,11 +166,11 @@ def _shown(curve: dict, verdict: str, confusion: dict, empty: str) -> list:
     return [verdict, gr.update(figure=curve, empty=empty), gr.update(figure=confusion)]
 
 
-def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], rev: int) -> dict:
+def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], rev: int, copies) -> dict:
     """Where every other picture goes, as the board shows it; `rev` is that of the boxes."""
     from byolmeta.adapt import sort_pictures
 
-    found = sort_pictures(method, vectors, support, labels, len(boxes))
+    found = sort_pictures(method, vectors, support, labels, len(boxes), copies)
     return encode_answers(found.label, found.sure, rev=rev, box_ids=[box["id"] for box in boxes])
 
 
@@ -247,7 +253,8 @@ def traces_of(
     return {key: trace(methods[key], torch.from_numpy(bank)) for key, bank in banks.items()}
 
 
-def _copies(found: Pictures, extras: int) -> np.ndarray:
+def copies_of(found: Pictures, extras: int) -> np.ndarray:
+    """(N + extras,) the same number for near copies; pictures from the desktop are copies of none."""
     return np.concatenate([found.copies, found.copies.max(initial=0) + 1 + np.arange(extras)])
 
 

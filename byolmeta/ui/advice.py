@@ -1,0 +1,142 @@
+"""Beside the board of Teach: what looks wrong in the boxes, what more examples would bring, and *Ask me this one*."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+
+from byolmeta.errors import InputError
+from byolmeta.ui import teach
+from byolmeta.ui.html import safe, tile
+from byolmeta.ui.map import box_chips, sent
+from byolmeta.ui.workspace import Session, Workspace
+
+SHOWN = 4  # concerns at once
+PRESS = """const send = (button) => trigger("click", { act: button.dataset.act, box: button.dataset.box ?? null,
+  id: Number(element.querySelector("[data-id]")?.dataset.id ?? -1) });
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-act]");
+  if (button) send(button);
+});
+element.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = { s: "[data-act=skip]", Escape: "[data-act=close]" }[event.key];
+  const found = /^[1-9]$/.test(event.key) ? element.querySelectorAll("[data-act=put]")[event.key - 1]
+    : key && element.querySelector(key);
+  if (!found) return;
+  event.preventDefault();
+  event.stopPropagation();
+  send(found);
+});
+let inside = false; // the next question takes the focus of the one that was answered
+element.addEventListener("focusin", () => { inside = true; });
+document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) inside = false; });
+new MutationObserver(() => {
+  if (inside && document.activeElement === document.body) element.querySelector(".question")?.focus();
+}).observe(element, { childList: true, subtree: true });"""
+
+
+def layout(words: dict[str, str]) -> SimpleNamespace:
+    """Lays it out, in the column beside the board."""
+    advice = gr.HTML(elem_id="advice", padding=False)
+    ask = gr.Button(words["ask_one"], elem_id="ask-one", size="sm", visible="hidden")
+    question = gr.HTML(elem_id="question", padding=False, js_on_load=PRESS)
+    return SimpleNamespace(advice=advice, ask=ask, question=question, outputs=[advice, ask, question])
+
+
+def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """[advice, button, question] for the boxes as they are."""
+    import torch
+
+    from byolmeta import advise as core
+
+    seen = work.seen(session)
+    filled = [box for box in session.boxes["boxes"] if box["items"]]
+    bank = work.bank(session)
+    if len(filled) < 2 or max(i for box in filled for i in box["items"]) >= len(bank):
+        seen["question"] = None
+        return ["", gr.update(visible="hidden"), ""]
+    support = np.array([i for box in filled for i in box["items"]], np.int64)
+    labels = np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
+    found, vectors = work.pictures(session), torch.from_numpy(bank)
+    method, copies = teach.learner_of(work, session, work.encoder(session)), teach.copies_of(found, session.extras)
+    checks = teach.checks_of(found, support, labels)
+    names = [box["name"] for box in filled]
+    worries = core.concerns(method, vectors, support, labels, len(filled), copies)
+    lines = [concern_line(one, names, words) for one in worries[:SHOWN]]
+    coming = core.forecast(method, vectors, support, labels, len(filled), copies, *(checks or (None, None)))
+    if coming:
+        lines.append(forecast_line(coming, words))
+    text = f"<ul>{''.join(f'<li>{safe(line)}</li>' for line in lines)}</ul>" if lines else ""
+    asking = bool(seen.get("asking"))
+    question = question_of(work, words, session, method, vectors, support, labels, copies, filled) if asking else ""
+    return [text, gr.update(visible="hidden" if asking else True), question]
+
+
+def concern_line(one, names: list[str], words: dict[str, str]) -> str:
+    """A concern as a sentence."""
+    first, *more = (names[box] for box in one.boxes)
+    return words[f"concern_{one.kind}"].format(first=first, second=more[0] if more else "", n=len(one.rows))
+
+
+def forecast_line(coming, words: dict[str, str]) -> str:
+    low, gain, high = (round(100 * each) for each in (coming.low, coming.gain, coming.high))
+    key = "forecast" if low > 0 else "forecast_little"
+    return words[key].format(more=coming.more, gain=gain, low=max(0, low), high=max(0, high))
+
+
+def question_of(work, words, session, method, vectors, support, labels, copies, filled) -> str:
+    """The picture whose answer helps most, with the reason and a button for each box."""
+    from byolmeta.adapt import sort_pictures
+    from byolmeta.advise import next_question
+
+    seen, found = work.seen(session), work.pictures(session)
+    own = slice(0, len(found.store))  # pictures of the folder; those from the desktop lie in a box already
+    answer = sort_pictures(method, vectors, support, labels, len(filled), copies)
+    skipped = np.array(sorted(seen.get("skipped", ())), np.int64)
+    extra = np.arange(len(found.store), len(vectors))
+    one = next_question(answer, vectors, support, copies, np.concatenate([skipped, extra]))
+    if one is None or one.row not in range(own.stop):
+        seen["question"] = None
+        return f"<p class='quiet'>{safe(words['ask_none'])}</p>"
+    seen["question"] = one.row
+    names = [filled[c]["name"] for c in one.classes]
+    reason = words[f"ask_{one.reason}"].format(
+        first=names[0] if names else "", second=names[-1] if names else "", n=f"{one.many:,}"
+    )
+    chips = [
+        f"<button type='button' data-act='put' data-box='{safe(box['id'])}'><i style='background:{box['colour']}'></i>"
+        f"{safe(box['name'])} <kbd>{number}</kbd></button>"
+        for number, box in enumerate(box_chips(session), 1)
+    ]
+    path = str(found.store.index.paths[one.row])
+    return (
+        f"<div class='question' tabindex='-1' data-id='{one.row}'>{tile(found.sheets, one.row, 112)}"
+        f"<div><b>{safe(words['ask_title'])}</b><span title='{safe(path)}'>{safe(reason)}</span>"
+        f"<div class='acts'>{''.join(chips)}</div><div class='acts'>"
+        f"<button type='button' data-act='skip'>{safe(words['ask_skip'])} <kbd>s</kbd></button>"
+        f"<button type='button' data-act='close'>{safe(words['ask_close'])}</button></div></div></div>"
+    )
+
+
+def start(work: Workspace, words: dict[str, str], session: Session) -> list:
+    """[advice, button, question] from now on with a question."""
+    work.seen(session)["asking"] = True
+    return advise(work, words, session)
+
+
+def pressed(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
+    """The board after the question was answered, skipped or closed."""
+    act, row, seen = sent(event, "act"), sent(event, "id"), work.seen(session)
+    if act == "close":
+        seen["asking"] = False
+        return gr.skip()
+    if type(row) is not int or row != seen.get("question"):
+        raise InputError(words["ask_gone"])
+    if act == "skip":
+        seen.setdefault("skipped", set()).add(row)
+        return gr.skip()
+    if act != "put" or sent(event, "box") not in {box["id"] for box in session.boxes["boxes"]}:
+        raise InputError(words["ask_gone"])
+    key = work.pictures(session).sheets["key"]
+    return teach.assigned(work, words, session, [row], sent(event, "box"), key)[0]
