@@ -717,8 +717,16 @@ def test_the_map_fits_the_window_with_its_bars(visit, size):
         inner = tools.bounding_box()
         assert inner["y"] + inner["height"] <= area["y"] + area["height"] and inner["x"] >= area["x"]
 
+    def apart(one, other):
+        one, other = (page.locator(f"#map {part}").bounding_box() for part in (one, other))
+        return any(
+            min(a[side] + a[length] for a in (one, other)) <= max(a[side] for a in (one, other)) + 0.5
+            for side, length in (("x", "width"), ("y", "height"))
+        )
+
     page.mouse.click(*map.spot(8))
     fits("#map .bar")
+    assert apart(".card", ".bar") and apart(".card", ".tools") and apart(".bar", ".tools")
     for kind, part in (("film", "#map .player"), ("compare", "#map .compare")):
         map.press(f"ask-{kind}")
         map.when(f"m.kind() == '{kind}' && !m.when().playing")
@@ -1187,7 +1195,7 @@ def test_updates_leave_nothing_behind(visit, query):
         map.page.evaluate("laid.clear()")
         map.press("updates")
         # up to the last of 50, and not only left out for a newer one
-        map.page.wait_for_function("Math.max(...laid) % 1000 == 49 && laid.size > 20")
+        map.page.wait_for_function("Math.max(...laid) % 1000 == 49 && laid.size > 8")
         map.rest()
         map.page.wait_for_timeout(200)
         after.append(used())

@@ -227,7 +227,8 @@ TEMPLATE = """
     <div class="told">
       <button type="button" class="before"><svg viewBox="0 0 20 20"><path d="M12 5l-5 5 5 5"/></svg></button>
       <div class="words" aria-live="polite"><div class="name"></div><ul class="facts"></ul></div>
-      <button type="button" class="after"><svg viewBox="0 0 20 20"><path d="M8 5l5 5-5 5"/></svg></button>
+      <button type="button" class="after" autofocus><svg viewBox="0 0 20 20"><path d="M8 5l5 5-5
+        5"/></svg></button>
     </div>
     <button type="button" class="close"><svg viewBox="0 0 20 20"><path d="M5 5l10 10M15 5L5 15"/></svg></button>
   </dialog>

@@ -7,6 +7,7 @@ const FADE_MS = 160; // a picture appearing or leaving
 const MOST_PICTURES = 400; // up to here every picture in view is drawn, beyond one for each patch
 const MOST_SENT = 20000; // picture ids in one event
 const LONG_PRESS_MS = 450;
+const LOW = 510; // pixels of height: with less, the tools in one column would reach the bar of a selection
 const GREY = 255;
 const DARK = 0.2; // luminance of a ground up to which it counts as dark
 const LEAST_CONTRAST = 2.6; // of a group's colour with a dark ground
@@ -439,7 +440,7 @@ function drawTrail() {
 // ---- where one looks
 
 // Pixels on the right that the tools take; where it is narrow they are above, where it is low in two columns.
-const toolRoom = () => (compact() || narrow() ? 0 : root.classList.contains("low") ? 88 : 52);
+const toolRoom = () => (compact() || narrow() ? 0 : low() ? 88 : 52);
 
 // Everything in view, none of it under the tools.
 function home() {
@@ -504,7 +505,7 @@ function measure() {
   const first = !width;
   [width, height, ratio] = [innerWidth, innerHeight, nextRatio];
   root.classList.toggle("tight", width < 820);
-  root.classList.toggle("low", height < 460 && !narrow());
+  root.classList.toggle("low", height < LOW && !narrow());
   overlay.width = Math.round(width * ratio);
   overlay.height = Math.round(height * ratio);
   markMore();
@@ -516,6 +517,7 @@ function measure() {
 }
 
 const narrow = () => root.classList.contains("narrow");
+const low = () => root.classList.contains("low");
 
 // ---- painters
 

@@ -20,7 +20,7 @@ let carded = "";
 
 // What the card tells: of a new picture, or of the picture under the pointer; null when there is none.
 function subject() {
-  const side = compact() ? 72 : narrow() ? 96 : 148;
+  const side = compact() ? 72 : narrow() ? 96 : low() ? 112 : 148;
   const met = guestNow();
   if (met) {
     return { key: `new ${met.url}`, id: "", fresh: true, name: met.name, near: met.near.slice(0, 3), folder: "",
@@ -40,7 +40,7 @@ function showCard() {
   card.hidden = !facts;
   if (!facts) { carded = ""; return; }
   const { id, near, entry, folder } = facts;
-  const shape = [facts.key, facts.name, near, entry?.name, entry?.colour, folder, narrow(), compact(),
+  const shape = [facts.key, facts.name, near, entry?.name, entry?.colour, folder, narrow(), low(), compact(),
     Boolean(sheets)].join("|");
   card.classList.toggle("pinned", facts.pinned);
   card.querySelector(".gone").hidden = !facts.fresh;
@@ -92,10 +92,11 @@ function placeCard() {
   card.classList.remove("top");
   const gap = Math.max(44, size * 1.3) / 2 + 14;
   const { offsetWidth: wide, offsetHeight: high } = card;
-  const end = width - toolRoom() - 8;
+  const end = width - toolRoom() - 8, bar = find(".bar");
+  const floor = height - (bar.hidden ? 8 : bar.offsetHeight + 20);
   const left = x + gap + wide < end ? x + gap : x - gap - wide;
   card.style.transform = `translate(${Math.round(clamp(left, 8, Math.max(8, end - wide)))}px,`
-    + ` ${Math.round(clamp(y - high / 2, 8, Math.max(8, height - high - 8)))}px)`;
+    + ` ${Math.round(clamp(y - high / 2, 8, Math.max(8, floor - high)))}px)`;
 }
 
 function hover(point) {
