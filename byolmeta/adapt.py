@@ -16,7 +16,8 @@ STRANGE = 0.4  # chance of being of any class below which a picture is of none
 LEVELS = (0.6, 0.85)  # chance of being right from which an answer is fairly sure, and sure
 SPREAD = 0.4  # of the logarithm of the factor on a learner's scores, before the examples are asked
 ASKED = 60  # examples that are hidden to learn how near pictures of the classes are
-# what is usual of nearness to the classes, from tests/benchmarks/teach.py, and how many examples it counts for
+# what is usual of nearness to the classes, on the sets that tests/benchmarks/teach.py does not report on, and how many
+# examples it counts for
 FAR, HELD_FAR = 0.12, 20  # mean of pictures that are of no class
 GAP, HELD_GAP = 0.5, 6  # by how much pictures of the classes are nearer
 WIDTH, SHARE, HELD = 0.5, 0.75, 40  # standard deviation of either, and share of pictures that are of the classes
