@@ -304,6 +304,7 @@ function drawBar() {
   fresh.addEventListener("click", () => put(null, fresh));
   find(".bar .boxes").replaceChildren(...chips, fresh);
   stage.style.setProperty("--bar", `${bar.offsetHeight}px`);
+  placeCard(); // above it
 }
 
 const HINT_MS = 2600, OFFER_MS = 8000; // a line, and one with "Undo" on it
