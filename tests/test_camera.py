@@ -113,7 +113,7 @@ def test_nothing_of_a_guess_is_kept(work, session, tmp_path):
     assert files_of(tmp_path) == before and session.extras == 0
     assert work.seen(session)["camera"]
     live.stopped(work, session)
-    assert "camera" not in work.seen(session) and "camera_encoder" not in work.seen(session)
+    assert "camera" not in work.seen(session)
 
 
 def test_a_recorded_frame_is_an_example_of_its_box(work, session):

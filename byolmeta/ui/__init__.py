@@ -14,6 +14,7 @@ import gradio as gr
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
 from byolmeta.ui import advice, explore, learn, measure, measuring, pictures, practise, teach, tidying
+from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
@@ -168,6 +169,20 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def dropped(event: gr.EventData, who: str):
             return teach.dropped(work, words, work.session(who), event.box, event.files)
 
+        def look_live(event: gr.EventData, who: str):
+            return gr.update(answers=camera_step.guess(work, work.session(who), event._data))
+
+        def recorded(event: gr.EventData, who: str):
+            return camera_step.record(work, work.session(who), event._data)
+
+        def chips(event: gr.EventData, who: str):
+            if not event._data:
+                return gr.skip()
+            return camera_step.chips(work, work.session(who), {"rev": event.rev, "boxes": event.boxes})
+
+        def camera(who: str):
+            return camera_step.whole(work, work.session(who))
+
         def assigned(event: gr.EventData, who: str):
             return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
 
@@ -217,6 +232,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def refresh(event):
             """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
             shown = event.then(_sentences(arrive, words), who, on_arrival, **often)
+            shown.then(_sentences(camera, words), who, task.camera, **options)
             advised(shown.then(_sentences(sort, words), who, task.outputs, **often))
             shown.then(
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
@@ -241,28 +257,31 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
         for step, chart, live in ((learn, study.quality, study.live), (practise, practice.outer, practice.live)):
             chart.ready(lambda who, s=step: s.attach(work, words, work.session(who)), who, [*live, *both], **options)
+
+        def taught(event):
+            """After other examples: the answers, then the advice."""
+            return advised(event.then(_sentences(sort, words), who, task.outputs, **often))
+
         advised(task.board.change(_sentences(adapt, words), who, task.outputs, **often))
+        task.board.change(_sentences(chips, words), who, task.camera, **often)
         task.advice.ask.click(
             _sentences(lambda who: advice.start(work, words, work.session(who)), words),
             who,
             task.advice.outputs,
             **options,
         )
-        advised(
-            task.advice.question.click(_sentences(asked, words), who, task.board, **options).then(
-                _sentences(sort, words), who, task.outputs, **often
-            )
-        )
-        advised(
-            task.board.dropfiles(_sentences(dropped, words), who, task.board, **options).then(
-                _sentences(sort, words), who, task.outputs, **often
-            )
-        )
-        advised(
-            scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options).then(
-                _sentences(sort, words), who, task.outputs, **often
-            )
-        )
+        taught(task.advice.question.click(_sentences(asked, words), who, task.board, **options))
+        task.camera.frame(_sentences(look_live, words), who, task.camera, **often)
+        taught(task.camera.record(_sentences(recorded, words), who, [task.board, task.camera], **often))
+        for event in (task.camera.ready, task.camera.started):
+            event(_sentences(camera, words), who, task.camera, **options)
+        task.camera.stopped(lambda who: camera_step.stopped(work, work.session(who)), who, None, **options)
+        for put in (
+            task.board.dropfiles(_sentences(dropped, words), who, task.board, **options),
+            scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options),
+        ):
+            put.then(_sentences(camera, words), who, task.camera, **options)
+            taught(put)
         task.method.input(method, [task.method, who], None, **options).then(
             _sentences(sort, words), who, task.outputs, **often
         )

@@ -1,7 +1,6 @@
 """The camera in Teach: a guess for each of its frames, and frames that become examples. Of the others nothing is kept."""
 
 import base64
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from PIL import Image
 
 from byolmeta.decode import Limits
 from byolmeta.errors import InputError
-from byolmeta.files import UNTRAINED, find_encoder
 from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
 from byolmeta.ui.map import box_chips
@@ -66,7 +64,7 @@ def guess(work: Workspace, session: Session, frame: dict) -> dict:
         pixels = picture_of(frame.get("data"), work.image_size(session))
         where = work.encoder(session)  # once: it may be changed meanwhile
         head = _head(work, session, where)
-        return {"seq": seq} | (_answer(head, _encoder(work, session, where), pixels) if head else {"few": True})
+        return {"seq": seq} | (_answer(head, work.eye(session, where), pixels) if head else {"few": True})
     except InputError as problem:
         return {"seq": seq, "problem": str(problem)}
     finally:
@@ -96,9 +94,8 @@ def record(work: Workspace, session: Session, frame: dict) -> list:
 
 
 def stopped(work: Workspace, session: Session) -> None:
-    """The camera was turned off: its encoder and what was adapted leave the memory."""
-    for name in ("camera", "camera_encoder"):
-        work.seen(session).pop(name, None)
+    """The camera was turned off: what was adapted leaves the memory."""
+    work.seen(session).pop("camera", None)
 
 
 def picture_of(data: str, size: int) -> np.ndarray:
@@ -169,20 +166,6 @@ def _answer(head: Head, encoder, pixels: np.ndarray) -> dict:
         "other": round(1 - sum(chances), 4),
         "none": bool(head.none(vector)[0]),
     }
-
-
-def _encoder(work: Workspace, session: Session, where: str):
-    """The session's encoder, in memory while the camera is on; a newer file is read again."""
-    from byolmeta.features import open_encoder
-
-    store = work.pictures(session).store
-    mark = store.fingerprint if where == UNTRAINED else os.stat(find_encoder(where)).st_mtime_ns
-    seen = work.seen(session)
-    key, encoder = seen.get("camera_encoder", (None, None))
-    if key != (where, mark, store.size):
-        encoder = open_encoder(where, store)
-        seen["camera_encoder"] = (where, mark, store.size), encoder
-    return encoder
 
 
 def _check_pace(work: Workspace, session: Session) -> None:

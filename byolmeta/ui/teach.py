@@ -11,6 +11,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, starters
 from byolmeta.ui import figures, thumbs
 from byolmeta.ui.board import Board, check_boxes, encode_answers
+from byolmeta.ui.camera import Camera
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.html import safe
@@ -32,6 +33,7 @@ def layout(words: dict[str, str], advice_layout: Callable) -> SimpleNamespace:
     with gr.Row(elem_id="teach"):
         with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
             board = Board(words=words.get("of_board"), elem_id="board")
+            camera = Camera(words=words.get("of_camera"), elem_id="camera")
         with gr.Column(scale=2, min_width=320, elem_id="worth"):
             gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>", padding=False)
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
@@ -48,7 +50,12 @@ def layout(words: dict[str, str], advice_layout: Callable) -> SimpleNamespace:
                 )
                 gr.Markdown(words["glossary"])
     return SimpleNamespace(
-        board=board, advice=advice, method=method, curve=curve, outputs=[board, verdict, curve, confusion]
+        board=board,
+        camera=camera,
+        advice=advice,
+        method=method,
+        curve=curve,
+        outputs=[board, verdict, curve, confusion],
     )
 
 

@@ -43,6 +43,7 @@ KEPT = 256  # side at which pictures dropped from the desktop are kept
 UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that one says without its practice
 VISITOR = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")  # begins the names of what belongs to one of a shared machine
 KEPT_SOURCES = 20  # whose boxes are remembered
+EYES, TILES = 6, 2000  # encoders and addresses of thumbnails that are remembered
 
 
 @dataclass
@@ -96,6 +97,8 @@ class Workspace:
         self.opened: dict[tuple, Pictures] = {}
         self.small: dict[tuple, tuple[ImageStore, str]] = {}  # by source: at the thumbnails' size, and their kind
         self.vectors: dict[tuple, np.ndarray] = {}  # newest first
+        self.eyes: dict[tuple, object] = {}  # encoders in memory, newest first
+        self.tiles: dict[tuple, str] = {}  # by file and time of a visitor's own picture: where its thumbnail is
         self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
         self.locks: dict[tuple, threading.RLock] = {}
         self.numbers = itertools.count(1)
@@ -156,6 +159,7 @@ class Workspace:
         """Deletes everything of a visitor who has left a shared machine; a study of theirs is ended."""
         with self.lock:
             session = self.sessions.pop(name, None)
+            self.tiles = {key: url for key, url in self.tiles.items() if key[0] != name}
             for kept in (self.places, self.shown):
                 kept.pop(name, None)
             uploads = self.home / "uploads" / name
@@ -324,14 +328,20 @@ class Workspace:
     def extras(self, session: Session) -> list[dict]:
         """The `extras` of the board."""
         first = len(self.pictures(session).store)
+        stamps = self._extras_stamp(session)
         return [
-            {
-                "id": first + i,
-                "url": thumbs.one(self._extra(session, i, thumbs.TILE), self.home / "thumbs", session.name),
-                "name": f"+{i + 1}",
-            }
-            for i in range(session.extras)
+            {"id": first + i, "url": self._tile(session, i, stamp), "name": f"+{i + 1}"}
+            for i, stamp in enumerate(stamps)
         ]
+
+    def _tile(self, session: Session, number: int, stamp: int) -> str:
+        """URL of the thumbnail of a visitor's own picture; drawn once."""
+        key = session.name, number, stamp
+        if key not in self.tiles:
+            url = thumbs.one(self._extra(session, number, thumbs.TILE), self.home / "thumbs", session.name)
+            with self.lock:
+                self.tiles = {key: url} | dict(list(self.tiles.items())[:TILES])
+        return self.tiles[key]
 
     def _extra(self, session: Session, number: int, size: int) -> np.ndarray:
         return read_image(self._extras(session) / f"{number}.png", size)
@@ -425,12 +435,40 @@ class Workspace:
             vectors = self.vectors[key]
             if not session.extras:
                 return vectors
-            longer = (*key, session.name, self._extras_stamp(session))
+            stamps = self._extras_stamp(session)
+            longer = (*key, session.name, stamps)
             if longer not in self.vectors:
-                pixels = np.stack([self._extra(session, i, pictures.store.size) for i in range(session.extras)])
-                more = features.encode(file, pictures.store, pixels, kind != UNPRACTISED)
+                before = [(*key, session.name, stamps[:n]) for n in range(len(stamps) - 1, 0, -1)]
+                shorter = next((each for each in before if each in self.vectors), None)
+                known = len(shorter[-1]) if shorter else 0
+                some = [self._extra(session, i, pictures.store.size) for i in range(known, len(stamps))]
+                more = self._see(session, where, np.stack(some))
+                with self.lock:
+                    vectors = self.vectors.pop(shorter, vectors)
                 self._remember(longer, np.concatenate([vectors, more]))
             return self.vectors[longer]
+
+    def _see(self, session: Session, where: str, pixels: np.ndarray) -> np.ndarray:
+        """Vectors of pictures, uint8 (N, 3, S, S), that belong beside a session's, as `bank` has those."""
+        from byolmeta import features
+
+        return features.raw_pixels(pixels) if where == PIXELS else features.embed(self.eye(session, where), pixels)
+
+    def eye(self, session: Session, where: str | None = None):
+        """An encoder in memory, the session's by default, as `bank` uses it; a newer file is read again."""
+        from byolmeta import features
+
+        where, store = where or self.encoder(session), self.pictures(session).store
+        kind, _, model = where.partition(":")
+        calibrated = store.fingerprint if kind == UNTRAINED else ""
+        key = where, self._encoder_stamp(where), calibrated, store.size
+        with self.alone("eye", *key):
+            if key not in self.eyes:
+                encoder = features.open_encoder(model if kind == UNPRACTISED else where, store)
+                encoder.practice = None if kind == UNPRACTISED else encoder.practice
+                with self.lock:
+                    self.eyes = {key: encoder} | dict(list(self.eyes.items())[:EYES])
+            return self.eyes[key]
 
     def _remember(self, key: tuple, vectors: np.ndarray) -> None:
         with self.lock:
