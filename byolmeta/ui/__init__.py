@@ -186,6 +186,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def assigned(event: gr.EventData, who: str):
             return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
 
+        def undone(event: gr.EventData, who: str):
+            session = work.session(who)
+            if map_step.sent(event, "what") != "assign":
+                return [gr.skip(), gr.skip()]
+            return teach.taken_back(work, session, map_step.chosen_ids(work, session, event))
+
         def begin(who: str, *form):
             return learn.begin(work, words, work.session(who), *form)
 
@@ -279,6 +285,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         for put in (
             task.board.dropfiles(_sentences(dropped, words), who, task.board, **options),
             scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options),
+            scatter.undone(_sentences(undone, words), who, [task.board, scatter], **options),
         ):
             put.then(_sentences(camera, words), who, task.camera, **options)
             taught(put)

@@ -358,6 +358,15 @@ def assigned(work: Workspace, words: dict[str, str], session: Session, indices: 
     return gr.update(boxes=session.boxes | {"force": True}), gr.update(boxes=box_chips(session))
 
 
+def taken_back(work: Workspace, session: Session, ids: list[int]) -> list:
+    """Pictures leave their boxes; returns [board, map]."""
+    for box in session.boxes["boxes"]:
+        box["items"] = [i for i in box["items"] if i not in set(ids)]
+    session.boxes["rev"] += 1
+    work.save(session)
+    return [gr.update(boxes=session.boxes | {"force": True}), gr.update(boxes=box_chips(session))]
+
+
 def _put(session: Session, ids: list[int], box: str | None, words: dict[str, str]) -> None:
     """Adds pictures to a box, or to a new one."""
     boxes = session.boxes["boxes"]
