@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from byolmeta.adapt import LEVELS, STRANGE, Answer, Familiarity, HiddenAccuracy, familiarity, hide_trace, sharpness
+from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
+from byolmeta.export import export_classifier
 from byolmeta.learners import Step, Support
 from byolmeta.scan import ImageIndex
 from byolmeta.tidy import originals, safe_name, unique, zip_of
@@ -47,6 +49,11 @@ class Classifier:
         empty[np.unique(self.labels)] = False
         scores = self.step.predict(vectors).masked_fill(empty, -math.inf)
         return (self.sharp * scores).softmax(1), self.member(vectors)
+
+    def answers(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The chance of each class, float (N, way), and whether a picture is of none of them, bool (N,)."""
+        chances, member = self.chances(vectors)
+        return chances * member[:, None], member < STRANGE
 
     @torch.no_grad()
     def sort(self, vectors: Tensor) -> Answer:
@@ -90,6 +97,15 @@ def teach(
     member = familiarity(vectors, support, labels)
     shown = vectors[support].detach().clone()
     return Classifier(learner, shown, labels.copy(), tuple(names), copies[support], sharp, member)
+
+
+def to_onnx(classifier: Classifier, encoder: Encoder, pixels: np.ndarray, path: Path) -> dict:
+    """Writes the classifier with its encoder as an ONNX file; `pixels` uint8 (n, 3, S, S) are its examples.
+
+    All learners answer by vectors, so each of them can be written. The rest as export_classifier.
+    """
+    assert classifier.step  # it learns now, not while it is taken apart
+    return export_classifier(encoder, classifier.answers, classifier.names, pixels, path)
 
 
 def rows_of(paths: Sequence[str], answer: Answer, names: Sequence[str], given: Mapping[int, int] = {}) -> list[dict]:

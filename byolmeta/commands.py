@@ -341,6 +341,7 @@ def classify(
     or the project's.
     """
     from byolmeta.classifier import rows_of, sorted_folder, sorted_zip
+    from byolmeta.project import is_project
 
     if images is None:
         raise InputError("No pictures to sort are given. Add --images FOLDER.")
@@ -348,7 +349,7 @@ def classify(
         writable(path)
     if copies and copies.suffix.lower() == ".zip":
         writable(copies)
-    opened = _opened if str(encoder).lower().endswith(".byolmeta") else _taught
+    opened = _opened if is_project(encoder) else _taught
     classifier, asked, vectors, skipped = opened(encoder, examples, images, learner, project)
     answer, right = classifier.sort(vectors), None
     for right in classifier.hidden():
@@ -440,16 +441,29 @@ def import_encoder(
 
 
 def export(
-    encoder: EncoderName, out: File, format: Annotated[str, arg(metavar="NAME", help="onnx")] = "onnx", seed: Seed = 0
+    encoder: Annotated[Positional[str], arg(metavar="ENCODER", help=f"{ENCODER}; or a project, NAME.byolmeta")],
+    out: File,
+    format: Annotated[str, arg(metavar="NAME", help="onnx")] = "onnx",
+    seed: Seed = 0,
 ) -> dict:
-    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime."""
+    """Write an encoder as an ONNX file: picture in (0..1), vector out, normalisation inside; checked with onnxruntime.
+
+    Of a project file NAME.byolmeta, its classifier: picture of any size in, chances of the classes and none_of_these out,
+    all preprocessing inside. The JSON beside it has the labels and five lines of Python that use it.
+    """
     from byolmeta.encoder import load_encoder
     from byolmeta.export import export_onnx
+    from byolmeta.project import is_project, open_project
 
     if format != "onnx":
         raise InputError(f"There is no format '{format}'. Choose onnx.")
     writable(out)
-    return export_onnx(load_encoder(local(encoder)), out)
+    if not is_project(encoder):
+        return export_onnx(load_encoder(local(encoder)), out)
+    from byolmeta.classifier import to_onnx
+
+    found = open_project(encoder, home() / "encoders")
+    return to_onnx(found.classifier, load_encoder(found.encoder), found.pixels, out)
 
 
 def push(
