@@ -160,6 +160,29 @@ def test_classify_and_its_csv(verb, tiny_encoder, pictures, tmp_path):
     assert not any(value.startswith(tuple("=+-@\t\r")) for row in rows for value in row.values())
 
 
+def test_classify_answers_as_python_and_the_page_do(verb, tiny_encoder, pictures, tmp_path):
+    """On the same folder: examples first, then the pictures that are asked, by the function that the page calls."""
+    from byolmeta.adapt import sort_pictures
+    from byolmeta.copies import copies_group_ids
+    from byolmeta.learners import learner
+    from byolmeta.workplace import vectors_of
+
+    examples = draw_pictures(tmp_path / "examples", each=3, seed=3)
+    shutil.copy(examples / "disc" / "0.png", examples / "disc" / "copy.png")
+    told = verb("classify", tiny_encoder, "--examples", examples, "--images", pictures)["images"]
+    (shown, first), (asked, others) = (vectors_of(tiny_encoder, folder) for folder in (examples, pictures))
+    rows = np.arange(len(shown))
+    copies = np.concatenate([copies_group_ids(shown), len(shown) + np.arange(len(asked))])
+    vectors = torch.from_numpy(np.concatenate([first, others]))
+    answer = sort_pictures(learner("anil"), vectors, rows, shown.labels, 3, copies)
+    assert len(set(copies.tolist())) == len(copies) - 1  # the copy was found
+    for number, row in enumerate(told, start=len(shown)):
+        assert row["label"] == shown.class_names[answer.label[number]]
+        assert row["score"] == pytest.approx(answer.score[number], abs=1e-4)
+        assert row["none_of_these"] == (answer.sure[number] == 0)
+    assert commands.classify(str(tiny_encoder), examples, pictures)["images"] == told
+
+
 def test_classify_keeps_a_project_that_answers_alike_and_copies_the_pictures(verb, tiny_encoder, pictures, tmp_path):
     examples = draw_pictures(tmp_path / "examples", each=2, seed=3)
     project, words = tmp_path / "shapes.byolmeta", ["--images", pictures]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from byolmeta import commands
 from byolmeta.classifier import teach, to_onnx
-from byolmeta.decode import Limits, squares
+from byolmeta.decode import Limits, opened, squares
 from byolmeta.encoder import Encoder, load_encoder, save_encoder
 from byolmeta.errors import InputError
 from byolmeta.export import LOADER, PictureAnswers, export_onnx, loader
@@ -186,16 +186,21 @@ def test_a_large_jpeg_has_the_answer_of_classify(task, tmp_path, monkeypatch):
     project, _, _, exported = task
     monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
     (tmp_path / "large").mkdir()
-    picture(1300, 1000, "RGB").save(tmp_path / "large" / "0.jpg", quality=90)
+    fine = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 700, 3), np.uint8)).resize((1400, 1200))
+    fine.save(tmp_path / "large" / "0.jpg", quality=40)
     row = commands.classify(str(project), images=tmp_path / "large")["images"][0]
     script = loader(exported["path"], exported["labels"], 32, str(tmp_path / "large" / "0.jpg"))
-    script = script.replace("print(", "print(scores[0].max(), none[0], labels[scores[0].argmax()], sep='\\t') #")
+    script = script.replace(
+        "print(", "print(scores[0].max(), none[0], labels[scores[0].argmax()], *picture.size, sep='\\t') #"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"labels = {exported['labels']}\n{script}"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    score, none, label = done.stdout.strip().split("\t")
-    assert (label, none) == (row["label"], str(row["none_of_these"])) and abs(float(score) - row["score"]) < 2e-3
+    score, none, label, *side = done.stdout.strip().split("\t")
+    read = opened((tmp_path / "large" / "0.jpg").read_bytes(), 32, Limits())[0].size
+    assert tuple(map(int, side)) == read and max(read) < 1400
+    assert (label, none) == (row["label"], str(row["none_of_these"])) and abs(float(score) - row["score"]) < 2e-4
 
 
 @pytest.mark.filterwarnings("ignore:A model attribute")
