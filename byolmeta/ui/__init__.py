@@ -13,7 +13,7 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import advice, explore, learn, measure, measuring, pictures, practise, teach, tidying
+from byolmeta.ui import advice, carry, explore, learn, measure, measuring, pictures, practise, teach, tidying
 from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
@@ -131,7 +131,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 tidy = tidying.layout(words)
                 map_status, scatter = atlas.status, atlas.scatter
             with gr.Tab(words["step_teach"], id="teach", render_children=True):
-                task = teach.layout(words, lambda: advice.layout(words))
+                task = teach.layout(words, lambda: advice.layout(words), lambda: carry.layout(words))
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
@@ -277,6 +277,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             **options,
         )
         taught(task.advice.question.click(_sentences(asked, words), who, task.board, **options))
+        carry.connect(work, words, task.carry, who, in_words)
         task.camera.frame(_sentences(look_live, words), who, task.camera, **often)
         taught(task.camera.record(_sentences(recorded, words), who, [task.board, task.camera], **often))
         for event in (task.camera.ready, task.camera.started):

@@ -25,10 +25,10 @@ FRAME = 0.05  # seconds between two drawn steps, so that the curve can be watche
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
 
-def layout(words: dict[str, str], advice_layout: Callable) -> SimpleNamespace:
+def layout(words: dict[str, str], advice_layout: Callable, carry_layout: Callable) -> SimpleNamespace:
     """Lays the step out: the board, and the growing curve beside it; `outputs` are what an adaptation changes.
 
-    `advice_layout` lays out what stands below the verdict.
+    The other two lay out what stands below the verdict, and below the curve.
     """
     with gr.Row(elem_id="teach"):
         with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
@@ -39,6 +39,7 @@ def layout(words: dict[str, str], advice_layout: Callable) -> SimpleNamespace:
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
             advice = advice_layout()
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
+            carry = carry_layout()
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "metasgd", "ridge", "linear", "prototype")
                 method = gr.Radio(
@@ -53,6 +54,7 @@ def layout(words: dict[str, str], advice_layout: Callable) -> SimpleNamespace:
         board=board,
         camera=camera,
         advice=advice,
+        carry=carry,
         method=method,
         curve=curve,
         outputs=[board, verdict, curve, confusion],

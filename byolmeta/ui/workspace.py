@@ -346,6 +346,13 @@ class Workspace:
     def _extra(self, session: Session, number: int, size: int) -> np.ndarray:
         return read_image(self._extras(session) / f"{number}.png", size)
 
+    def pixels(self, session: Session, ids: np.ndarray) -> np.ndarray:
+        """Pictures at the encoder's size, uint8 (n, 3, S, S), by id: those of the folder, then the visitor's own."""
+        store = self.pictures(session).store
+        return np.stack(
+            [store.pixels[i] if i < len(store) else self._extra(session, i - len(store), store.size) for i in ids]
+        )
+
     def tidy_folder(self, session: Session) -> Path:
         """Where the visitor's decisions about a source's pictures are kept."""
         mark = hashlib.sha256(os.fsencode(self.source(session))).hexdigest()[:16]
