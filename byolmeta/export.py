@@ -53,7 +53,7 @@ def export_classifier(encoder: Encoder, head, names: Sequence[str], pictures: np
     float (B, way), and `none_of_these`, bool (B,). `loader` uses it.
 
     `head` gives both of vectors (B, V); `pictures`, uint8 (n, 3, S, S), are what the answers are checked on. The names of
-    the classes are in the file's metadata (`labels`, JSON) and, with the rest, in a JSON of the same name beside it.
+    the classes are in the file's metadata (`labels`, JSON) and, with the rest, in FILE.onnx.json beside it.
     Returns as export_onnx, and `labels`.
     """
     shown = torch.from_numpy(np.concatenate([pictures, np.full_like(pictures[:, :1], 255)], 1)).permute(0, 2, 3, 1)
@@ -69,7 +69,7 @@ def export_classifier(encoder: Encoder, head, names: Sequence[str], pictures: np
         "loader": loader(path.name, names, encoder.image_size),
     }
     text = json.dumps(beside, indent=1, ensure_ascii=False)
-    replace_file(path.with_suffix(".json"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    replace_file(path.with_name(f"{path.name}.json"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return {"path": str(path), "bytes": path.stat().st_size, "max_difference": worst, "labels": list(names)}
 
 

@@ -123,7 +123,7 @@ def test_the_classifier_file_gives_the_answers_of_classify(task):
     assert exported["labels"] == ["bar", "disc", "square"] and exported["max_difference"] < 1e-4
     session = onnxruntime.InferenceSession(exported["path"], providers=["CPUExecutionProvider"])
     labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
-    beside = json.loads(project.with_suffix(".json").read_text(encoding="utf-8"))
+    beside = json.loads(project.with_name("shapes.onnx.json").read_text(encoding="utf-8"))
     assert labels == beside["labels"] == exported["labels"] and beside["loader"] == loader("shapes.onnx", labels, 32)
     for row in rows:
         image = Image.open(asked / row["path"]).convert("RGBA")
