@@ -190,7 +190,7 @@ def _landed(work: Workspace, session: Session, seen: dict, files: list[tuple[str
     near = near[:, :NEAR] if rows is None else rows[near[:, :NEAR]]
     return [
         {"url": thumbs.one(picture, work.home / "thumbs", session.name), "x": float(x), "y": float(y),
-         "near": [int(i) for i in ids], "name": thumbs.text(Path(name.encode("utf-8", "replace").decode()).name)}
+         "near": [int(i) for i in ids], "seq": next(paint.numbers), "name": thumbs.text(Path(name.encode("utf-8", "replace").decode()).name)}
         for picture, (x, y), ids, (_, name) in zip(small, places, near, files, strict=True)
     ]  # fmt: skip
 
