@@ -254,9 +254,14 @@ def sort_pictures(
     for step in learner.adapt(nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
         pass
     sharp = sharpness(learner, vectors, support, labels, way, np.arange(len(vectors)) if copies is None else copies)
-    top = (sharp * _known(step.predict(vectors), labels)).softmax(1).topk(min(2, way), 1)
+    chances = (sharp * _known(step.predict(vectors), labels)).softmax(1)
+    return answer_of(chances, familiarity(vectors, support, labels)(vectors))
+
+
+def answer_of(chances: Tensor, member: Tensor) -> Answer:
+    """The answer from the chance of each class if a picture is of one, (N, way), and that it is of one, (N,)."""
+    top = chances.topk(min(2, chances.shape[1]), 1)
     chance, label = top.values[:, 0], top.indices[:, 0]
-    member = familiarity(vectors, support, labels)(vectors)
     score = chance * member
     sure = torch.bucketize(score, score.new_tensor(LEVELS), right=True) + 1
     sure[member < STRANGE] = 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byolmeta.adapt import LEVELS, STRANGE, Answer, Familiarity, HiddenAccuracy, familiarity, hide_trace, sharpness
+from byolmeta.adapt import STRANGE, Answer, Familiarity, HiddenAccuracy, answer_of, familiarity, hide_trace, sharpness
 from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
 from byolmeta.export import export_classifier
@@ -63,14 +63,7 @@ class Classifier:
                 f"The pictures have vectors of {vectors.shape[1]} numbers and the examples of {self.vectors.shape[1]}. "
                 "Use the encoder that the examples were shown to."
             )
-        chances, member = self.chances(vectors)
-        top = chances.topk(min(2, len(self.names)), 1)
-        chance, label = top.values[:, 0], top.indices[:, 0]
-        score = chance * member
-        sure = torch.bucketize(score, score.new_tensor(LEVELS), right=True) + 1
-        sure[member < STRANGE] = 0
-        second, lead = top.indices[:, -1], chance - top.values[:, 1:].sum(1)
-        return Answer(*(each.numpy() for each in (label, score, sure.to(torch.uint8), member, second, lead)))
+        return answer_of(*self.chances(vectors))
 
     def hidden(self) -> Iterator[HiddenAccuracy]:
         """The accuracy after every inner step by hiding each example in turn; nothing where none can be hidden."""
