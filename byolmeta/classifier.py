@@ -146,7 +146,7 @@ def sorted_folder(
 ) -> int:
     """As `sorted_zip`, into a folder that is new or empty and outside of the pictures' own. All copies or none."""
     folders, taken, target = folders_of(index, answer, names, given), set(), Path(target)
-    made = _new_folder(target, index.source)
+    made = new_folder(target, index.source)
     try:
         with originals(index) as read:
             for path, folder in folders.items():
@@ -162,8 +162,8 @@ def sorted_folder(
     return len(folders)
 
 
-def _new_folder(folder: Path, pictures: Path) -> bool:
-    """Makes a folder; says whether it was not there. Raises InputError where copies cannot, or must not, go there."""
+def new_folder(folder: Path, pictures: Path) -> bool:
+    """Makes a folder; says whether it was not there. Raises InputError where results cannot, or must not, go there."""
     if folder.resolve().is_relative_to(pictures.resolve()):
         raise InputError(f"'{folder}' lies in the folder of pictures, which is only read. Name a folder outside of it.")
     made = not folder.exists()

@@ -238,6 +238,8 @@ def fewshot(
     if out:
         writable(out)
     if why:
+        from byolmeta.classifier import new_folder
+
         new_folder(why, Path(folder))
     start = time.perf_counter()
     store = store_of(folder, local(encoder), home())
@@ -283,19 +285,6 @@ def fewshot(
         replace_file(out, lambda path: write_csv(path, rows))
         result["out"] = str(out)
     return result
-
-
-def new_folder(folder: Path, pictures: Path) -> None:
-    """Makes a folder for results. Raises InputError where it is not empty, cannot be made, or lies among the pictures."""
-    if folder.resolve().is_relative_to(pictures.resolve()):
-        raise InputError(f"'{folder}' lies in the folder of pictures, which is only read. Name a folder outside of it.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        full = any(folder.iterdir())
-    except OSError as problem:
-        raise InputError(f"'{folder}' cannot be made ({problem.strerror}). Name another folder.") from None
-    if full:
-        raise InputError(f"'{folder}' is there and not empty. Name a folder that is new or empty for the heat maps.")
 
 
 def paint_failures(

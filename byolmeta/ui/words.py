@@ -275,7 +275,6 @@ ENGLISH = {
     "save_film_page": "Film as one page",
     "save_gif": "Film as GIF",
     "saving": "Writing the file…",
-    "page_title": "Map of {n} pictures",
     "tidy": "Tidy up",
     "tidy_line": "What may deserve a look. Your files stay as they are: what you decide becomes a list of your own. What is set aside leaves this map "
     "and the sorted copies; studying, teaching and measuring still see it.",
