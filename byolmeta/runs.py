@@ -5,6 +5,7 @@ metrics.jsonl         one complete line per logged step
 status.json           starting, running, paused, done, stopped or failed; step, pid, message
 encoder.safetensors   usable at any time
 vectors.npz           vectors of some pictures as last seen, for the moving map
+film/                 the same at every check, for the film
 resume.pt             what is needed to continue
 resume-before.pt      the one before, should that be damaged
 log.txt               what the process printed

@@ -441,7 +441,8 @@ def test_classify_takes_what_practice_found_and_a_hub_card_tells_of_it(many, tmp
     practice = {"in_force": True, "tasks": "labels", "store": many[0].fingerprint, "learners": {"anil": {"steps": 0}}}
     save_encoder(network(), tmp_path / "a.safetensors", {"practice": practice, "practices": [practice]})
     rows = commands.classify(str(tmp_path / "a.safetensors"), many[1], many[1])["images"]
-    assert all(row["score"] == pytest.approx(0.1) for row in rows)  # a head that took no step knows nothing
+    # a head that took no step knows nothing: a tenth each, times the chance to be of one of the classes
+    assert all(row["score"] <= 0.1001 for row in rows) and max(row["score"] for row in rows) > 0.05
     save_encoder(network(), tmp_path / "b.safetensors", {"practice": practice | {"in_force": False}})
     rows = commands.classify(str(tmp_path / "b.safetensors"), many[1], many[1])["images"]
     assert max(row["score"] for row in rows) > 0.2

@@ -78,6 +78,7 @@ def test_a_run_leaves_everything_that_is_promised(whole, store):
         "status.json",
         "encoder.safetensors",
         "vectors.npz",
+        "film",
         "resume.pt",
         ".lock",
         ".spare",
