@@ -192,8 +192,8 @@ def _walk(places, heads, tails, every, due, first, last, epochs, rate, state):
     """Epochs `first` to `last` of UMAP's walk, in place: edges pull when they are due, and chance points push.
 
     How alike two places count is 1 / (1 + a d^2b) with b = 3/4, which needs roots instead of powers. umap-learn's own b
-    is 0.9, or 0.79 without a minimal distance; on 10,000 photos it kept 0.12 of the true neighbours and this one 0.16,
-    all else equal. All pushes of a pull are taken from the same place, so that they can be computed side by side.
+    is 0.9, or 0.79 without a minimal distance. On 10,000 photos this keeps 0.19 of the true neighbours and umap-learn as
+    it comes 0.12 (tests/benchmarks/results/map_speed.json). All pushes of a pull are taken from the same place, so that they can be computed side by side.
     The step falls with the square of what is left. Returns the state of the random numbers (Knuth's MMIX).
     """
     one, bound, a, twice_b = np.float32(1), np.float32(4), np.float32(CURVE), np.float32(2 * 0.75)
@@ -243,15 +243,6 @@ def align(places: np.ndarray, onto: np.ndarray) -> np.ndarray:
     a, b = places - places.mean(0), onto - onto.mean(0)
     left, _, right = np.linalg.svd(a.T @ b)
     return (a @ (left @ right) + onto.mean(0)).astype(np.float32)
-
-
-def second_layout(vectors: np.ndarray, onto: np.ndarray, seed: int = 0, *, near: Near | None = None) -> np.ndarray:
-    """The map of another encoder's vectors, (N, 2), beside the map `onto` of the same pictures: it starts from there.
-
-    On 2,000 photos, against a map of its own that is then turned onto the first, it moved pictures by 0.71 of the
-    map's radius instead of 1.00 (raw pixels to photos-small), at a trustworthiness of 0.85 instead of 0.88.
-    """
-    return umap_layout(vectors, onto, seed, near=near)
 
 
 def place(new: np.ndarray, vectors: np.ndarray, places: np.ndarray, k: int = 15) -> tuple[np.ndarray, np.ndarray]:

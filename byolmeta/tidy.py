@@ -116,16 +116,6 @@ def misplaced(vectors: np.ndarray, labels: np.ndarray, k: int = NEAREST) -> list
     return found
 
 
-def knn_certainty(vectors: np.ndarray, labels: np.ndarray, k: int = NEAREST) -> np.ndarray:
-    """The share of its neighbours' votes that go to one class, float32 (N,), 0..1; nan for pictures without votes."""
-    known = np.flatnonzero(labels >= 0)
-    certainty = np.full(len(labels), np.nan, np.float32)
-    votes, _ = _votes(vectors[known], labels[known], k)
-    if votes.size:
-        certainty[known] = np.where(votes.any(1), votes.max(1), np.nan)
-    return certainty
-
-
 def _votes(vectors: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Votes (N, classes) of each picture's k nearest others, rows of sum 1 (or 0), and who they are, ids (N, k).
 

@@ -77,8 +77,12 @@ def test_a_frame_gets_the_answer_that_the_board_gives_for_the_same_picture(work,
 
 
 def test_boxes_are_adapted_to_once_until_they_change(work, session, monkeypatch):
-    made, adapted = [], live._adapted
-    monkeypatch.setattr(live, "_adapted", lambda *state: made.append(state[2]) or adapted(*state))
+    made, adapted = [], live.classifier_of
+
+    def filled():
+        return [(box["id"], list(box["items"])) for box in session.boxes["boxes"] if box["items"]]
+
+    monkeypatch.setattr(live, "classifier_of", lambda *state: made.append(filled()) or adapted(*state))
     frame = frame_of(work.pictures(session).store.pixels[4])
     for _ in range(3):
         live.guess(work, session, frame)

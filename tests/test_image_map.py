@@ -21,7 +21,6 @@ from byolmeta.image_map import (
     memberships,
     pca_layout,
     place,
-    second_layout,
     trustworthiness,
     umap_layout,
     umap_learn_layout,
@@ -184,7 +183,7 @@ def test_a_second_map_of_other_vectors_moves_less_than_one_of_its_own():
     vectors, _ = clusters(300)
     other = vectors[:, :8] + 0.3 * np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
     onto = umap_layout(vectors)
-    second, own = second_layout(other, onto), align(umap_layout(other), onto)
+    second, own = umap_layout(other, onto), align(umap_layout(other), onto)
     jump, jump_own = (np.linalg.norm(places - onto, axis=1).mean() for places in (second, own))
     assert jump < jump_own
     assert trustworthiness(other, second, k=8) > trustworthiness(other, onto, k=8)

@@ -18,7 +18,6 @@ from byolmeta.tidy import (
     Finding,
     decision_rows,
     folders_after,
-    knn_certainty,
     labels_after,
     load_decisions,
     misplaced,
@@ -134,17 +133,6 @@ def test_a_small_class_is_not_outvoted_by_its_size():
 def test_without_two_classes_nothing_is_misplaced(labels):
     vectors = np.random.default_rng(0).normal(size=(len(labels), 4))
     assert misplaced(vectors, np.array(labels, np.int64)) == []
-    assert len(knn_certainty(vectors, np.array(labels, np.int64))) == len(labels)
-
-
-def test_certainty_is_high_inside_a_class_and_low_between_two():
-    vectors = np.concatenate([np.eye(3)[[0] * 20 + [1] * 20], [[1, 1, 0]]]) + 0.05 * np.random.default_rng(0).normal(
-        size=(41, 3)
-    )
-    labels = np.array([0] * 20 + [1] * 20 + [0])
-    certainty = knn_certainty(vectors, np.append(labels[:-1], 0))
-    assert certainty[:40].min() > 0.95 > 0.8 > certainty[40]
-    assert np.isnan(knn_certainty(vectors, np.append(labels[:-1], -1))[40])
 
 
 # Decisions

@@ -51,13 +51,11 @@ def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
     from byolmeta import advise as core
 
     seen = work.seen(session)
-    filled = [box for box in session.boxes["boxes"] if box["items"]]
+    filled, support, labels = teach.task_of(session)
     bank = work.bank(session)
-    if len(filled) < 2 or max(i for box in filled for i in box["items"]) >= len(bank):
+    if len(filled) < 2 or support.max() >= len(bank):
         seen["question"] = None
         return ["", gr.update(visible="hidden"), ""]
-    support = np.array([i for box in filled for i in box["items"]], np.int64)
-    labels = np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
     found, vectors = work.pictures(session), torch.from_numpy(bank)
     method, copies = teach.learner_of(work, session, work.encoder(session)), teach.copies_of(found, session.extras)
     checks = teach.checks_of(found, support, labels)

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import gradio as gr
-import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED
@@ -38,23 +37,19 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -
     from byolmeta import classifier
     from byolmeta.commands import write_csv
 
-    boxes = [box for box in session.boxes["boxes"] if box["items"]]
+    boxes, support, labels = teach.task_of(session)
     if len(boxes) < 2:
         raise InputError(words["carry_early"])
     found, where = work.pictures(session), work.encoder(session)
     if where == UNTRAINED and kind in ("project", "onnx"):
         raise InputError(words["carry_untrained"])
-    support = np.array([i for box in boxes for i in box["items"]], np.int64)
-    labels = np.array([b for b, box in enumerate(boxes) for _ in box["items"]], np.int64)
-    vectors, names = torch.from_numpy(work.bank(session)), [box["name"] for box in boxes]
-    made = classifier.teach(
-        teach.learner_of(work, session, where), vectors, support, labels, names, teach.copies_of(found, session.extras)
-    )
+    made = teach.classifier_of(work, session, where)
+    names = made.names
     index, count = found.store.index, len(found.store)
     path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{KINDS[kind]}")
     if kind in ("csv", "zip"):
         answer, given = (
-            made.sort(vectors[:count]),
+            made.sort(torch.from_numpy(work.bank(session)[:count])),
             {int(i): int(b) for i, b in zip(support, labels, strict=True) if i < count},
         )
         if kind == "csv":

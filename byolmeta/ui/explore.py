@@ -270,7 +270,7 @@ def compared(work: Workspace, words: dict[str, str], session: Session, other: st
             yield hide
             return
         found = _comparison(work, words, session, seen, other, offered[other])
-    except Exception:
+    except Exception:  # a bug too goes on to who shows it; the line of progress has to go before
         yield hide
         raise
     yield hide
@@ -471,7 +471,7 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -
                 film=shown, title=session.label,
             )  # fmt: skip
             path.write_text(text, encoding="utf-8")
-    except Exception:
+    except Exception:  # as in `compared`
         yield [gr.update(value="", visible="hidden"), gr.skip()]
         raise
     yield [gr.update(value="", visible="hidden"), fetched(path)]

@@ -2,7 +2,6 @@
 
 import base64
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
@@ -15,7 +14,7 @@ from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
 from byolmeta.ui.map import box_chips
 from byolmeta.ui.paint import colour_of
-from byolmeta.ui.teach import learner_of
+from byolmeta.ui.teach import classifier_of, learner_of
 from byolmeta.ui.workspace import KEPT, Session, Workspace
 
 SIDE = 512  # pixels of a frame's side, at most
@@ -33,8 +32,7 @@ class Head:
     filled: list  # (id, pictures) of each box that has some
     bank: np.ndarray  # the vectors that it was made with
     learner: object
-    chances: Callable  # vectors (n, D) -> (n, way): the chance of each box, and of none of these what is left
-    none: Callable  # vectors (n, D) -> bool (n,)
+    classifier: object  # what the boxes teach
 
 
 def whole(work: Workspace, session: Session) -> dict:
@@ -120,51 +118,30 @@ def _head(work: Workspace, session: Session, where: str) -> Head | None:
     filled = [(box["id"], list(box["items"])) for box in session.boxes["boxes"] if box["items"]]
     if len(filled) < 2:
         return None
+    import torch
+
     bank, learner = work.bank(session, where), learner_of(work, session, where)
     seen = work.seen(session)
     head = seen.get("camera")
     if not (head and head.bank is bank and head.filled == filled and head.learner == learner):
-        head = seen["camera"] = _adapted(learner, bank, filled)
+        torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training are slower
+        head = seen["camera"] = Head(filled, bank, learner, classifier_of(work, session, where))
     return head
-
-
-def _adapted(learner, bank: np.ndarray, filled: list) -> Head:
-    """Adapts to boxes (id, pictures) as `adapt.sort_pictures` does for the board."""
-    import torch
-
-    from byolmeta.adapt import STRANGE, familiarity, sharpness
-    from byolmeta.learners import Support
-
-    torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training are slower
-    vectors, way = torch.from_numpy(bank), len(filled)
-    support = np.array([i for _, items in filled for i in items], np.int64)
-    labels = np.array([b for b, (_, items) in enumerate(filled) for _ in items], np.int64)
-    for step in learner.adapt(torch.nn.Identity(), Support(vectors[support], torch.from_numpy(labels), way)):
-        pass
-    sharp = sharpness(learner, vectors, support, labels, way, np.arange(len(vectors)))
-    member = familiarity(vectors, support, labels)
-
-    def chances(x: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(x)
-        return ((sharp * step.predict(x)).softmax(1) * member(x)[:, None]).numpy()
-
-    def none(x: np.ndarray) -> np.ndarray:
-        return (member(torch.from_numpy(x)) < STRANGE).numpy()
-
-    return Head(filled, bank, learner, chances, none)
 
 
 def _answer(head: Head, encoder, pixels: np.ndarray) -> dict:
     """The chance of each box that has examples, and whether the picture is of none of them."""
+    import torch
+
     from byolmeta.features import embed
 
-    vector = embed(encoder, pixels[None])
-    chances = head.chances(vector)[0].tolist()
+    scores, none = head.classifier.answers(torch.from_numpy(embed(encoder, pixels[None])))
+    chances = scores[0].tolist()
     return {
         "boxes": [box for box, _ in head.filled],
         "scores": [round(chance, 4) for chance in chances],
         "other": round(1 - sum(chances), 4),
-        "none": bool(head.none(vector)[0]),
+        "none": bool(none[0]),
     }
 
 

@@ -93,9 +93,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     import torch
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
-    filled, rev = [box for box in session.boxes["boxes"] if box["items"]], session.boxes["rev"]
-    support = np.array([i for box in filled for i in box["items"]], np.int64)
-    labels = np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
+    rev, (filled, support, labels) = session.boxes["rev"], task_of(session)
     found, extras, way = work.pictures(session), session.extras, len(filled)
     method, wheres = learner_of(work, session, work.encoder(session)), compared_with(work, session)
     seen = work.seen(session)
@@ -162,6 +160,25 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
         picture = figures.confusion_figure(matrix, [box["name"] for box in filled], words)
     last = show(verdict_of(shown, names, words, checks is None, chance, flattered, about), figure, picture)
     yield [gr.update(answers=answers), *last[1:]]  # once more: of two updates at once the page may see the older one
+
+
+def task_of(session: Session) -> tuple[list[dict], np.ndarray, np.ndarray]:
+    """The boxes that hold examples; ids of the examples, and which of those boxes each is in."""
+    filled = [box for box in session.boxes["boxes"] if box["items"]]
+    support = np.array([i for box in filled for i in box["items"]], np.int64)
+    return filled, support, np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
+
+
+def classifier_of(work: Workspace, session: Session, where: str):
+    """What the boxes teach, as an object that answers as the board does. Raises InputError below two boxes with examples."""
+    import torch
+
+    from byolmeta import classifier
+
+    filled, support, labels = task_of(session)
+    vectors, copies = torch.from_numpy(work.bank(session, where)), copies_of(work.pictures(session), session.extras)
+    names = [box["name"] for box in filled]
+    return classifier.teach(learner_of(work, session, where), vectors, support, labels, names, copies)
 
 
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
