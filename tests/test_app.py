@@ -76,7 +76,8 @@ def page(one_page):
 def reload(page) -> None:
     page.reload()
     page.wait_for_selector("#report .tile")
-    cut = ("AbortError", "Unexpected error Connection errored out")  # Gradio's words for what was under way
+    # Gradio's words for what was under way
+    cut = ("AbortError", "Unexpected error Connection errored out", "Unexpected error 404")
     page.problems[:] = [text for text in page.problems if not text.startswith(cut)]
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 import os
 import secrets
 import threading
@@ -39,6 +40,7 @@ def launch(*, public: bool, language: str, port: int | None, share: bool, browse
     """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers."""
     from byolmeta.workplace import home
 
+    logging.getLogger("uvicorn.error").addFilter(_worth_telling)
     work = Workspace(home(), public)
     demo = build(work, table(language))
     threading.Thread(target=warm, args=(work,), daemon=True).start()
@@ -83,6 +85,13 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
     elif not os.environ.get("GRADIO_SERVER_NAME"):
         options["server_name"] = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"
     return options
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """False for what Gradio raises when a page that waited for answers was reloaded: nobody asks for them any more."""
+    problem = record.exc_info[1] if record.exc_info else None
+    gone = getattr(problem, "__cause__", None)
+    return not (isinstance(problem, RuntimeError) and getattr(gone, "status_code", None) == 404)
 
 
 def warm(work: Workspace) -> None:
