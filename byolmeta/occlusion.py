@@ -65,30 +65,43 @@ def occluded(picture: np.ndarray, scores_of: Callable[[np.ndarray], np.ndarray],
     Without a `truth` the answer is told from the next best.
     """
     covered, cells = covers_of(picture)
-    scores = scores_of(np.concatenate([picture[None], covered])).astype(np.float64)
+    return read_covers(scores_of(np.concatenate([picture[None], covered])), cells, truth)
+
+
+def read_covers(scores: np.ndarray, cells: np.ndarray, truth: int | None = None) -> Occlusion:
+    """What the parts say, from logits of the picture and of its covered ones, (1 + P, way); `cells` as `covers_of` has them."""
+    scores = scores.astype(np.float64)
     order = np.argsort(-scores[0], kind="stable")
     said = int(order[0])
     against = int(order[1]) if truth in (None, said) else truth
     lead = scores[:, said] - scores[:, against]  # log-odds, as the scores are logits
-    heat = ((lead[0] - lead[1:])[:, None, None] * cells).sum(0) / cells.sum(0)
     shares = np.exp(scores[0] - scores[0].max())
     turned = int((scores[1:].argmax(1) == against).sum())
     shares = (shares / shares.sum()).astype(np.float32)
-    return Occlusion(said, against, shares, heat.astype(np.float32), len(covered), turned)
+    return Occlusion(said, against, shares, heat_of(lead, cells), len(cells), turned)
+
+
+def heat_of(values: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """By how much a value (1 + P,), that of the whole picture first, falls where parts are hidden: float32 (CELLS, CELLS)."""
+    return (((values[0] - values[1:])[:, None, None] * cells).sum(0) / cells.sum(0)).astype(np.float32)
 
 
 def panels(picture: np.ndarray, heat: np.ndarray, side: int = 256) -> Image.Image:
     """A picture, uint8 (3, S, S), and beside it the same in grey under its heat: orange speaks for the answer, blue against."""
+    both = Image.new("RGB", (2 * side, side))
+    both.paste(_image(picture).resize((side, side), Image.BICUBIC), (0, 0))
+    both.paste(under_heat(picture, heat, side), (side, 0))
+    return both
+
+
+def under_heat(picture: np.ndarray, heat: np.ndarray, side: int) -> Image.Image:
+    """A picture, uint8 (3, S, S), in grey under its heat: orange above 0, blue below."""
     plain = _image(picture).resize((side, side), Image.BICUBIC)
     smooth = Image.fromarray(heat / max(float(np.abs(heat).max()), 1e-12)).resize((side, side), Image.BICUBIC)
     amount = np.asarray(smooth)[..., None].clip(-1, 1)
     pale = 90 + np.asarray(plain.convert("L"), np.float32)[..., None] * (165 / 255)  # so that both colours show
     colour = np.where(amount > 0, np.array(ORANGE, np.float32), np.array(BLUE, np.float32))
-    mixed = pale + (colour - pale) * np.abs(amount) * 0.72
-    both = Image.new("RGB", (2 * side, side))
-    both.paste(plain, (0, 0))
-    both.paste(Image.fromarray(mixed.round().astype(np.uint8)), (side, 0))
-    return both
+    return Image.fromarray((pale + (colour - pale) * np.abs(amount) * 0.72).round().astype(np.uint8))
 
 
 def _image(picture: np.ndarray) -> Image.Image:

@@ -92,7 +92,7 @@ def save_project(
     record = {
         "format": FORMAT,
         "versions": {"byolmeta": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "learner": {"name": _name_of(classifier.learner), "settings": _settings_of(classifier.learner)},
+        "learner": {"name": name_of(classifier.learner), "settings": _settings_of(classifier.learner)},
         "sharp": classifier.sharp,
         "member": member,
         "names": list(classifier.names),
@@ -123,7 +123,7 @@ def _encoded(picture: np.ndarray, kind: str, **settings) -> bytes:
     return data.getvalue()
 
 
-def _name_of(method) -> str:
+def name_of(method) -> str:
     return next(name for name, kind in LEARNERS.items() if type(method) is kind)
 
 

@@ -86,3 +86,119 @@ def test_nothing_to_take_along_says_so(work, session):
     session.boxes["boxes"][1]["items"], session.encoder = [12], "untrained"
     with pytest.raises(InputError, match="untrained"):
         carry.saved(work, WORDS, session, "project")
+
+
+# ---- copies in a folder of this computer
+
+
+def test_copies_go_into_a_folder_of_this_computer(work, session, pictures, tmp_path):
+    from byolmeta.tidy import originals
+
+    before = {path: path.read_bytes() for path in sorted(pictures.rglob("*.png"))}
+    said = carry.copied(work, WORDS, session, f' "{tmp_path / "sorted"}" ')
+    assert "36 copies lie in" in said["value"] and said["visible"] is True
+    copies = list((tmp_path / "sorted").glob("*/*"))
+    assert len(copies) == 36 and {path: path.read_bytes() for path in sorted(pictures.rglob("*.png"))} == before
+    assert sorted(path.read_bytes() for path in copies) == sorted(before.values())
+    with originals(work.pictures(session).store.index) as read:
+        first = work.pictures(session).store.index.paths[0]
+        assert read(first) in [path.read_bytes() for path in (tmp_path / "sorted" / "bars").iterdir()]
+
+
+def test_folders_that_cannot_take_copies_are_told(work, session, pictures, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
+    for folder, said in (
+        ("", "No folder"),
+        (None, "No folder"),
+        (str(tmp_path / "full"), "not empty"),
+        (str(pictures / "new"), "only read"),
+        ("\0", "not a path"),
+    ):
+        with pytest.raises(InputError, match=said):
+            carry.copied(work, WORDS, session, folder)
+    assert (tmp_path / "full" / "mine.txt").read_text() == "keep" and not (pictures / "new").exists()
+    with pytest.raises(InputError, match="no folder|path"):
+        carry.copied(Workspace(tmp_path / "other", public=True), WORDS, session, str(tmp_path / "sorted"))
+
+
+# ---- a project file comes back
+
+
+def answers_of(work, session):
+    made = teach.classifier_of(work, session, work.encoder(session))
+    return made.sort(torch.from_numpy(work.bank(session)[: len(work.pictures(session).store)]))
+
+
+def test_a_project_opens_on_another_machine_with_the_same_answers(work, session, pictures, tmp_path):
+    session.boxes["boxes"][1]["colour"] = 6
+    session.learner = "ridge"
+    file, before = taken(work, session, "project"), answers_of(work, session)
+    other = Workspace(tmp_path / "elsewhere")
+    theirs = other.session("local")
+    other.choose(theirs, pictures, "shapes")
+    carry.opened(other, WORDS, theirs, str(file))
+    assert other.encoder(theirs).startswith(str(other.home)) and theirs.learner == "ridge" and theirs.extras == 0
+    boxes = theirs.boxes["boxes"]
+    assert [(box["name"], box["items"]) for box in boxes] == [("bars", [0, 1, 2]), ("Box 2", [12, 13])]
+    assert boxes[1]["colour"] == 6
+    after = answers_of(other, theirs)
+    assert (after.label == before.label).all() and (after.sure == before.sure).all()
+    assert after.score == pytest.approx(before.score, abs=1e-4)
+    assert other.encoder(theirs) in [where for _, where in other.encoders(theirs)]
+
+
+def test_examples_that_are_not_among_the_pictures_are_added(work, session, pictures, tmp_path):
+    file = taken(work, session, "project")
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(pictures.rglob("*.png"))[20:32]:
+        (few / path.name).write_bytes(path.read_bytes())
+    other = Workspace(tmp_path / "elsewhere")
+    theirs = other.session("local")
+    other.choose(theirs, few, "few")
+    carry.opened(other, WORDS, theirs, str(file))
+    assert theirs.extras == 5 and sorted(i for box in theirs.boxes["boxes"] for i in box["items"]) == list(range(12, 17))
+    support = [0, 1, 2, 12, 13]
+    was, now = work.pixels(session, np.array(support)), other.pixels(theirs, np.arange(12, 17))
+    assert (was == now).all()  # so that the same encoder sees the same
+    assert other.bank(theirs)[12:] == pytest.approx(work.bank(session)[support], abs=1e-4)
+
+
+def test_a_starter_in_a_project_is_that_starter(work, pictures, tmp_path):
+    from byolmeta.files import starters
+
+    session = work.session("starter")
+    work.choose(session, pictures, "shapes")
+    session.encoder = starters()[0]
+    session.boxes["boxes"][0]["items"], session.boxes["boxes"][1]["items"] = [0, 1], [12, 13]
+    file = taken(work, session, "project")
+    theirs = work.session("again")
+    work.choose(theirs, pictures, "shapes")
+    carry.opened(work, WORDS, theirs, str(file))
+    assert theirs.encoder == starters()[0]
+
+
+def test_a_file_that_is_no_project_changes_nothing(work, session, tmp_path):
+    before = str(session)
+    wrong = tmp_path / "wrong.byolmeta"
+    wrong.write_bytes(b"PK nothing")
+    for path in (str(wrong), str(tmp_path / "none.byolmeta"), None, ""):
+        with pytest.raises(InputError):
+            carry.opened(work, WORDS, session, path)
+    assert str(session) == before
+
+
+def test_a_visitors_encoder_is_theirs_and_leaves_with_them(work, session, pictures, tmp_path):
+    file = taken(work, session, "project")
+    public = Workspace(tmp_path / "public", public=True)
+    one, two = public.session("a" * 32), public.session("b" * 32)
+    for each in (one, two):
+        public.choose(each, pictures, "shapes")
+    carry.opened(public, WORDS, one, str(file))
+    assert public.encoder(one) in [where for _, where in public.encoders(one)]
+    assert public.encoder(one) not in [where for _, where in public.encoders(two)]
+    place = public.imported(one)
+    assert list(place.glob("*.safetensors"))
+    public.forget(one.name)
+    assert not place.exists()

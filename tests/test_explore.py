@@ -115,7 +115,7 @@ def test_the_task_colours_its_answers(work, session):
     expected = np.where(sure == 0, paint.GREY, label)
     expected[[0, 35]] = 0, 1  # examples are in their box, whatever is guessed
     assert codes_of(prop) == expected.tolist() and prop["names"] == [first["name"], second["name"]]
-    assert prop["colours"] == [paint.colour_of(0), paint.colour_of(1)]
+    assert prop["colours"] == [*paint.BOX_COLOURS[:2]]
     prop = explore.repainted(work, WORDS, session, "sure", 0)[2]["colours"]
     assert codes_of(prop) == sure.tolist() and prop["names"][3] == "sure" and prop["names"][0] == "none of these"
 

@@ -12,15 +12,14 @@ from byolmeta.decode import Limits
 from byolmeta.errors import InputError
 from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
-from byolmeta.ui.map import box_chips
-from byolmeta.ui.paint import colour_of
-from byolmeta.ui.teach import classifier_of, learner_of
+from byolmeta.ui.carry import MOST
+from byolmeta.ui.map import box_chips, chips_of
+from byolmeta.ui.teach import classifier_of, learner_of, task_of
 from byolmeta.ui.workspace import KEPT, Session, Workspace
 
 SIDE = 512  # pixels of a frame's side, at most
 LIMITS = Limits(file_bytes=400_000, pixels=SIDE * SIDE)  # of one frame
 AT_ONCE = 12  # frames that a visitor of a shared machine may send in a second; the page sends half as many
-MOST = 300  # pictures of their own that a visitor of a shared machine may add
 MAX_SEQ = 2**53  # the largest whole number that JavaScript counts to
 clock = time.monotonic
 
@@ -43,9 +42,7 @@ def whole(work: Workspace, session: Session) -> dict:
 def chips(work: Workspace, session: Session, state: dict) -> dict:
     """The boxes alone, in an update, as the board has just sent them; they may not be saved yet."""
     sent = check_boxes(state, len(work.pictures(session).store) + session.extras)["boxes"]
-    return gr.update(
-        boxes=[{"id": box["id"], "name": box["name"], "colour": colour_of(i)} for i, box in enumerate(sent)]
-    )
+    return gr.update(boxes=chips_of(sent))
 
 
 def guess(work: Workspace, session: Session, frame: dict) -> dict:
@@ -115,7 +112,8 @@ def picture_of(data: str, size: int) -> np.ndarray:
 
 def _head(work: Workspace, session: Session, where: str) -> Head | None:
     """The session's boxes as they are now, adapted to once. None below two boxes with examples."""
-    filled = [(box["id"], list(box["items"])) for box in session.boxes["boxes"] if box["items"]]
+    boxes, support, labels = task_of(session)
+    filled = [(box["id"], support[labels == place].tolist()) for place, box in enumerate(boxes)]
     if len(filled) < 2:
         return None
     import torch

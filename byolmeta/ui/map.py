@@ -11,7 +11,7 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
-from byolmeta.ui.paint import colour_of, vectors_of
+from byolmeta.ui.paint import colours_of, vectors_of
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 NEAREST = 3  # true neighbours shown under the pointer
@@ -235,7 +235,8 @@ def encoder_choice(work: Workspace, words: dict[str, str], session: Session):
         if parent := work.parent(where):
             file = Path(parent)
             return words["practised"].format(name=file.parent.name if file.name == "encoder.safetensors" else file.stem)
-        return words["starter" if name in shipped else "studied"]
+        imported = Path(where).parent == work.imported(session)
+        return words["starter" if name in shipped else "from_project" if imported else "studied"]
 
     choices = [(f"{name} ({kind(name, where)})", where) for name, where in work.encoders(session)]
     return gr.update(choices=[*choices, (words["untrained_name"], "untrained")], value=work.encoder(session))
@@ -251,6 +252,12 @@ def choose_encoder(work: Workspace, session: Session, where: str) -> None:
 
 def box_chips(session: Session) -> list[dict]:
     """The class boxes as the map offers them for a selection."""
+    return chips_of(session.boxes["boxes"])
+
+
+def chips_of(boxes: list[dict]) -> list[dict]:
+    """Id, name and colour of each box."""
     return [
-        {"id": box["id"], "name": box["name"], "colour": colour_of(i)} for i, box in enumerate(session.boxes["boxes"])
+        {"id": box["id"], "name": box["name"], "colour": colour}
+        for box, colour in zip(boxes, colours_of(boxes), strict=True)
     ]

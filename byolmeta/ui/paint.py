@@ -105,12 +105,12 @@ def _task(work, words, session, count):
     codes[sure == 0] = GREY  # none of these
     for number, box in enumerate(boxes):
         codes[[i for i in box["items"] if i < len(codes)]] = number
-    return codes, [box["name"] for box in boxes], [colour_of(number) for number in range(len(boxes))], []
+    return codes, [box["name"] for box in boxes], colours_of(boxes), []
 
 
-def colour_of(number: int) -> str:
-    """The colour of a class box."""
-    return BOX_COLOURS[number % len(BOX_COLOURS)]
+def colours_of(boxes: list[dict]) -> list[str]:
+    """The colours of class boxes: chosen, else by their places."""
+    return [BOX_COLOURS[box.get("colour", place) % len(BOX_COLOURS)] for place, box in enumerate(boxes)]
 
 
 def _sure(work, words, session, count):

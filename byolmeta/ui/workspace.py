@@ -105,6 +105,7 @@ class Workspace:
         self.places: dict[str, tuple[str, np.ndarray]] = {}  # by visitor: key of the pictures, last whole map
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
         self.layouts = None  # the map worker, started with the app
+        self.place_of = lambda who: who  # the name of the session that a visitor's page works in; a lesson has its own
         self.limits = decode.Limits(images=5_000, total_bytes=1 << 30) if public else decode.Limits()
 
     def _sweep(self) -> None:
@@ -124,6 +125,7 @@ class Workspace:
 
     def session(self, name: str) -> Session:
         """The session of a visitor: as saved, else a new one with the sample and the best starter."""
+        name = self.place_of(name)
         with self.lock:
             if name not in self.sessions:
                 session = Session(name)
@@ -136,7 +138,7 @@ class Workspace:
                 session.extras = next(i for i in itertools.count() if not (self._extras(session) / f"{i}.png").exists())
                 if session.count:
                     for box in session.boxes["boxes"]:
-                        box["items"] = [i for i in box["items"] if i < session.count + session.extras]
+                        _renumber(box, {i: i for i in range(session.count + session.extras)})
                 if session.encoder and not self._encoder_exists(session.encoder):
                     session.encoder = ""
                 self.sessions[name] = session
@@ -167,7 +169,7 @@ class Workspace:
             self.opened = {key: found for key, found in self.opened.items() if key not in theirs}
             small = {key: found for key, found in self.small.items() if Path(key[0]).is_relative_to(uploads)}
             self.small = {key: found for key, found in self.small.items() if key not in small}
-        places = [uploads, *(self.home / "projects" / f"{name}-{part}" for part in ("exchange", "tidy"))]
+        places = [uploads, *(self.home / "projects" / f"{name}-{part}" for part in ("exchange", "tidy", "encoders"))]
         places += (self.home / "thumbs" / "exports").glob(f"{name}-*")
         decoded = [store for found in theirs.values() for store in (found.store, found.thumbnails)]
         for store in (*decoded, *(found for found, _ in small.values())):
@@ -251,7 +253,7 @@ class Workspace:
         now |= {session.count + i: len(store) + i for i in range(session.extras)}
         if session.fingerprint:
             for box in session.boxes["boxes"]:
-                box["items"] = [now[i] for i in box["items"] if i in now]
+                _renumber(box, now)
             session.boxes["rev"] += 1
             session.names, session.count = {}, len(store)
         session.fingerprint = store.fingerprint
@@ -273,7 +275,7 @@ class Workspace:
         self.save(session)
         boxes, rev = session.boxes["boxes"], session.boxes["rev"]
         for box in boxes:
-            box["items"] = [i for i in box["items"] if i < session.count]  # extras belong to no source
+            _renumber(box, {i: i for i in range(session.count)})  # extras belong to no source
         session.kept.pop(session.source, None)
         kept = {"boxes": boxes, "names": session.names, "count": session.count, "fingerprint": session.fingerprint}
         studied = session.encoder if session.encoder and session.encoder not in (*starters(), UNTRAINED) else ""
@@ -313,9 +315,9 @@ class Workspace:
         single = list(folder.iterdir())
         return single[0] if len(single) == 1 and single[0].suffix.lower() == ".zip" else folder
 
-    def add_extra(self, session: Session, path: str) -> int:
-        """Keeps one picture dropped from the desktop; returns its id."""
-        pixels = read_image(path, KEPT)
+    def add_extra(self, session: Session, picture, size: int = KEPT) -> int:
+        """Keeps one picture dropped from the desktop, or recorded, at a size of its side; returns its id."""
+        pixels = read_image(picture, size)
         folder = self._extras(session)
         with self.alone("extras", session.name):
             folder.mkdir(parents=True, exist_ok=True)
@@ -364,7 +366,7 @@ class Workspace:
     # Encoders and vectors
 
     def encoders(self, session: Session) -> list[tuple[str, str]]:
-        """(name on the page, where) of what a visitor can choose: starters first, then runs, newest first.
+        """(name on the page, where) of what a visitor can choose: starters, runs, newest first, those of project files.
 
         On a shared machine, of the runs only the visitor's own. Practice without a gain left the encoder as it was.
         """
@@ -372,7 +374,12 @@ class Workspace:
         if self.public:
             runs = [run for run in runs if str(run.folder) in (session.run, session.practice)]
         runs = [run for run in runs if not self._practised_in_vain(run)]
-        return [(name, name) for name in starters()] + [(run.folder.name, str(run.folder)) for run in runs]
+        named = [(name, name) for name in starters()] + [(run.folder.name, str(run.folder)) for run in runs]
+        return named + [(file.stem, str(file)) for file in sorted(self.imported(session).glob("project-*.safetensors"))]
+
+    def imported(self, session: Session) -> Path:
+        """Where the encoders of project files are put; on a shared machine each visitor's own."""
+        return self.home / "projects" / f"{session.name}-encoders" if self.public else self.home / "encoders"
 
     def encoder(self, session: Session) -> str:
         """Where the session's encoder is: the chosen one, else the starter that suits, else the untrained network."""
@@ -534,6 +541,13 @@ class Workspace:
     def file(self, session: Session, array: np.ndarray, name: str) -> str:
         """URL of an array as a file of a session's map; the same name is used again."""
         return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{self.token}-{name}")
+
+
+def _renumber(box: dict, now: dict[int, int]) -> None:
+    """Gives the pictures of a box their new ids, by the old ones; those that have none leave it."""
+    for key in ("items", "muted"):
+        if key in box:
+            box[key] = [now[i] for i in box[key] if i in now]
 
 
 def _file_name(part: str) -> str:

@@ -1,0 +1,173 @@
+"""Beside the board of Teach: why a picture got its answer, and examples that shall not count."""
+
+import base64
+import io
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+
+from byolmeta.errors import InputError
+from byolmeta.ui import teach, thumbs
+from byolmeta.ui.html import safe
+from byolmeta.ui.map import box_chips, sent
+from byolmeta.ui.workspace import Session, Workspace
+
+SIDE = 104  # pixels of a drawn picture
+PRESS = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-act]");
+  if (button) trigger("click", { act: button.dataset.act, id: Number(button.dataset.id ?? -1) });
+});
+element.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") element.querySelector("[data-act=close]")?.click();
+});
+let shown = null; // a new picture is brought into view, on a phone it is far below the board
+new MutationObserver(() => {
+  const card = element.querySelector(".because");
+  if (card && card.dataset.id !== shown) card.scrollIntoView({ block: "nearest" });
+  shown = card?.dataset.id ?? null;
+}).observe(element, { childList: true, subtree: true });"""
+
+
+def layout() -> SimpleNamespace:
+    """Lays it out, in the column beside the board; empty until a picture is asked for."""
+    return SimpleNamespace(card=gr.HTML(elem_id="why", padding=False, js_on_load=PRESS))
+
+
+def asked(work: Workspace, words: dict[str, str], session: Session, row) -> str:
+    """The card for a picture of the tray. Raises InputError where there is no answer to it."""
+    work.seen(session)["why"] = row
+    return card(work, words, session)
+
+
+def card(work: Workspace, words: dict[str, str], session: Session) -> str:
+    """The card of the picture that was asked for, as the boxes are now; "" without one."""
+    import torch
+
+    from byolmeta import classifier, features
+    from byolmeta import why as core
+
+    row = work.seen(session).get("why")
+    if row is None:
+        return ""
+    filled, support, labels = teach.task_of(session)
+    vectors = torch.from_numpy(work.bank(session))
+    if type(row) is not int or not 0 <= row < len(vectors) or len(filled) < 2 or support.max() >= len(vectors):
+        work.seen(session)["why"] = None
+        raise InputError(words["because_none"])
+    if row in support:
+        work.seen(session)["why"] = None
+        return ""
+    found, names = work.pictures(session), [box["name"] for box in filled]
+    method, copies = teach.learner_of(work, session, work.encoder(session)), teach.copies_of(found, session.extras)
+
+    def taught(places: np.ndarray):
+        return classifier.teach(method, vectors, support[places], labels[places], names, copies)
+
+    every, eye = np.arange(len(support)), work.eye(session)
+    pixels = work.pixels(session, np.concatenate([[row], support]))
+    truth = _truth(found, filled, row)
+    made = taught(every)
+    why = core.explain(
+        made,
+        lambda pictures: torch.from_numpy(features.embed(eye, pictures)),
+        pixels[0],
+        pixels[1:],
+        lambda place: taught(np.delete(every, place)),
+        truth,
+    )
+    none = bool(made.answers(vectors[row : row + 1])[1][0])
+    return drawn(words, session, why, row, support, pixels, filled, truth, none, _name(found, row))
+
+
+def _truth(found, filled: list[dict], row: int) -> int | None:
+    """The box that holds pictures of the same class folder as this one alone; None where that cannot be told."""
+    store = found.store
+    if row >= len(store) or store.labels[row] < 0:
+        return None
+    own = [{int(store.labels[i]) for i in box["items"] if i < len(store)} for box in filled]
+    places = [place for place, classes in enumerate(own) if int(store.labels[row]) in classes]
+    return places[0] if len(places) == 1 and len(own[places[0]]) == 1 else None
+
+
+def _name(found, row: int) -> str:
+    return thumbs.text(str(found.store.index.paths[row])) if row < len(found.store) else ""
+
+
+def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, name: str) -> str:
+    """The card as HTML. `pixels` uint8 (1 + n, 3, S, S): the picture, then the examples."""
+    from byolmeta.occlusion import under_heat
+
+    answer, names = why.answer, [box["name"] for box in filled]
+    said, against = names[answer.said], names[answer.against]
+    key = "because_unknown" if truth is None else "because_right" if truth == answer.said else "because_wrong"
+    share = 100 * float(answer.scores[answer.said])
+    lines = [words[key].format(said=said, against=against, share=f"{share:.0f}")]
+    if none:
+        lines.append(words["because_strange"])
+    parts = words["because_parts"].format(said=said, against=against)
+    turned = words["why_turned" if answer.turned else "why_never"]
+    parts += " " + turned.format(n=answer.turned, of=answer.covers, against=against)
+    first = _picture(pixels[0]), _image(under_heat(pixels[0], answer.heat, SIDE))
+    colours = {box["id"]: box["colour"] for box in box_chips(session)}
+    rows = []
+    for match in why.matches:
+        other = match.label != answer.said
+        there = _image(under_heat(pixels[1 + match.place], np.maximum(match.there, 0), SIDE))
+        here = _image(under_heat(pixels[0], np.maximum(match.here, 0), SIDE))
+        text = words["because_like"].format(near=f"{match.near:.2f}")
+        if match.without is None:
+            text += f" {words['because_only'].format(name=names[match.label])}"
+        else:
+            text += " " + words["because_without"].format(said=said, share=f"{100 * match.without:.0f}")
+        mute = (
+            f"<button type='button' data-act='mute' data-id='{int(support[match.place])}'>{safe(words['mute'])}</button>"
+            if match.without is not None
+            else ""
+        )
+        chip = f"<i style='background:{colours[filled[match.label]['id']]}'></i>{safe(names[match.label])}"
+        rows.append(
+            f"<li{' class=other' if other else ''}>{_tag(here, words['because_here'])}{_tag(there, words['because_there'])}"
+            f"<div><b>{chip}</b><span>{safe(text)}</span>{mute}</div></li>"
+        )
+    alts = words["picture_itself"].format(name=name), words["because_heat"].format(said=said)
+    return (
+        f"<div class='because' data-id='{row}' tabindex='-1'><div class='top'><b>{safe(words['because_title'])}</b>"
+        f"<button type='button' data-act='close' aria-label='{safe(words['close'])}'>×</button></div>"
+        f"<div class='pair'>{_tag(first[0], alts[0])}{_tag(first[1], alts[1])}<div>"
+        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{safe(parts)}</p>"
+        f"<p class='quiet'>{safe(words['because_matches'])}</p><ul>{''.join(rows)}</ul></div>"
+    )
+
+
+def _picture(pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    whole = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return _image(whole.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def _image(image) -> str:
+    """A data address of a drawn picture."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _tag(address: str, alt: str) -> str:
+    return f"<img src='{address}' width='{SIDE}' height='{SIDE}' alt='{safe(alt)}' title='{safe(alt)}'>"
+
+
+def pressed(work: Workspace, words: dict[str, str], session: Session, event) -> list:
+    """[board, card] after a press: closed, or an example that does not count any more."""
+    if sent(event, "act") == "close":
+        work.seen(session)["why"] = None
+        return [gr.skip(), ""]
+    row = sent(event, "id")
+    box = next((box for box in session.boxes["boxes"] if type(row) is int and row in box["items"]), None)
+    if sent(event, "act") != "mute" or box is None:
+        raise InputError(words["because_gone"])
+    box["muted"] = sorted({*box.get("muted", ()), row})
+    session.boxes["rev"] += 1
+    work.save(session)
+    return [gr.update(boxes=session.boxes | {"force": True}), gr.skip()]

@@ -1,0 +1,109 @@
+"""ui/endpoints.py: a program asks over HTTP and gets the answers of the page and of the command."""
+
+import json
+import urllib.request
+
+import pytest
+
+pytest.importorskip("gradio")
+client = pytest.importorskip("gradio_client")
+
+from byolmeta import commands
+from byolmeta.errors import InputError
+from byolmeta.ui import build, carry, endpoints, launch_options, teach
+from byolmeta.ui.words import table
+from byolmeta.ui.workspace import Workspace
+
+WORDS = table("en")
+
+
+def taught(work, pictures, tiny_encoder, name="local"):
+    session = work.session(name)
+    work.choose(session, pictures, "shapes")
+    session.encoder = str(tiny_encoder)
+    session.boxes["boxes"][0]["items"], session.boxes["boxes"][1]["items"] = [0, 1, 2], [12, 13]
+    session.boxes["boxes"][0]["name"] = "bars"
+    return session
+
+
+@pytest.fixture
+def served(tmp_path, pictures, tiny_encoder):
+    """(workspace, session, address) of a page that is served."""
+    work = Workspace(tmp_path / "home")
+    session = taught(work, pictures, tiny_encoder)
+    demo = build(work, WORDS)
+    options = launch_options(work)
+    _, address, _ = demo.queue().launch(**options, prevent_thread_lock=True, quiet=True, inbrowser=False)
+    yield work, session, address
+    demo.close()
+
+
+def project_of(work, session):
+    found = json.loads(carry.saved(work, WORDS, session, "project"))
+    return next((work.home / "thumbs" / "exports").glob(f"*/{found['name']}"))
+
+
+def test_programs_get_the_answers_of_the_page_and_of_the_command(served, pictures, tmp_path):
+    import torch
+
+    work, session, address = served
+    files = sorted(pictures.rglob("*.png"))[3:12] + sorted(pictures.rglob("*.png"))[20:26]
+    asked = [client.handle_file(path) for path in files]
+    caller = client.Client(address, verbose=False)
+    by_boxes = caller.predict(asked, None, api_name="/classify")
+    project = project_of(work, session)
+    by_project = caller.predict(asked, client.handle_file(project), api_name="/classify")
+    page = teach.classifier_of(work, session, work.encoder(session)).sort(torch.from_numpy(work.bank(session)))
+    paths = {str(path): row for row, path in enumerate(work.pictures(session).store.index.paths)}
+    command = {row["path"]: row for row in commands.classify(str(project), images=pictures)["images"]}
+    assert len(by_boxes) == len(by_project) == len(files)
+    for path, one, other in zip(files, by_boxes, by_project, strict=True):
+        name = path.relative_to(pictures).as_posix()
+        row = paths[name]
+        for found in (one, other):
+            assert found["name"] == path.name
+            assert found["label"] == ["bars", "Box 2"][page.label[row]] == command[name]["label"]
+            assert found["score"] == pytest.approx(float(page.score[row]), abs=1e-3)
+            assert found["score"] == pytest.approx(float(command[name]["score"]), abs=1e-3)
+            assert found["none_of_these"] == (page.sure[row] == 0) == command[name]["none_of_these"]
+
+
+def test_what_cannot_be_sorted_is_told_in_a_sentence(served, tmp_path):
+    work, session, address = served
+    caller = client.Client(address, verbose=False)
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    with pytest.raises(Exception, match="picture"):
+        caller.predict([client.handle_file(text)], None, api_name="/classify")
+    with pytest.raises(Exception, match="1 to 500"):
+        caller.predict([], None, api_name="/classify")
+    session.boxes["boxes"][1]["items"] = []
+    with pytest.raises(Exception, match="second box"):
+        caller.predict([client.handle_file(next(work.source(session).rglob("*.png")))], None, api_name="/classify")
+
+
+def test_the_endpoint_is_documented(served):
+    _, _, address = served
+    with urllib.request.urlopen(f"{address}gradio_api/info") as answer:
+        named = json.load(answer)["named_endpoints"]
+    assert list(named) == ["/classify"]
+    assert [each["parameter_name"] for each in named["/classify"]["parameters"]] == ["images", "project"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "", None, 7, "/etc/../etc/passwd"])
+def test_only_files_that_were_sent_are_read(tmp_path, pictures, tiny_encoder, path):
+    work = Workspace(tmp_path / "home")
+    taught(work, pictures, tiny_encoder)
+    with pytest.raises(InputError, match="did not arrive"):
+        endpoints.classified(work, [{"path": path, "meta": {"_type": "gradio.FileData"}}], None)
+    for images in (None, "x", {}, [], [{}] * 501):
+        with pytest.raises(InputError, match="1 to 500"):
+            endpoints.classified(work, images, None)
+
+
+def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
+    with pytest.raises(InputError, match="project"):
+        endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
+
+
