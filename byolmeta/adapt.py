@@ -78,10 +78,30 @@ def check_trace(
     learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, checks: np.ndarray, truth: np.ndarray
 ):
     """Yields Accuracy after every inner step, on pictures whose class is known (`checks`, `truth`)."""
-    task = Support(vectors[support], torch.from_numpy(labels), way)
-    x, y = vectors[checks], torch.from_numpy(truth)
-    for step in learner.adapt(nn.Identity(), task):
-        yield Accuracy(int((_known(step.predict(x), labels).argmax(1) == y).sum()), len(y))
+    y = torch.from_numpy(truth)
+    for scores in _steps(learner, vectors, support, labels, way, vectors[checks]):
+        yield Accuracy(int((scores.argmax(1) == y).sum()), len(y))
+
+
+def label_trace(learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int) -> Iterator[np.ndarray]:
+    """Yields after every inner step the class of every picture, int64 (N,); the last are those of `sort_pictures`."""
+    for scores in _steps(learner, vectors, support, labels, way, vectors):
+        yield scores.argmax(1).numpy()
+
+
+@torch.no_grad()
+def _steps(
+    learner, vectors: Tensor, support: np.ndarray, labels: np.ndarray, way: int, asked: Tensor
+) -> Iterator[Tensor]:
+    """Yields after every inner step the scores (m, way) of vectors `asked`; classes without examples have -inf."""
+    examples, task = vectors[support], torch.from_numpy(labels)
+    if isinstance(learner, LinearHead):  # their products with the examples are made once; the common part cancels badly
+        common = examples.mean(0)
+        for _, scores in learner.solve((examples - common)[None], task[None], (asked - common)[None], way):
+            yield _known(scores[0], labels)
+        return
+    for step in learner.adapt(nn.Identity(), Support(examples, task, way)):
+        yield _known(step.predict(asked), labels)
 
 
 def hide_trace(

@@ -18,6 +18,7 @@ from byolmeta.adapt import (
     familiarity,
     hide,
     hide_trace,
+    label_trace,
     sharpness,
     sort_pictures,
 )
@@ -212,6 +213,21 @@ def test_check_trace_counts_right_answers_after_every_step(method):
     assert [a.right for a in found] == expected and {a.of for a in found} == {51}
     wide = list(check_trace(method, vectors, support, truth[:9], 7, checks, truth[9:]))
     assert wide[-1].right >= 0.9 * found[-1].right  # empty boxes win nothing
+
+
+@every
+@pytest.mark.parametrize("common", [0, 30])
+def test_label_trace_ends_as_the_answers_and_is_as_right_as_the_curve(method, common):
+    vectors, truth = cloud(noise=1.2)
+    vectors = vectors + common  # what all pictures share, as vectors of an encoder do
+    support, checks = np.arange(9), np.arange(9, 60)
+    found = list(label_trace(method, vectors, support, truth[:9], 4))  # box 3 is empty
+    assert {labels.shape for labels in found} == {(60,)} and max(labels.max() for labels in found) < 3
+    assert found[-1].tolist() == sort_pictures(method, vectors, support, truth[:9], 4).label.tolist()
+    right = [int((labels[checks] == truth[checks]).sum()) for labels in found]
+    assert right == [a.right for a in check_trace(method, vectors, support, truth[:9], 4, checks, truth[checks])]
+    if isinstance(method, LEARNERS["anil"]):
+        assert len(found) == method.steps + 1 and not np.array_equal(found[1], found[-1])
 
 
 @every

@@ -358,9 +358,8 @@ def test_a_practice_from_beginning_to_verdict(practised):
     assert Workspace(work.home).session("local").practice == session.practice
 
 
-def test_teach_learns_with_what_practice_found_beside_the_same_without(practised, monkeypatch):
+def test_teach_learns_with_what_practice_found_beside_the_same_without(practised):
     work, session = practised
-    monkeypatch.setattr(teach, "FRAME", 0)
     practise.judge(work, session)
     wheres = teach.compared_with(work, session)
     assert list(wheres) == ["pixels", "untrained", "unpractised", "yours"]  # its starter is the one without practice
@@ -372,7 +371,7 @@ def test_teach_learns_with_what_practice_found_beside_the_same_without(practised
     work.add_extra(session, str(next(iter(_some_picture(work)))))
     assert len(work.bank(session, wheres["unpractised"])) == len(starter) + 1
     session.boxes["boxes"][0]["items"], session.boxes["boxes"][1]["items"] = [0, 1], [25, 26]
-    *_, (_, verdict, curve, _) = teach.begin(work, WORDS, session)
+    *_, (_, verdict, curve, _, _) = teach.begin(work, WORDS, session)
     assert {WORDS["line_unpractised"], "creatures-practised"} <= {
         trace.get("name") for trace in curve["figure"]["data"]
     }

@@ -14,12 +14,14 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import advice, carry, explore, learn, measure, measuring, pictures, practise, teach, tidying
+from byolmeta.ui import advice, carry, explore, learn, lessons, measure, measuring, pictures, practise, teach, tidying
 from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
+from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
+from byolmeta.ui.lesson import Bar
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -32,6 +34,8 @@ SHOW = """(...values) => {
   setTimeout(() => document.querySelector("#PART")?.scrollIntoView({ behavior: "smooth", block: "nearest" }), 600);
   return values;
 }"""
+# what the hints of a first visit are about
+POINTED = ("#drop", "#learn-tab-button", "#map-tab-button", "#teach-tab-button")
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
@@ -113,34 +117,40 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
 
     def forget(name: str) -> None:
-        measuring.forget(name)
-        work.forget(name)
+        for place in lessons.places_of(name):
+            measuring.forget(place)
+            work.forget(place)
 
+    work.place_of = lessons.place_of
     cache = (3600, 3600) if work.public else None  # seconds between two looks, and that a file sent by a browser stays
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True, delete_cache=cache) as demo:
         who = gr.State(
             lambda: secrets.token_hex(16) if work.public else "local",
             delete_callback=forget if work.public else None,  # an hour after the page was closed
         )
+        bar = Bar(lessons.shown(words), lessons.PARTS, words.get("of_lesson"), elem_id="lesson", padding=False)
         with gr.Row(elem_id="top"):
             gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
             with gr.Row(elem_id="nouns"):
                 header = gr.HTML(elem_id="header", min_width=120, padding=False)
                 look = {"container": False, "scale": 0, "min_width": 200}
                 encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", interactive=True, **look)
+            hints = list(zip(POINTED, words["hints"], strict=True))
+            Guide(hints, words.get("of_guide"), elem_id="guide", min_width=40, padding=False)
         with gr.Tabs(elem_id="steps") as tabs:
             with gr.Tab(
                 words["step_pictures"], id="pictures", render_children=True
             ):  # else props sent before the first visit are lost
                 pick = pictures.layout(work, words)
-            with gr.Tab(words["step_learn"], id="learn", render_children=True) as learn_tab:
+                gr.HTML(lessons.links(words, work.public), elem_id="lessons", padding=False)
+            with gr.Tab(words["step_learn"], id="learn", render_children=True, elem_id="learn-tab") as learn_tab:
                 study, practice = learn.layout(work, words), practise.layout(words)
-            with gr.Tab(words["step_map"], id="map", render_children=True) as map_tab:
+            with gr.Tab(words["step_map"], id="map", render_children=True, elem_id="map-tab") as map_tab:
                 atlas = explore.layout(work, words)
                 tidy = tidying.layout(words)
                 map_status, scatter = atlas.status, atlas.scatter
-            with gr.Tab(words["step_teach"], id="teach", render_children=True):
-                task = teach.layout(words, lambda: advice.layout(words), lambda: carry.layout(words))
+            with gr.Tab(words["step_teach"], id="teach", render_children=True, elem_id="teach-tab"):
+                task = teach.layout(words, lambda: advice.layout(words), lambda: carry.layout(work, words))
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
@@ -255,9 +265,12 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
+        opened = demo.load(_sentences(lambda who: lessons.begin(work, words, who), words), who, None, **options)
         refresh(
-            demo.load(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
+            opened.then(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
         )
+        demo.load(lessons.view, None, [tabs, atlas.by], **options)
+        refresh(bar.go(_sentences(lambda who: lessons.go(work, words, who), words), who, [tabs, atlas.by], **options))
         demo.load(lambda who: practise.attach(work, words, work.session(who)), who, [*practice.live, *both], **options)
         for button in (pick.try_these, study.onward, practice.onward):
             button.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
@@ -270,6 +283,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         for part, whole in [(task.board, map_step.whole_board), *maps]:
             part.ready(lambda who, w=whole: w(work, work.session(who)), who, part, **options)
         task.curve.ready(lambda who: teach.again(work, words, work.session(who)), who, task.outputs, **options)
+        task.player.ready(lambda who: teach.again(work, words, work.session(who))[-1], who, task.player, **options)
         for step, chart, live in ((learn, study.quality, study.live), (practise, practice.outer, practice.live)):
             chart.ready(lambda who, s=step: s.attach(work, words, work.session(who)), who, [*live, *both], **options)
 
@@ -326,6 +340,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                             [*practice.live, *both, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
         measure.connect(work, words, gauge, measure_tab, who, in_words)
+    for event in demo.fns.values():
+        if event.fn is not None and event.name == "<lambda>":  # by which Gradio fills `who`, open to programs
+            event.api_visibility = "private"
     return demo
 
 

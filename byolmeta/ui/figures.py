@@ -11,6 +11,7 @@ MAIN = "#0072B2"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 OTHER = "#E69F00"  # beside MAIN where two lines are compared
 BAND = "rgba(0,114,178,.14)"
+GROWS = {"grows": True}  # of a line that the chart can show in part
 FAINT = 8  # earlier looks that are drawn beside the newest one
 
 
@@ -27,6 +28,7 @@ def _layout(**more) -> dict:
 def accuracy_figure(traces: dict[str, list], names: dict[str, str], chance: float, words: dict[str, str]) -> dict:
     """Accuracy over inner steps: the current encoder with its range as a band, the baselines in thin lines.
 
+    All of these are marked as growing: the chart can show them up to a step.
     `traces`: {key: [adapt.Accuracy after step 0, 1, ...]}, the current encoder under "yours".
     """
     data, longest = [], max((len(t) for t in traces.values()), default=1)
@@ -41,9 +43,9 @@ def accuracy_figure(traces: dict[str, list], names: dict[str, str], chance: floa
             ranges = [a.range for a in trace] * (2 if len(trace) == 1 and longest > 1 else 1)
             band = {"x": steps + steps[::-1], "y": [100 * r[1] for r in ranges] + [100 * r[0] for r in ranges[::-1]]}
             data.append(band | {"fill": "toself", "fillcolor": BAND, "line": {"width": 0},
-                                "hoverinfo": "skip", "showlegend": False, "mode": "lines"})  # fmt: skip
+                                "hoverinfo": "skip", "showlegend": False, "mode": "lines", "meta": GROWS})  # fmt: skip
         data.append({
-            "x": steps, "y": values, "mode": "lines+markers" if main else "lines", "name": names[key],
+            "x": steps, "y": values, "meta": GROWS, "mode": "lines+markers" if main else "lines", "name": names[key],
             "line": {"color": colour, "dash": dash, "width": 4 if main else 1.8}, "marker": {"size": 6},
             "hovertemplate": "%{y:.0f} %",
         })  # fmt: skip
@@ -189,18 +191,17 @@ def _rounded(values: list[float]) -> list[float]:
 
 
 def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]) -> dict:
-    """How checked pictures fell: rows are the true boxes, columns the answers."""
-    cells = {"type": "heatmap", "z": matrix.tolist(), "x": names, "y": names, "colorscale": [[0, "#f2f6fb"], [1, "#4a90c4"]], "showscale": False,
+    """How checked pictures fell: rows are the true boxes, columns the answers, both by number, as two may have one name."""
+    numbers = list(range(len(names)))
+    ticks = {"tickvals": numbers, "ticktext": names}
+    cells = {"type": "heatmap", "z": matrix.tolist(), "x": numbers, "y": numbers, "colorscale": [[0, "#f2f6fb"], [1, "#4a90c4"]], "showscale": False,
              "text": matrix.tolist(), "texttemplate": "%{text}", "textfont": {"color": "#10243a"},
-             "hovertemplate": "%{y} → %{x}: %{z}<extra></extra>"}  # fmt: skip
+             "customdata": [[f"{row} → {column}" for column in names] for row in names],
+             "hovertemplate": "%{customdata}: %{z}<extra></extra>"}  # fmt: skip
     axes = {
-        "xaxis": {"title": {"text": words["axis_answer"]}, "type": "category"},
-        "yaxis": {
-            "title": {"text": words["axis_truth"], "standoff": 12},
-            "type": "category",
-            "autorange": "reversed",
-            "automargin": True,
-        },
+        "xaxis": {"title": {"text": words["axis_answer"]}} | ticks,
+        "yaxis": {"title": {"text": words["axis_truth"], "standoff": 12}, "autorange": "reversed", "automargin": True}
+        | ticks,
     }
     return {
         "data": [cells],

@@ -1,6 +1,6 @@
-"""Step 4, Teach: boxes of examples, adaptation drawn step by step, and an honest accuracy."""
+"""Step 4, Teach: boxes of examples, adaptation that is played step by step, and an honest accuracy."""
 
-import time
+import itertools
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -16,12 +16,13 @@ from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.html import safe
 from byolmeta.ui.map import box_chips
+from byolmeta.ui.player import Player, encode_moves
 from byolmeta.ui.workspace import UNPRACTISED, Pictures, Session, Workspace
 
 FEW = 30  # below this many checks an accuracy is a count, never a percentage
 LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more would lock the saved one for good
 NAMED = 6  # class folders that are told by name
-FRAME = 0.05  # seconds between two drawn steps, so that the curve can be watched
+numbers = itertools.count(1)  # of adaptations, so that the player knows a new one
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
 
@@ -39,6 +40,7 @@ def layout(words: dict[str, str], advice_layout: Callable, carry_layout: Callabl
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
             advice = advice_layout()
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
+            player = Player(words=words.get("of_player"), chart="curve", elem_id="player")
             carry = carry_layout()
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "metasgd", "ridge", "linear", "prototype")
@@ -57,7 +59,8 @@ def layout(words: dict[str, str], advice_layout: Callable, carry_layout: Callabl
         carry=carry,
         method=method,
         curve=curve,
-        outputs=[board, verdict, curve, confusion],
+        player=player,
+        outputs=[board, verdict, curve, confusion, player],
     )
 
 
@@ -66,11 +69,12 @@ def said(*sentences: str) -> str:
 
 
 def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
-    """The board sent a new state: it is checked, saved, and adapted to. Yields [board, verdict, curve, confusion]."""
+    """The board sent a new state: it is checked, saved, and adapted to. Yields what `begin` does."""
     newer = check_boxes(state, len(work.pictures(session).store) + session.extras)
     if newer["rev"] < session.boxes["rev"]:
-        yield [gr.update(boxes=session.boxes), gr.skip(), gr.skip(), gr.skip()]  # news for a second window; for the
-        return  # same one, overtaken on the way, an echo
+        # News for a second window; for the same one, overtaken on the way, an echo.
+        yield [gr.update(boxes=session.boxes), *[gr.skip()] * 4]
+        return
     if newer["rev"] > session.boxes["rev"] + LEAP:
         raise InputError("The board counts changes that nobody made. Reload the page.")
     same = _filled(newer) == _filled(session.boxes)
@@ -79,18 +83,25 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
     seen = work.seen(session)
     if same and seen.get("answers"):  # a name, or an empty box: nothing new to learn from
         seen["answers"] = seen["answers"] | {"rev": newer["rev"]}
-        yield [gr.update(answers=seen["answers"]), gr.skip(), gr.skip(), gr.skip()]
+        player = gr.update(rev=newer["rev"], boxes=box_chips(session))
+        yield [gr.update(answers=seen["answers"]), *[gr.skip()] * 3, player]
     else:
         yield from begin(work, words, session)
 
 
 def _filled(boxes: dict) -> list:
-    return [(box["id"], sorted(box["items"])) for box in boxes["boxes"] if box["items"]]
+    return [(box["id"], sorted(examples)) for box in boxes["boxes"] if (examples := counted(box))]
 
 
 def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[list]:
-    """Adapts to the boxes as they are; a newer call for the same visitor, or a change of pictures, ends this one."""
+    """Adapts to the boxes as they are: answers first, then all steps of all lines at once, which the browser plays.
+
+    Yields [board, verdict, curve, confusion, player]. A newer call for the same visitor, or a change of pictures, ends this
+    one.
+    """
     import torch
+
+    from byolmeta.adapt import label_trace
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
     rev, (filled, support, labels) = session.boxes["rev"], task_of(session)
@@ -98,8 +109,10 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     method, wheres = learner_of(work, session, work.encoder(session)), compared_with(work, session)
     seen = work.seen(session)
 
-    def show(verdict: str, curve: dict, confusion: dict, empty: str = words["curve_more"]) -> list:
-        seen["curve"] = curve, verdict, confusion, empty
+    def show(verdict: str, curve: dict, confusion: dict, moves: dict, empty: str = words["curve_more"]) -> list:
+        player = {"moves": moves, "rev": rev, "boxes": box_chips(session)}
+        player |= {"pictures": found.sheets, "extras": work.extras(session)}
+        seen["curve"] = curve, verdict, confusion, empty, player
         return [gr.skip(), *_shown(*seen["curve"])]
 
     def outdated(*vectors) -> bool:
@@ -109,7 +122,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
 
     if way < 2:
         seen["answers"] = None
-        yield [gr.update(answers={}), *show(said(words["teach_line"]), {}, {}, words["curve_empty"])[1:]]
+        yield [gr.update(answers={}), *show(said(words["teach_line"]), {}, {}, {}, words["curve_empty"])[1:]]
         return
     torch.set_num_threads(1)  # small tensors: two threads that wait for each other beside a training process are slower
     vectors = work.bank(session)
@@ -120,10 +133,17 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if outdated():
         return
     seen["answers"] = answers
-    yield [gr.update(answers=answers), said(words["checking"]), gr.skip(), gr.skip()]
+    waiting = gr.update(moves={"waiting": True})  # what it showed is over
+    yield [gr.update(answers=answers), said(words["checking"]), gr.skip(), gr.skip(), waiting]
+    steps = []
+    for classes in label_trace(method, vectors, support, labels, way):
+        if outdated():
+            return
+        steps.append(classes)
+    moves = {"support": support, "box_ids": [box["id"] for box in filled], "seq": next(numbers)}
     checks = checks_of(found, support, labels)
     if checks is None and np.bincount(labels).max() < 2:
-        yield show(said(words["curve_more"]), {}, {})
+        yield show(said(words["curve_more"]), {}, {}, encode_moves(steps, **moves))
         return
     banks = {key: work.bank(session, where) for key, where in wheres.items()}
     if outdated(*banks.values()):
@@ -131,42 +151,44 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     methods = {key: learner_of(work, session, where) for key, where in wheres.items()}
     traces = traces_of(methods, banks, support, labels, way, checks, copies_of(found, extras))
     names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
-    flattered, about = (
-        has_seen_classes(work, session, found),
-        "" if checks is None else checked_on(found, support, words),
-    )
+    shown = {key: [] for key in traces}
+    for key, trace in traces.items():
+        for accuracy in trace:
+            if outdated():
+                return
+            shown[key].append(accuracy)
+    if not any(shown.values()):  # not one example could be hidden
+        yield show(said(words["curve_more"]), {}, {}, encode_moves(steps, **moves))
+        return
     asked = labels if checks is None else checks[1]
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
-    shown, figure = {key: [] for key in traces}, {}
-    while True:
-        step = {key: next(trace, None) for key, trace in traces.items()}
-        if outdated():
-            return
-        if not any(step.values()):
-            break
-        for key, accuracy in step.items():
-            if accuracy:
-                shown[key].append(accuracy)
-        figure = figures.accuracy_figure(shown, names, chance, words)
-        said_now = verdict_of(shown, names, words, checks is None, chance, flattered, about)
-        yield [*show(said_now, figure, {})[:3], gr.skip()]
-        time.sleep(FRAME)
-    if not figure:  # not one example could be hidden
-        yield show(said(words["curve_more"]), {}, {})
-        return
+    flattered = has_seen_classes(work, session, found)
+    about = "" if checks is None else checked_on(found, support, words)
+    text = verdict_of(shown, names, words, checks is None, chance, flattered, about)
     picture = {}
     if checks is not None:
-        matrix = confusion_of(method, vectors, support, labels, way, *checks)
+        matrix = confusion_of(steps[-1], way, *checks)
         picture = figures.confusion_figure(matrix, [box["name"] for box in filled], words)
-    last = show(verdict_of(shown, names, words, checks is None, chance, flattered, about), figure, picture)
+    right = [shown_accuracy(accuracy, words)[0] for accuracy in shown["yours"]]
+    curve = figures.accuracy_figure(shown, names, chance, words)
+    last = show(text, curve, picture, encode_moves(steps, right, **moves))
+    if outdated():
+        return
     yield [gr.update(answers=answers), *last[1:]]  # once more: of two updates at once the page may see the older one
 
 
 def task_of(session: Session) -> tuple[list[dict], np.ndarray, np.ndarray]:
-    """The boxes that hold examples; ids of the examples, and which of those boxes each is in."""
-    filled = [box for box in session.boxes["boxes"] if box["items"]]
-    support = np.array([i for box in filled for i in box["items"]], np.int64)
-    return filled, support, np.array([b for b, box in enumerate(filled) for _ in box["items"]], np.int64)
+    """The boxes whose examples count; ids of those examples, and which of these boxes each is in."""
+    filled = [(box, examples) for box in session.boxes["boxes"] if (examples := counted(box))]
+    support = np.array([i for _, examples in filled for i in examples], np.int64)
+    labels = np.array([place for place, (_, examples) in enumerate(filled) for _ in examples], np.int64)
+    return [box for box, _ in filled], support, labels
+
+
+def counted(box: dict) -> list[int]:
+    """The examples of a box that count: none where it is left out, and not those that are muted."""
+    muted = set(box.get("muted", ()))
+    return [] if box.get("off") else [i for i in box["items"] if i not in muted]
 
 
 def classifier_of(work: Workspace, session: Session, where: str):
@@ -183,13 +205,13 @@ def classifier_of(work: Workspace, session: Session, where: str):
 
 def again(work: Workspace, words: dict[str, str], session: Session) -> list:
     """The last outputs of `begin`, for a page whose parts came up after they were sent."""
-    first = {}, said(words["teach_line"]), {}, words["curve_empty"]
+    first = {}, said(words["teach_line"]), {}, words["curve_empty"], {"moves": {}}
     return [gr.skip(), *_shown(*work.seen(session).get("curve") or first)]
 
 
-def _shown(curve: dict, verdict: str, confusion: dict, empty: str) -> list:
-    """[verdict, curve, confusion] as outputs; `empty` stands where the curve is not drawn yet."""
-    return [verdict, gr.update(figure=curve, empty=empty), gr.update(figure=confusion)]
+def _shown(curve: dict, verdict: str, confusion: dict, empty: str, player: dict) -> list:
+    """[verdict, curve, confusion, player] as outputs; `empty` stands where the curve is not drawn yet."""
+    return [verdict, gr.update(figure=curve, empty=empty), gr.update(figure=confusion), gr.update(**player)]
 
 
 def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], rev: int, copies) -> dict:
@@ -330,12 +352,10 @@ def verdict_of(
     return f"{line}<p class='worth'>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"
 
 
-def confusion_of(method, vectors, support, labels, way: int, ids: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Counts (way, way) of checked pictures: true box by answer."""
-    from byolmeta.adapt import sort_pictures
-
+def confusion_of(classes: np.ndarray, way: int, ids: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Counts (way, way) of checked pictures: true box by answer. classes (N,): the answers for all pictures."""
     matrix = np.zeros((way, way), int)
-    np.add.at(matrix, (truth, sort_pictures(method, vectors, support, labels, way).label[ids]), 1)
+    np.add.at(matrix, (truth, classes[ids]), 1)
     return matrix
 
 

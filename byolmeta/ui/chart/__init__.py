@@ -46,6 +46,8 @@ class Chart(Component):
     label: what the chart shows, for screen readers. height: pixels.
     Colours, fonts and grid come from the page's theme unless the figure says otherwise. Names of traces are
     shown as plain text. Event `pick`: a point or cell was pressed (`x`, `y`).
+    In the browser, `until(x)` of the element's __chart shows the traces that say `"meta": {"grows": True}` up to a place
+    on the x axis only, cheaply enough for every frame; null shows all.
     """
 
     TRIGGERS = ("ready", "pick")

@@ -66,7 +66,48 @@ let waiting = false; // a drawing was asked for
 let busy = false; // one is under way
 let drawn = false;
 let failed = false;
-const state = (root.__chart = element.__chart = { plot, updates: 0, ms: 0 });
+const state = (root.__chart = element.__chart = { plot, updates: 0, ms: 0, until,
+  drawn: () => drawn && !busy && !waiting }); // whether the newest figure is what one sees
+
+// ---- a part of the figure: its growing lines up to a place on the x axis, everything for null
+
+const SPACE = "http://www.w3.org/2000/svg";
+const MARKER = 5; // pixels that a marker reaches beyond its place
+const PARTS = [[":is(.fills, .lines)", 0], [".points", MARKER]]; // of a trace, with what they show beyond the place
+let upTo = null;
+let openings = null; // through which the parts of growing lines are seen
+
+function until(x) {
+  upTo = x;
+  clip();
+}
+
+function clip() {
+  root.classList.toggle("partial", upTo !== null);
+  if (!drawn || (upTo === null && !openings)) return;
+  openings ??= PARTS.map((_, place) => makeOpening(`${element.closest("[id]")?.id ?? ""}-part-${place}`));
+  const end = upTo === null ? 0 : plot._fullLayout.xaxis.d2p(upTo);
+  PARTS.forEach(([part, more], place) => {
+    openings[place].setAttribute("width", Math.max(0, end) + more + MARKER);
+    for (const node of plot.querySelectorAll(`.scatterlayer .trace > ${part}`)) {
+      if (upTo === null || !node.parentNode.__data__?.[0]?.trace?.meta?.grows) node.removeAttribute("clip-path");
+      else node.setAttribute("clip-path", `url(#${openings[place].parentNode.id})`);
+    }
+  });
+}
+
+function makeOpening(id) {
+  const make = (name, values, ...children) => {
+    const node = document.createElementNS(SPACE, name);
+    for (const [key, value] of Object.entries(values)) node.setAttribute(key, value);
+    node.append(...children);
+    return node;
+  };
+  const opening = make("rect", { x: -MARKER, y: -20, height: 4000 });
+  const path = make("clipPath", { id, clipPathUnits: "userSpaceOnUse" }, opening);
+  root.append(make("svg", { width: 0, height: 0, "aria-hidden": true }, path));
+  return opening;
+}
 
 // Asked for often, drawn once a frame; the newest figure wins.
 function request() {
@@ -95,8 +136,12 @@ async function draw() {
     await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false, doubleClick: "reset" });
     state.ms = performance.now() - start;
     state.updates += 1;
-    if (!drawn) plot.on("plotly_click", ({ points: [point] }) => trigger("pick", { x: point.x, y: point.y }));
+    if (!drawn) {
+      plot.on("plotly_click", ({ points: [point] }) => trigger("pick", { x: point.x, y: point.y }));
+      plot.on("plotly_afterplot", clip);
+    }
     drawn = true;
+    clip();
   } catch (problem) {
     failed = true;
     console.warn("The chart could not be drawn.", String(problem));
