@@ -181,3 +181,20 @@ def test_names_are_text(work, session):
     assert "<img src=x>" not in card.asked(work, WORDS, session, row)
 
 
+def test_a_cell_opens_the_pictures_that_it_counts(work, session):
+    from byolmeta.ui import teach
+
+    filled, support, labels = teach.task_of(session)
+    found, vectors = work.pictures(session), torch.from_numpy(work.bank(session))
+    ids, truth = teach.checks_of(found, support, labels)
+    method = teach.learner_of(work, session, work.encoder(session))
+    counts = teach.confusion_of(method, vectors, support, labels, 2, ids, truth)
+    for box in range(2):
+        for answer in range(2):
+            text = card.cell(work, WORDS, session, answer, box)
+            assert text.count("data-act='why'") == counts[box, answer]
+            assert text.startswith(f"<p class='quiet'>{counts[box, answer]} of {filled[box]['name']} that were")
+    assert counts.sum() == len(ids) and (counts > 0).sum() > 1
+    for wrong in ((2, 0), (0, -1), (None, 0), ("0", 0)):
+        with pytest.raises(InputError):
+            card.cell(work, WORDS, session, *wrong)

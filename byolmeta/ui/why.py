@@ -2,18 +2,18 @@
 
 import base64
 import io
-from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.ui import teach, thumbs
-from byolmeta.ui.html import safe
+from byolmeta.ui.html import safe, tile
 from byolmeta.ui.map import box_chips, sent
 from byolmeta.ui.workspace import Session, Workspace
 
 SIDE = 104  # pixels of a drawn picture
+SHOWN = 60  # pictures of a cell
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
   if (button) trigger("click", { act: button.dataset.act, id: Number(button.dataset.id ?? -1) });
@@ -29,9 +29,41 @@ new MutationObserver(() => {
 }).observe(element, { childList: true, subtree: true });"""
 
 
-def layout() -> SimpleNamespace:
-    """Lays it out, in the column beside the board; empty until a picture is asked for."""
-    return SimpleNamespace(card=gr.HTML(elem_id="why", padding=False, js_on_load=PRESS))
+def layout() -> gr.HTML:
+    """The card, in the column beside the board; empty until a picture is asked for."""
+    return gr.HTML(elem_id="why", padding=False, js_on_load=PRESS)
+
+
+def cell_layout() -> gr.HTML:
+    """The pictures of one cell of the confusion matrix, below it; empty until one is pressed."""
+    return gr.HTML(elem_id="cell", padding=False, js_on_load=PRESS)
+
+
+def cell(work: Workspace, words: dict[str, str], session: Session, answer, truth) -> str:
+    """The checked pictures that belong to one box and were answered with another, by the boxes' places in the task."""
+    import torch
+
+    from byolmeta.adapt import sort_pictures
+
+    filled, support, labels = teach.task_of(session)
+    found = work.pictures(session)
+    checks = teach.checks_of(found, support, labels) if len(filled) > 1 else None
+    if checks is None or not all(type(place) is int and 0 <= place < len(filled) for place in (answer, truth)):
+        raise InputError(words["because_gone"])
+    ids, boxes = checks
+    method, vectors = teach.learner_of(work, session, work.encoder(session)), torch.from_numpy(work.bank(session))
+    said = sort_pictures(method, vectors, support, labels, len(filled)).label[ids]
+    rows = ids[(said == answer) & (boxes == truth)].tolist()
+    key = "cell_right" if answer == truth else "cell_wrong"
+    line = words[key].format(n=f"{len(rows):,}", truth=filled[truth]["name"], answer=filled[answer]["name"])
+    if len(rows) > SHOWN:
+        line += " " + words["cell_first"].format(n=SHOWN)
+    tiles = "".join(
+        f"<button type='button' data-act='why' data-id='{row}' title='{safe(_name(found, row))}'>"
+        f"{tile(found.sheets, row, 56)}</button>"
+        for row in rows[:SHOWN]
+    )
+    return f"<p class='quiet'>{safe(line)}</p><div class='found'>{tiles}</div>"
 
 
 def asked(work: Workspace, words: dict[str, str], session: Session, row) -> str:
