@@ -9,12 +9,14 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import advice, carry, explore, learn, lessons, measure, measuring, pictures, practise, teach, tidying
+from byolmeta.ui import advice, carry, endpoints, explore, filling, learn, lessons, measure, measuring, pictures, practise
+from byolmeta.ui import teach, tidying, why
 from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
@@ -150,7 +152,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 tidy = tidying.layout(words)
                 map_status, scatter = atlas.status, atlas.scatter
             with gr.Tab(words["step_teach"], id="teach", render_children=True, elem_id="teach-tab"):
-                task = teach.layout(words, lambda: advice.layout(words), lambda: carry.layout(work, words))
+                beside = {"why": why.layout, "cell": why.cell_layout, "fill": lambda: filling.layout(words)}
+                beside |= {"advice": lambda: advice.layout(words), "carry": lambda: carry.layout(work, words)}
+                task = teach.layout(words, SimpleNamespace(**beside))
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
@@ -205,6 +209,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def assigned(event: gr.EventData, who: str):
             return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
 
+        def filled(function):
+            return lambda value, who: function(work, words, work.session(who), value)
+
         def undone(event: gr.EventData, who: str):
             session = work.session(who)
             if map_step.sent(event, "what") != "assign":
@@ -242,14 +249,22 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         repaint = explore.connect(work, words, atlas, map_tab, who, in_words)
         retidy = tidying.connect(work, words, tidy, scatter, who, in_words)
 
+        def advise(who: str):
+            session = work.session(who)
+            return [*advice.advise(work, words, session), why.card(work, words, session), ""]
+
         def advised(event):
-            """After an adaptation: what looks wrong in the boxes, and the next question."""
-            return event.then(
-                _sentences(lambda who: advice.advise(work, words, work.session(who)), words),
-                who,
-                task.advice.outputs,
-                **often,
-            )
+            """After an adaptation: what looks wrong in the boxes, the next question, and why, where that was asked."""
+            return event.then(_sentences(advise, words), who, [*task.advice.outputs, task.why, task.cell], **often)
+
+        def because(event: gr.EventData, who: str):
+            return why.asked(work, words, work.session(who), map_step.sent(event, "id"))
+
+        def uncounted(event: gr.EventData, who: str):
+            return why.pressed(work, words, work.session(who), event)
+
+        def cell(event: gr.EventData, who: str):
+            return why.cell(work, words, work.session(who), event.x, event.y)
 
         def asked(event: gr.EventData, who: str):
             return advice.pressed(work, words, work.session(who), event)
@@ -300,7 +315,19 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             **options,
         )
         taught(task.advice.question.click(_sentences(asked, words), who, task.board, **options))
+        for event in (task.board.why, task.cell.click):
+            event(_sentences(because, words), who, task.why, **options)
+        taught(task.why.click(_sentences(uncounted, words), who, [task.board, task.why], **options))
+        task.confusion.pick(_sentences(cell, words), who, task.cell, **options)
         carry.connect(work, words, task.carry, who, in_words)
+        refresh(
+            task.carry.project.upload(
+                _sentences(lambda file, who: carry.opened(work, words, work.session(who), file), words),
+                [task.carry.project, who],
+                None,
+                **options,
+            )
+        )
         task.camera.frame(_sentences(look_live, words), who, task.camera, **often)
         taught(task.camera.record(_sentences(recorded, words), who, [task.board, task.camera], **often))
         for event in (task.camera.ready, task.camera.started):
@@ -310,6 +337,10 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             task.board.dropfiles(_sentences(dropped, words), who, task.board, **options),
             scatter.assign(_sentences(assigned, words), who, [task.board, scatter], **options),
             scatter.undone(_sentences(undone, words), who, [task.board, scatter], **options),
+            *(
+                button.click(_sentences(filled(function), words), [value, who], task.board, **options)
+                for button, value, function in task.fill.fills
+            ),
         ):
             put.then(_sentences(camera, words), who, task.camera, **options)
             taught(put)
@@ -340,6 +371,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                             [*practice.live, *both, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
         measure.connect(work, words, gauge, measure_tab, who, in_words)
+        endpoints.connect(work)
     for event in demo.fns.values():
         if event.fn is not None and event.name == "<lambda>":  # by which Gradio fills `who`, open to programs
             event.api_visibility = "private"

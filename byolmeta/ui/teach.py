@@ -14,6 +14,7 @@ from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.camera import Camera
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
+from byolmeta.ui.filling import fresh_id
 from byolmeta.ui.html import safe
 from byolmeta.ui.map import box_chips
 from byolmeta.ui.player import Player, encode_moves
@@ -26,22 +27,24 @@ numbers = itertools.count(1)  # of adaptations, so that the player knows a new o
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
 
-def layout(words: dict[str, str], advice_layout: Callable, carry_layout: Callable) -> SimpleNamespace:
+def layout(words: dict[str, str], others: SimpleNamespace) -> SimpleNamespace:
     """Lays the step out: the board, and the growing curve beside it; `outputs` are what an adaptation changes.
 
-    The other two lay out what stands below the verdict, and below the curve.
+    `others` lay out what stands between: `fill` below the board, `advice` and `why` below the verdict, `cell` below the
+    confusion matrix, `carry` below the curve.
     """
     with gr.Row(elem_id="teach"):
         with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
             board = Board(words=words.get("of_board"), elem_id="board")
+            fill = others.fill()
             camera = Camera(words=words.get("of_camera"), elem_id="camera")
         with gr.Column(scale=2, min_width=320, elem_id="worth"):
             gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>", padding=False)
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
-            advice = advice_layout()
+            advice, why = others.advice(), others.why()
             curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
             player = Player(words=words.get("of_player"), chart="curve", elem_id="player")
-            carry = carry_layout()
+            carry = others.carry()
             with gr.Accordion(words["details"], open=False, elem_id="details"):
                 names = ("anil", "metasgd", "ridge", "linear", "prototype")
                 method = gr.Radio(
@@ -51,8 +54,13 @@ def layout(words: dict[str, str], advice_layout: Callable, carry_layout: Callabl
                 confusion = Chart(
                     label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion"
                 )
+                cell = others.cell()
                 gr.Markdown(words["glossary"])
     return SimpleNamespace(
+        fill=fill,
+        why=why,
+        cell=cell,
+        confusion=confusion,
         board=board,
         camera=camera,
         advice=advice,
@@ -413,9 +421,7 @@ def _put(session: Session, ids: list[int], box: str | None, words: dict[str, str
     if chosen is None:
         if len(boxes) >= 20:
             raise InputError("A board has at most 20 boxes. Delete one first.")
-        taken = {b["id"] for b in boxes}
-        number = next(n for n in range(1, 1000) if f"b{n}" not in taken)
-        chosen = {"id": f"b{number}", "name": words["box_name"].format(n=len(boxes) + 1), "items": []}
+        chosen = {"id": fresh_id(boxes), "name": words["box_name"].format(n=len(boxes) + 1), "items": []}
         boxes.append(chosen)
     chosen["items"] += ids
     session.boxes["rev"] += 1

@@ -69,11 +69,14 @@ def cell(work: Workspace, words: dict[str, str], session: Session, answer, truth
 def asked(work: Workspace, words: dict[str, str], session: Session, row) -> str:
     """The card for a picture of the tray. Raises InputError where there is no answer to it."""
     work.seen(session)["why"] = row
-    return card(work, words, session)
+    shown = card(work, words, session)
+    if not shown:
+        raise InputError(words["because_none"])
+    return shown
 
 
 def card(work: Workspace, words: dict[str, str], session: Session) -> str:
-    """The card of the picture that was asked for, as the boxes are now; "" without one."""
+    """The card of the picture that was asked for, as the boxes are now; "" without one, or where it has no answer."""
     import torch
 
     from byolmeta import classifier, features
@@ -84,10 +87,8 @@ def card(work: Workspace, words: dict[str, str], session: Session) -> str:
         return ""
     filled, support, labels = teach.task_of(session)
     vectors = torch.from_numpy(work.bank(session))
-    if type(row) is not int or not 0 <= row < len(vectors) or len(filled) < 2 or support.max() >= len(vectors):
-        work.seen(session)["why"] = None
-        raise InputError(words["because_none"])
-    if row in support:
+    there = type(row) is int and 0 <= row < len(vectors) and row not in support
+    if not there or len(filled) < 2 or support.max() >= len(vectors):
         work.seen(session)["why"] = None
         return ""
     found, names = work.pictures(session), [box["name"] for box in filled]

@@ -461,7 +461,7 @@ ENGLISH = {
     "because_here": "This picture: the parts that are like the example",
     "because_there": "The example: the parts that are like this picture",
     "because_heat": "The same picture: parts that speak for {said} in orange, against it in blue",
-    "because_none": "There is no answer for this picture yet. Put a picture into two boxes first.",
+    "because_none": "There is no answer for this picture. Put pictures into two boxes, then ask about one that is in none.",
     "because_gone": "The boxes have changed meanwhile. Ask why once more.",
     "picture_itself": "The picture {name}",
     "mute": "Not because of this",
