@@ -1,5 +1,6 @@
 """The board: what a browser sends is checked, and people can sort pictures by mouse, touch and keys."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -17,7 +18,7 @@ from browser import centre, chromium, drag, open_page, until
 from PIL import Image, ImageDraw
 
 from byolmeta.ui import board as package
-from byolmeta.ui.board import WORDS, Board, check_boxes, empty_boxes, encode_answers
+from byolmeta.ui.board import WORDS, Board, check_boxes, empty_boxes, encode_answers, take_out
 
 N = 5000
 TILE, COLUMNS, PER_SHEET = 48, 16, 256
@@ -57,11 +58,32 @@ def test_a_good_state_comes_back_as_a_copy():
         {"rev": 1, "boxes": [{"id": "b", "name": 5, "items": []}]},
         {"rev": 1, "boxes": [{"id": "../b", "name": "x", "items": []}]},
         {"rev": 1, "boxes": [{"id": "b", "name": "x", "items": []}] * 2},
+        *({"rev": 1, "boxes": [{"id": "b", "name": "x", "items": [1, 2]} | more]} for more in (
+            {"off": 1}, {"off": None}, {"off": "true"}, {"colour": 8}, {"colour": -1}, {"colour": True},
+            {"colour": "0"}, {"colour": 1.0}, {"muted": [3]}, {"muted": [True]}, {"muted": 1}, {"muted": ["1"]},
+            {"muted": [[1]]}, {"muted": None},
+        )),
     ],
 )  # fmt: skip
 def test_a_bad_state_is_refused(sent):
     with pytest.raises(InputError):
         check_boxes(sent, 10)
+
+
+def test_what_a_box_says_of_itself_is_kept_and_the_usual_is_left_out():
+    said = {"off": True, "colour": 7, "muted": [2]}
+    sent = state([1, 2], [3])
+    sent["boxes"][0] |= said
+    assert check_boxes(sent, 10) == sent
+    sent["boxes"][1] |= {"off": False, "colour": None, "muted": [], "more": 1}
+    assert check_boxes(sent, 10)["boxes"] == [sent["boxes"][0], state([1, 2], [3])["boxes"][1]]
+
+
+def test_pictures_that_are_taken_out_are_not_muted_any_more():
+    boxes = [{"id": "a", "name": "a", "items": [1, 2, 3], "muted": [2, 3]}, {"id": "b", "name": "b", "items": [4]}]
+    take_out(boxes, [2, 4])
+    assert [box["items"] for box in boxes] == [[1, 3], []]
+    assert boxes[0]["muted"] == [3] and "muted" not in boxes[1]
 
 
 def test_names_are_only_text():
@@ -120,9 +142,10 @@ class App:
         pictures["sheets"] = [self.url(f"sheet_{k}.webp") for k in range(-(-n // PER_SHEET))]
         pictures["about"] = self.url("about.json")
         with gr.Blocks(title="board") as self.demo:
-            board = Board(pictures=pictures, boxes=self.boxes, elem_id="board")
+            board = Board(pictures=pictures, boxes=self.boxes, elem_id="board", shared=True)
             load = gr.Button("Load", elem_id="load")
             fewer = gr.Button("Fewer", elem_id="fewer")
+            plain = gr.Button("Plain", elem_id="plain")
             holder_off, holder_on = gr.Button("Hide", elem_id="hide"), gr.Button("Show", elem_id="show")
             with gr.Column(visible=True) as holder:
                 other = Board(pictures=pictures, boxes=empty_boxes(["X", "Y"]), elem_id="other", visible=False)
@@ -130,6 +153,8 @@ class App:
             board.dropfiles(self.dropped, None, board, queue=False, show_progress="hidden")
             few = pictures | {"key": "few", "n": 300}
             fewer.click(lambda: gr.update(pictures=few), None, board, queue=False)
+            board.why(self.why, None, None, queue=False, show_progress="hidden")
+            plain.click(lambda: gr.update(able=[]), None, board, queue=False)
             load.click(self.load, None, board, queue=False)
             holder_off.click(lambda: gr.update(visible=False), None, board, queue=False)
             holder_on.click(lambda: gr.update(visible=True), None, board, queue=False)
@@ -144,7 +169,7 @@ class App:
         return f"/gradio_api/file={self.folder / name}"
 
     def reset(self):
-        self.boxes, self.files, self.extras, self.errors = empty_boxes(self.names), [], [], []
+        self.boxes, self.files, self.extras, self.asked = empty_boxes(self.names), [], [], []
 
     def changed(self, evt: gr.EventData):
         sent = check_boxes(evt._data, self.n + len(self.extras))
@@ -153,6 +178,9 @@ class App:
         self.boxes = sent
         filled = sum(bool(box["items"]) for box in self.boxes["boxes"])
         return gr.update(answers=sort(self.boxes, self.n + len(self.extras)) if filled > 1 else None)
+
+    def why(self, evt: gr.EventData):
+        self.asked.append(evt.id)
 
     def dropped(self, evt: gr.EventData):
         for file in evt.files:
@@ -172,6 +200,9 @@ class App:
 
     def saved(self):
         return gr.update(boxes=self.boxes, extras=self.extras)
+
+    def said(self, at, key):
+        return self.boxes["boxes"][at].get(key)
 
     def items(self):
         return [box["items"] for box in self.boxes["boxes"]]
@@ -231,6 +262,26 @@ def box(page, at):
 def items_are(app, page, *wanted):
     wanted = [list(x) for x in wanted]
     until(lambda: (page.evaluate("0"), app.items() == wanted)[1], f"{app.items()} is not {wanted}")
+
+
+def menu_button(page, at):
+    return box(page, at).locator(".bm-menu-button")
+
+
+def in_menu(page, text):
+    return page.locator("#board .bm-menu").get_by_text(text, exact=True)
+
+
+def teach(page, *wanted):
+    """The first pictures of the tray go into the boxes by keys: ids of each box."""
+    for at, ids in enumerate(wanted):
+        for i in ids:
+            card(page, i).focus()
+            page.keyboard.press(str(at + 1))
+
+
+def saw(app, page, check, what):
+    until(lambda: (page.evaluate("0"), check())[1], what)
 
 
 # ---- by mouse
@@ -350,6 +401,73 @@ def test_a_box_is_added_renamed_and_deleted(app, page):
     assert page.evaluate("window.hacked") is None
 
 
+def test_a_box_is_left_out_and_used_again(app, page):
+    teach(page, [0], [1], [2])
+    items_are(app, page, [0], [1], [2])
+    menu_button(page, 1).click()
+    switch = page.get_by_role("menuitemcheckbox", name=WORDS["box_use"])
+    assert switch.get_attribute("aria-checked") == "true"
+    switch.click()
+    saw(app, page, lambda: app.said(1, "off") is True, "the box is off")
+    assert app.items() == [[0], [1], [2]] and thumb(page, 1).count() == 1
+    assert box(page, 1).locator(".bm-note").text_content() == WORDS["box_off"]
+    assert page.locator("#board .bm-chip", has_text="Blue ones").count() == 0
+    assert page.evaluate("document.activeElement.className").endswith("bm-menu-button")
+    page.reload()
+    page.wait_for_selector("#board .bm-off")
+    menu_button(page, 1).focus()
+    page.keyboard.press("Enter")
+    assert switch.get_attribute("aria-checked") == "false"
+    page.keyboard.press("Space")
+    saw(app, page, lambda: app.said(1, "off") is None, "the box is on again")
+    page.keyboard.press("ControlOrMeta+z")
+    saw(app, page, lambda: app.said(1, "off") is True, "undo leaves it out again")
+
+
+def test_a_box_takes_another_colour(app, page):
+    hue = "x => x.style.getPropertyValue('--hue')"
+    blue, orange = (box(page, at).evaluate(hue) for at in (0, 1))
+    menu_button(page, 0).click()
+    swatches = page.get_by_role("menuitemradio")
+    assert swatches.count() == 8 and swatches.nth(0).get_attribute("aria-checked") == "true"
+    page.keyboard.press("ArrowDown")  # from the switch to the colour it has
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    saw(app, page, lambda: app.said(0, "colour") == 1, "the colour has come")
+    assert box(page, 0).evaluate(hue) == orange != blue
+    assert "Red ones is now orange." in page.locator("#board .bm-live[role=status]").text_content()
+    teach(page, [0], [1])
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    assert card(page, 3).evaluate(hue) == orange
+    page.reload()
+    page.wait_for_selector("#board .bm-thumb")
+    assert box(page, 0).evaluate(hue) == orange
+
+
+def test_twenty_boxes_fit_in_menus_and_page(app, page):
+    for _ in range(17):
+        page.locator("#board .bm-add").click()
+    assert page.locator("#board .bm-box").count() == 20 and page.locator("#board .bm-add").is_hidden()
+    card(page, 0).click(button="right")
+    menu = page.locator("#board .bm-menu")
+    area = menu.bounding_box()
+    assert area["y"] >= 0 and area["y"] + area["height"] <= 900 and area["x"] + area["width"] <= 1280
+    badges = menu.locator(".bm-badge").evaluate_all(
+        "all => all.map(x => x.textContent + x.style.getPropertyValue('--hue'))"
+    )
+    assert len(set(badges)) == 20 and all("#" in badge for badge in badges)
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    saw(app, page, lambda: app.items()[19] == [0], "the last box is reached")
+    thumb(page, 0).click(button="right")
+    page.keyboard.press("3")  # the third box, though its own one is not listed
+    saw(app, page, lambda: app.items()[2] == [0], "the number chooses its box")
+    thumb(page, 0).click(button="right")
+    page.keyboard.press("4")
+    saw(app, page, lambda: app.items()[3] == [0], "and so it does for boxes behind the one it is in")
+    assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
+
+
 # ---- answers
 
 
@@ -372,6 +490,142 @@ def test_guesses_are_shown_and_corrected(app, page):
     page.locator("#board .bm-chip", has_text="Unsure").click()
     sure = page.locator("#board .bm-card").evaluate_all("all => all.map(x => x.dataset.sure)")
     assert set(sure) == {"1"}
+
+
+def test_why_is_asked_by_corner_key_and_menu(app, page):
+    card(page, 5).focus()
+    page.keyboard.press("w")
+    assert "no guess" in page.locator("#board .bm-live[role=status]").text_content()
+    teach(page, [0], [1], [2])
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    card(page, 3).locator(".bm-tag").click()
+    saw(app, page, lambda: app.asked == [3], "the corner asks")
+    assert page.locator('#board .bm-card[aria-selected="true"]').count() == 0
+    card(page, 20).focus()  # none of these: no corner, and a question all the same
+    page.keyboard.press("w")
+    saw(app, page, lambda: app.asked == [3, 20], "the key asks")
+    card(page, 6).click(button="right")
+    in_menu(page, WORDS["why"]).click()
+    saw(app, page, lambda: app.asked == [3, 20, 6], "the menu asks")
+    drag(page, card(page, 7).locator(".bm-tag"), box(page, 1))  # the corner is part of the picture
+    items_are(app, page, [0], [1, 7], [2])
+    assert app.asked == [3, 20, 6]
+
+
+def test_what_the_board_is_not_able_to_do_is_not_offered(app, page):
+    teach(page, [0], [1], [2])
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    page.locator("#plain").click()
+    page.wait_for_selector("#board .bm-board:not(.bm-asks)")
+    card(page, 3).locator(".bm-tag").click(force=True)
+    card(page, 3).focus()
+    page.keyboard.press("w")
+    thumb(page, 0).focus()
+    page.keyboard.press("m")
+    thumb(page, 0).click(button="right")
+    assert in_menu(page, WORDS["move_out"]).count() == 1 and in_menu(page, WORDS["mute"]).count() == 0
+    page.keyboard.press("Escape")
+    menu_button(page, 0).click()
+    assert page.locator("#board .bm-menu button").all_text_contents() == [WORDS["box_remove"]]
+    page.wait_for_timeout(60)
+    assert app.asked == [] and app.boxes["rev"] == 3
+
+
+def test_an_example_is_muted_and_counts_again(app, page):
+    teach(page, [0, 3], [1], [2])
+    items_are(app, page, [0, 3], [1], [2])
+    thumb(page, 3).focus()
+    page.keyboard.press("m")
+    saw(app, page, lambda: app.said(0, "muted") == [3], "the example is muted")
+    assert "bm-muted" in thumb(page, 3).get_attribute("class")
+    assert WORDS["muted"] in thumb(page, 3).get_attribute("aria-label")
+    assert box(page, 0).locator(".bm-box-count").text_content() == "1/2"
+    assert page.evaluate("document.activeElement.dataset.id") == "3"
+    page.reload()
+    page.wait_for_selector("#board .bm-muted")
+    thumb(page, 3).click(button="right")
+    in_menu(page, WORDS["unmute"]).click()
+    saw(app, page, lambda: app.said(0, "muted") is None, "it counts again")
+    thumb(page, 0).click(button="right")
+    in_menu(page, WORDS["mute"]).click()
+    saw(app, page, lambda: app.said(0, "muted") == [0], "the other is muted")
+    page.evaluate("scrollTo(0, 0)")
+    drag(page, thumb(page, 0), box(page, 1))  # what was said about it in its box goes
+    items_are(app, page, [3], [1, 0], [2])
+    assert app.said(0, "muted") is None and app.said(1, "muted") is None
+    page.locator("#board .bm-icon").first.click()
+    saw(app, page, lambda: app.said(0, "muted") == [0], "undo mutes it again")
+
+
+# ---- the adaptation, played step by step
+
+STEP = """detail => {
+  if (detail) detail.labels = Int8Array.from(detail.labels);
+  window.dispatchEvent(new CustomEvent("byolmeta-step", { detail }));
+}"""
+
+
+def play(page, labels, flipped, step):
+    """Shows a step in which the pictures from 0 on have these labels, and all others the last one."""
+    labels = labels + [labels[-1]] * (N - len(labels))
+    ids = [f"b{k + 1}" for k in range(3)]
+    detail = {"step": step, "of": 5, "rev": 3, "labels": labels, "box_ids": ids, "flipped": flipped}
+    page.evaluate(STEP, detail)
+
+
+def test_a_step_that_is_played_shows_its_guesses_and_what_changed(app, page):
+    teach(page, [0], [1], [2])
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    play(page, [-1, -1, -1, 1, 1, 0, 0], [], 1)
+    assert page.locator("#board .bm-playing").count() == 1
+    assert [card(page, i).locator(".bm-tag").text_content() for i in (3, 5)] == ["2", "1"]
+    assert {card(page, i).get_attribute("data-sure") for i in (3, 9, 20)} == {"2"}
+    chips = page.locator("#board .bm-chip")
+    assert chips.count() == 6 and chips.nth(4).get_attribute("aria-disabled") == "true"
+    play(page, [-1, -1, -1, 0, 1, 2, 0], [3, 5], 2)
+    lit = "all => all.filter(x => x.getAnimations().length).map(x => Number(x.dataset.id))"
+    assert page.locator("#board .bm-card").evaluate_all(lit) == [3, 5]
+    assert chips.nth(6).locator("span, b").all_text_contents() == [WORDS["filter_changed"], "2"]
+    chips.nth(6).click()
+    assert page.locator("#board .bm-card").evaluate_all("all => all.map(x => Number(x.dataset.id))") == [3, 5]
+    play(page, [-1, -1, -1, 0, 0, 2, 0], [4], 3)
+    assert page.locator("#board .bm-card").evaluate_all("all => all.map(x => Number(x.dataset.id))") == [4]
+    page.evaluate(STEP, None)
+    assert page.locator("#board .bm-playing").count() == 0 and chips.count() == 6
+    assert card(page, 9).get_attribute("data-sure") == "1" and chips.first.get_attribute("aria-pressed") == "true"
+
+
+def test_a_step_waits_while_a_picture_is_held_and_a_remount_listens_once(app, page):
+    teach(page, [0], [1], [2])
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    page.mouse.move(*centre(card(page, 5)))
+    page.mouse.down()
+    page.mouse.move(*centre(box(page, 0)), steps=3)
+    play(page, [-1, -1, -1, 2], [3], 2)
+    assert card(page, 3).locator(".bm-tag").text_content() == "1"
+    page.mouse.move(*centre(page.locator("#board .bm-hint")))
+    page.mouse.up()
+    assert card(page, 3).locator(".bm-tag").text_content() == "3"
+    page.locator("#hide").click()
+    page.wait_for_selector("#board .bm-card", state="detached")
+    page.locator("#show").click()
+    page.wait_for_selector("#board .bm-card")
+    assert page.locator("#board .bm-playing").count() == 0
+    play(page, [-1, -1, -1, 1], [3], 3)
+    assert card(page, 3).locator(".bm-tag").text_content() == "2"
+    assert card(page, 3).evaluate("x => x.getAnimations().length") == 1
+
+
+def test_changed_pictures_are_outlined_where_motion_is_not_wanted(app, browser):
+    app.reset()
+    page = open_board(browser, app, reduced_motion="reduce")
+    teach(page, [0], [1], [2])
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    play(page, [-1, -1, -1, 1], [3], 2)
+    look = "x => [getComputedStyle(x).outlineStyle, x.getAnimations().length]"
+    assert card(page, 3).evaluate(look) == ["solid", 0] and card(page, 4).evaluate(look) == ["none", 0]
+    page.context.close()
+    assert page.problems == []
 
 
 def test_search_by_name(app, page):
@@ -425,7 +679,39 @@ def test_python_loads_another_state_and_undo_brings_it_back(app, page):
     items_are(app, page, [0], [], [])
 
 
+def test_two_windows_show_each_others_changes(app, page):
+    other = page.context.new_page()
+    other.goto(app.address)
+    other.wait_for_selector("#board .bm-card")
+    drag(page, card(page, 0), box(page, 0))
+    other.wait_for_selector('#board .bm-thumb[data-id="0"]')
+    drag(other, card(other, 1), box(other, 1))
+    page.wait_for_selector('#board .bm-thumb[data-id="1"]')
+    items_are(app, page, [0], [1], [])
+    for each in (page, other):
+        each.wait_for_selector('#board .bm-board[data-answered="2"]')
+    assert card(page, 4).get_attribute("data-sure") == card(other, 4).get_attribute("data-sure") == "2"
+    other.evaluate(DROP, [2, [["q.png", "image/png", png()]]])
+    page.wait_for_selector(f'#board .bm-box:nth-child(3) .bm-thumb[data-id="{N}"]')
+    assert thumb(page, N).get_attribute("title") == "q.png"
+    thumb(page, 1).focus()
+    page.keyboard.press("m")
+    other.wait_for_selector('#board .bm-muted[data-id="1"]')
+    other.locator("#board .bm-icon").first.click()  # undo reaches what was done in the first
+    page.wait_for_selector("#board .bm-muted", state="detached")
+    page.reload()
+    page.wait_for_selector("#board .bm-thumb")
+    items_are(app, page, [0], [1], [N])
+
+
 # ---- files from the desktop
+
+
+def png():
+    data = io.BytesIO()
+    Image.new("RGB", (40, 30), "purple").save(data, "PNG")
+    return list(data.getvalue())
+
 
 DROP = """([box, files]) => {
   const data = new DataTransfer();
@@ -440,9 +726,8 @@ DROP = """([box, files]) => {
 }"""
 
 
-def test_files_from_the_desktop(app, page, tmp_path):
-    Image.new("RGB", (40, 30), "purple").save(tmp_path / "p.png")
-    picture = list((tmp_path / "p.png").read_bytes())
+def test_files_from_the_desktop(app, page):
+    picture = png()
     hostile = "<b>${alert(1)}.png"
     page.evaluate(DROP, [1, [[hostile, "image/png", picture], ["note.txt", "text/plain", [1, 2]]]])
     until(lambda: (page.evaluate("0"), len(app.files) == 1)[1], "the file has come")
@@ -454,6 +739,21 @@ def test_files_from_the_desktop(app, page, tmp_path):
     assert app.files[1]["box"] is None
     page.evaluate(DROP, [0, [["note.txt", "text/plain", [1, 2]]]])
     assert "Only pictures" in page.locator("#board .bm-hint").text_content()
+
+
+def test_a_benchmark_can_read_how_long_an_answer_takes(app, page):
+    times = (
+        "() => { const b = document.querySelector('#board .bm-board').__board; return [b.lastDrop(), b.lastAnswer()]; }"
+    )
+    assert page.evaluate(times) == [None, None]
+    drag(page, card(page, 0), box(page, 0))
+    drag(page, card(page, 1), box(page, 1))
+    page.wait_for_selector('#board .bm-board[data-answered="2"]')
+    drop, answer = until(lambda: page.evaluate(times)[1] and page.evaluate(times), "the answer is on the screen")
+    assert drop["rev"] == answer["rev"] == 2 and 0 < drop["at"] < answer["at"]
+    page.evaluate(DROP, [1, [["q.png", "image/png", png()]]])
+    new = until(lambda: page.evaluate(times)[1]["rev"] > 2 and page.evaluate(times), "the file's answer is there")
+    assert new[0]["rev"] == new[1]["rev"] == 3 and answer["at"] < new[0]["at"] < new[1]["at"]
 
 
 # ---- many pictures, small page
@@ -495,6 +795,34 @@ def test_phone_taps_and_does_not_overflow(app, phone):
     assert phone.evaluate(wide) <= 0
     phone.locator("#board .bm-chip", has_text="Unsure").tap()
     assert phone.evaluate(wide) <= 0
+
+
+def test_phone_asks_mutes_and_colours(app, phone):
+    for i, at in [(0, 0), (1, 1)]:
+        card(phone, i).tap()
+        box(phone, at).locator(".bm-box-empty").tap(force=True)
+    items_are(app, phone, [0], [1], [])
+    phone.wait_for_selector('#board .bm-board[data-answered="2"]')
+    card(phone, 3).locator(".bm-tag").tap()
+    saw(app, phone, lambda: app.asked == [3], "the corner asks")
+    card(phone, 4).tap()
+    card(phone, 6).locator(".bm-tag").tap()  # with a picture picked, the corner is as good a place as any
+    assert phone.locator("#board .bm-picked-count").text_content() == "2 selected"
+    card(phone, 4).tap()
+    card(phone, 6).tap()
+    thumb(phone, 0).tap()
+    phone.locator("#board .bm-primary").tap()
+    in_menu(phone, WORDS["mute"]).tap()
+    saw(app, phone, lambda: app.said(0, "muted") == [0], "the example is muted")
+    menu_button(phone, 1).tap()
+    menu = phone.locator("#board .bm-menu").bounding_box()
+    assert menu["x"] >= 0 and menu["x"] + menu["width"] <= 390
+    phone.get_by_role("menuitemradio", name=WORDS["colour_pink"]).tap()
+    saw(app, phone, lambda: app.said(1, "colour") == 3, "the colour has come")
+    menu_button(phone, 1).tap()
+    in_menu(phone, WORDS["box_remove"]).tap()
+    saw(app, phone, lambda: app.items() == [[0], []], "the box is deleted")
+    assert phone.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 def test_a_finger_that_rests_drags_and_one_that_moves_scrolls(app, phone):

@@ -6,8 +6,12 @@ sends goes through `check_boxes` before anything else reads it.
     board = Board(pictures=..., boxes=empty_boxes(["Cats", "Dogs"]), elem_id="board")
     board.change(sort, [...], board, queue=False, show_progress="hidden")       # evt.rev, evt.boxes
     board.dropfiles(add, [...], board, show_progress="hidden")                  # evt.box, evt.rev, evt.files
+    board.why(explain, [...], [...], show_progress="hidden")                    # evt.id: why is it guessed so?
 
 Two fast changes may reach Python in the wrong order: keep the state with the highest rev.
+
+A box may say `"off": True` (it stays on the board and takes no part in the task), `"colour": 0..7` (else its place
+chooses), and `"muted": [ids]`, examples of its own that do not count.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from byolmeta.ui.component import Component
 MAX_BOXES = 20
 MAX_NAME = 80  # characters
 MAX_REV = 2**53  # the largest whole number that JavaScript counts to
+COLOURS = 8  # that a box can have
+ABLE = ("why", "mute", "off", "colour")  # what a board offers beside sorting
 
 WORDS = {
     "boxes_title": "Boxes",
@@ -44,6 +50,19 @@ WORDS = {
     "box_name": "Name of box {number}",
     "box_items": "Examples in {name}",
     "box_delete": "Delete {name}; its pictures go back",
+    "box_menu": "Colour and more of {name}",
+    "box_off": "Left out",
+    "box_use": "Use this box",
+    "box_remove": "Delete this box",
+    "colours": "Colour",
+    "colour_blue": "blue",
+    "colour_orange": "orange",
+    "colour_green": "green",
+    "colour_pink": "pink",
+    "colour_sky": "light blue",
+    "colour_red": "red",
+    "colour_yellow": "yellow",
+    "colour_grey": "grey",
     "box_more": "{count} more",
     "box_new": "New box",
     "box_new_name": "Box {number}",
@@ -51,6 +70,11 @@ WORDS = {
     "example_none": "no examples yet",
     "example_one": "1 example",
     "example_many": "{count} examples",
+    "example_muted": "{count} of them not counted",
+    "muted": "not counted",
+    "mute": "Not because of this",
+    "unmute": "Count it again",
+    "why": "Why?",
     "picture_one": "1 picture",
     "picture_many": "{count} pictures",
     "undo": "Undo",
@@ -62,8 +86,10 @@ WORDS = {
     "filter_box": "Guess: {name}",
     "filter_unsure": "Unsure",
     "filter_none": "None of these",
+    "filter_changed": "Changed",
     "tray_help": (
-        "Arrow keys walk, Space selects, 1 to 9 move into a box, 0 or Backspace take out, the menu key lists all boxes."
+        "Arrow keys walk, Space selects, 1 to 9 move into a box, 0 or Backspace take out, the menu key lists all boxes. "
+        "W asks why a picture is guessed so, and M leaves an example out of count."
     ),
     "tray_none": "No pictures yet. Choose some under Pictures.",
     "tray_done": "Every picture is in a box. Well done.",
@@ -86,6 +112,12 @@ WORDS = {
     "say_added": "Added {name}.",
     "say_deleted": "Deleted {name}. Its pictures are back.",
     "say_renamed": "Box {number} is now {name}.",
+    "say_off": "{name} is left out.",
+    "say_used": "{name} takes part again.",
+    "say_coloured": "{name} is now {colour}.",
+    "say_muted": "{what} does not count any more.",
+    "say_unmuted": "{what} counts again.",
+    "say_no_guess": "There is no guess yet.",
     "say_undone": "Undone.",
     "say_redone": "Redone.",
     "say_nothing_to_undo": "Nothing to undo.",
@@ -103,14 +135,18 @@ WORDS = {
 _HERE = Path(__file__).parent
 _CSS = (_HERE / "board.css").read_text(encoding="utf-8")
 _TEMPLATE = '<div class="bm-board"></div>'
-_FILES = ("state", "changes", "drawing", "pointer", "keys", "board")  # one script, in this order
+_FILES = ("state", "changes", "drawing", "playing", "pointer", "menus", "keys", "board")  # one script, in this order
 _JS = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _FILES)
 
 
 class Board(Component):
-    """A board of pictures. Every prop that Python may update is an argument here; state.js says its shape."""
+    """A board of pictures. Every prop that Python may update is an argument here; state.js says its shape.
 
-    TRIGGERS = EACH = ("dropfiles", "ready")
+    `able`: which of ABLE it offers, all where nothing is said. `shared`: all windows of a browser show one and the
+    same state, and tell each other what changes.
+    """
+
+    TRIGGERS = EACH = ("dropfiles", "ready", "why")
 
     def __init__(
         self,
@@ -120,11 +156,14 @@ class Board(Component):
         boxes: dict | None = None,
         answers: dict | None = None,
         extras: list | None = None,
+        able: Sequence[str] | None = None,
         words: dict | None = None,
+        shared: bool = False,
         **looks: Any,
     ):
-        constants = {"CSS": _CSS, "DEFAULT_WORDS": words or WORDS}
+        constants = {"CSS": _CSS, "DEFAULT_WORDS": words or WORDS, "SHARED": shared}
         props = {"pictures": pictures, "answers": answers, "extras": extras or [], "words": words or WORDS}
+        props["able"] = list(ABLE if able is None else able)
         # Styles go in by script, once: a css_template is compiled again with each update of a prop.
         super().__init__(_TEMPLATE, "", _JS, constants, value, **props, boxes=boxes or empty_boxes(["", ""]), **looks)
         # Gradio would hold back or drop an event while another one runs, and a change would be lost.
@@ -152,6 +191,15 @@ def check_boxes(value: Any, n: int) -> dict:
     if len(set(items)) < len(items):
         raise InputError("A picture lies in two boxes. Take it out of one of them.")
     return {"rev": value["rev"], "boxes": boxes}
+
+
+def take_out(boxes: list[dict], ids: Sequence[int]) -> None:
+    """Pictures leave the boxes they are in, and what was said about them there."""
+    gone = set(ids)
+    for box in boxes:
+        for key in ("items", "muted"):
+            if key in box:
+                box[key] = [i for i in box[key] if i not in gone]
 
 
 def encode_answers(
@@ -184,7 +232,24 @@ def _check_box(box: Any, n: int) -> dict:
         raise InputError(f"The name of a box has {len(name)} characters, it needs 1 to {MAX_NAME}.")
     if not isinstance(items, (list, tuple)) or len(items) > n or not all(_whole(i, n - 1) for i in items):
         raise InputError(f"A box holds a picture that is not among these {n}. Reload the page.")
-    return {"id": box_id, "name": name.strip(), "items": list(items)}
+    return {"id": box_id, "name": name.strip(), "items": list(items)} | _settings(box)
+
+
+def _settings(box: dict) -> dict:
+    """What a box may say beside its name and examples; left out where it says the usual."""
+    off, colour, muted, items = box.get("off", False), box.get("colour"), box.get("muted", []), set(box["items"])
+    if type(off) is not bool:
+        raise InputError("The board did not say whether a box takes part. Reload the page.")
+    if colour is not None and not _whole(colour, COLOURS - 1):
+        raise InputError(f"A box has a colour that is not one of the {COLOURS}. Choose one from its menu.")
+    if not isinstance(muted, (list, tuple)) or not all(type(i) is int and i in items for i in muted):
+        raise InputError("A box does not count a picture that is not among its examples. Reload the page.")
+    found = {"off": True} if off else {}
+    if colour is not None:
+        found["colour"] = colour
+    if muted:
+        found["muted"] = list(dict.fromkeys(muted))
+    return found
 
 
 def _whole(value: Any, largest: int) -> bool:

@@ -25,6 +25,7 @@ root.addEventListener("drop", (event) => {
   event.preventDefault();
   event.stopPropagation();
   endFiles();
+  dropped = { rev: rev + 1, at: performance.now() };
   const box = event.target.closest?.(".bm-box")?.dataset.box ?? null;
   sendFiles([...event.dataTransfer.files], box);
 }, { signal });
@@ -35,8 +36,8 @@ function endFiles() {
   frame.dataset.drop = say("tray_drop");
 }
 
-async function sendFiles(dropped, box) {
-  const files = dropped.filter(isPicture);
+async function sendFiles(all, box) {
+  const files = all.filter(isPicture);
   if (!files.length) return notice(say("files_not_pictures"));
   notice(say("files_sending", { what: counted("picture_one", "picture_many", files.length) }), 60000);
   const sent = new Array(files.length).fill(null);
@@ -163,13 +164,13 @@ function takePictures() {
   const next = given("pictures") ?? null;
   if (next?.key !== pictures?.key) {
     names = lowerNames = namesOf = null;
-    guesses = null;
+    guesses = played = null;
     selected.clear();
     forgetDrawn();
     freshPictures = mounted; // boxes that come with them count, whatever their rev
     if (mounted && pictures) {
       emptied = true; // what the boxes held were numbers of other pictures
-      boxes = boxes.map((box) => ({ ...box, items: [] }));
+      boxes = boxes.map((box) => tidyBox({ ...box, items: [] }));
     }
     if (memory.key !== undefined && memory.key !== next?.key) {
       Object.assign(memory, { past: [], future: [], boxes: null });
@@ -208,7 +209,7 @@ function takeBoxes() {
     ({ boxes, rev } = memory); // a remount: the page is ahead of what Python last sent
     return;
   }
-  const tidy = next.boxes.map(({ id, name, items }) => ({ id: String(id), name: String(name), items: [...items] }));
+  const tidy = next.boxes.map(tidyBox);
   if (!mounted) {
     boxes = tidy;
     rev = next.rev;
@@ -257,13 +258,17 @@ function takeWords() {
 
 const alike = (one, other) => one.split("-")[0] === other?.split("-")[0];
 
-const TAKE = { words: takeWords, pictures: takePictures, extras: takeExtras, boxes: takeBoxes, answers: takeAnswers };
-const waiting = new Set();
+const TAKE = {
+  words: takeWords, able: () => {}, pictures: takePictures, extras: takeExtras, boxes: takeBoxes, answers: takeAnswers,
+};
+const waiting = new Set(); // names of what is to be taken
+const news = new Set(); // of these, what Python sent
 
 // What came from Python is taken in this order, in one go, and never while a picture is held.
 function apply() {
   if (waiting.has("pictures")) waiting.add("answers"); // new pictures take the guesses away; these may be theirs
   for (const name of Object.keys(TAKE)) if (waiting.has(name)) TAKE[name]();
+  const answers = waiting.has("answers");
   waiting.clear();
   if (emptied) { // and no boxes came with the new pictures
     rev += 1;
@@ -273,13 +278,54 @@ function apply() {
   indexBoxes();
   remember();
   drawAll();
+  root.classList.toggle("bm-playing", Boolean(played));
+  if (answers && guesses) noteAnswer(guesses.rev);
+  for (const name of news) if (SHOWN_ALIKE.includes(name)) tell(name, props[name]);
+  news.clear();
+}
+
+// ---------------------------------------------------------------- other windows of this browser
+
+// What Python sent to one window, or a hand changed there, the others take as if Python had sent it to them.
+const SHOWN_ALIKE = ["extras", "boxes", "answers"];
+const channel = SHARED ? new BroadcastChannel(`byolmeta-${home}`) : null;
+
+function tell(name, value) {
+  const known = name === "boxes" ? { rev: value.rev, boxes: value.boxes } : value; // only here it is to be forced
+  channel?.postMessage(JSON.stringify({ key: pictures?.key, name, value: known })); // what Python sent cannot be cloned
+}
+
+channel?.addEventListener("message", ({ data }) => {
+  const { key, name, value } = JSON.parse(data);
+  if (key !== pictures?.key || !root.isConnected) return;
+  props[name] = value;
+  take(name);
+}, { signal });
+signal.addEventListener("abort", () => channel?.close());
+
+// ---------------------------------------------------------------- how long an answer takes: see tests/benchmarks/board.py
+
+let dropped = null; // {rev, at}: the newest drop, and the rev it led to; ms since the page was opened
+let answered = null; // {rev, at}: when the first answer to that rev, or to a newer one, was on the screen
+root.__board = { lastDrop: () => dropped, lastAnswer: () => answered };
+
+function noteAnswer(rev) {
+  if (rev <= answered?.rev) return;
+  requestAnimationFrame(() => setTimeout(() => (answered = { rev, at: performance.now() }), 0)); // after that frame
+}
+
+// ---------------------------------------------------------------- up and running
+
+function take(name) {
+  waiting.add(name);
+  queueMicrotask(() => waiting.size && !drag && apply());
 }
 
 for (const name of Object.keys(TAKE)) {
   watch(name, () => {
     if (signal.aborted || !root.isConnected) return;
-    waiting.add(name);
-    queueMicrotask(() => waiting.size && !drag && apply());
+    news.add(name);
+    take(name);
   });
   waiting.add(name);
 }

@@ -9,7 +9,10 @@ let emitting = 0;
 
 function emit() {
   clearTimeout(emitting);
-  emitting = setTimeout(() => trigger("change", { rev, boxes }), 0);
+  emitting = setTimeout(() => {
+    trigger("change", { rev, boxes });
+    tell("boxes", { rev, boxes });
+  }, 0);
 }
 
 function show(next) {
@@ -49,8 +52,23 @@ function announce(text) {
 function indexBoxes() {
   where = new Int8Array(total()).fill(-1);
   boxes.forEach((box, index) => box.items.forEach((id) => (where[id] = index)));
+  muted = new Set(boxes.flatMap((box) => box.muted ?? []));
   if (guesses) guesses.order = guesses.boxIds.map(boxIndex);
-  if (!["all", "unsure", "none"].includes(filter) && boxIndex(filter) < 0) filter = "all";
+  if (played) played.order = played.boxIds.map(boxIndex);
+  const box = boxes[boxIndex(filter)];
+  if (!["all", "unsure", "none", "changed"].includes(filter) && (!box || box.off)) filter = "all";
+  if (filter === "changed" && !played) filter = "all";
+}
+
+// A box that says of itself only what differs from the usual, and does not mute what it does not hold.
+function tidyBox({ id, name, items, off, colour, muted }) {
+  const box = { id: String(id), name: String(name), items: [...items] };
+  if (off === true) box.off = true;
+  if (COLOURS[colour]) box.colour = colour;
+  const held = new Set(box.items);
+  const quiet = [...new Set(muted ?? [])].filter((item) => held.has(item));
+  if (quiet.length) box.muted = quiet;
+  return box;
 }
 
 // Puts pictures into a box, or back into the tray where target is null. Says so, and keeps the focus near.
@@ -63,13 +81,13 @@ function move(ids, target, extraBoxes = boxes) {
   const next = extraBoxes.map((box) => {
     const stay = box.items.some((id) => goes.has(id)) ? box.items.filter((id) => !goes.has(id)) : box.items;
     const items = box.id === target ? [...stay, ...goes] : stay;
-    return items === box.items ? box : { ...box, items };
+    return items === box.items ? box : tidyBox({ ...box, items });
   });
   const focus = focusPlan(goes);
   landed = goes.size <= 60 ? goes : new Set();
   selected.clear();
   anchor = null;
-  const what = goes.size === 1 ? nameOf([...goes][0]) : counted("picture_one", "picture_many", goes.size);
+  const what = spokenOf([...goes]);
   const box = next.find((candidate) => candidate.id === target);
   let sentence = say("say_out", { what });
   if (box) {
@@ -81,6 +99,21 @@ function move(ids, target, extraBoxes = boxes) {
   announce(sentence);
   if (focus) restoreFocus(focus);
   return true;
+}
+
+const spokenOf = (ids) => (ids.length === 1 ? nameOf(ids[0]) : counted("picture_one", "picture_many", ids.length));
+
+// Examples stay in their boxes and do not count any more; if none of them counts, they count again.
+function mute(ids) {
+  const mine = new Set(ids.filter((id) => where[id] >= 0));
+  if (!mine.size) return announce(say("say_not_in_box"));
+  const quiet = [...mine].some((id) => !muted.has(id));
+  const next = boxes.map((box) => {
+    const those = box.items.filter((id) => mine.has(id));
+    const others = (box.muted ?? []).filter((id) => !mine.has(id));
+    return those.length ? tidyBox({ ...box, muted: quiet ? [...others, ...those] : others }) : box;
+  });
+  change(next, say(quiet ? "say_muted" : "say_unmuted", { what: spokenOf([...mine]) }));
 }
 
 // Where the focus goes when these pictures leave: the next card of the tray, or the neighbour in the box.
@@ -137,10 +170,13 @@ function deleteBox(id) {
   (next ? boxNodes.get(next.id).name : addButton).focus({ preventScroll: true });
 }
 
+function setBox(id, what, sentence) {
+  change(boxes.map((box) => (box.id === id ? tidyBox({ ...box, ...what }) : box)), sentence);
+}
+
 function renameBox(id, text) {
   const at = boxIndex(id);
   const name = text.replace(/\p{Cc}/gu, " ").trim().slice(0, 80);
   if (at < 0 || !name || name === boxes[at].name) return drawBoxes(); // puts the old name back
-  const next = boxes.map((box) => (box.id === id ? { ...box, name } : box));
-  change(next, say("say_renamed", { number: at + 1, name }));
+  setBox(id, { name }, say("say_renamed", { number: at + 1, name }));
 }

@@ -47,8 +47,10 @@ function mark(node, id, index) {
   const guess = guessOf(id);
   const sure = guess ? guess.sure : 0;
   put(node, "data-sure", sure);
+  node.classList.toggle("bm-flipped", Boolean(played?.flipped.has(id)));
   if (sure) hue(node, guess.box);
   write(node.firstChild, sure === 1 ? "?" : sure ? guess.box + 1 : "");
+  put(node.firstChild, "title", can("why") ? `${say("why")} (W)` : "");
   const name = nameOf(id);
   const key = guess && ["guess_none", "guess_unsure", "guess_fair", "guess_sure"][sure];
   const spoken = key ? say(key, { name: boxes[guess.box]?.name }) : "";
@@ -73,7 +75,7 @@ function scrollTray(to) {
 // One pass over all pictures: what the tray holds, in order, and the figures on the filters.
 function computeView() {
   const before = view[current];
-  counts = { all: 0, box: boxes.map(() => 0), unsure: 0, none: 0 };
+  counts = { all: 0, box: boxes.map(() => 0), unsure: 0, none: 0, changed: 0 };
   const wanted = boxIndex(filter);
   const found = [[], [], [], []]; // by sureness
   const needle = query.trim().toLowerCase();
@@ -86,9 +88,11 @@ function computeView() {
     if (sure > 1) counts.box[guess.box] += 1; // so that boxes, unsure and none add up to all
     if (sure === 1) counts.unsure += 1;
     if (guess && !sure) counts.none += 1;
+    const flipped = played?.flipped.has(id);
+    if (flipped) counts.changed += 1;
     const shown =
       filter === "all" || (filter === "unsure" && sure === 1) || (filter === "none" && guess && !sure) ||
-      (wanted >= 0 && sure > 1 && guess.box === wanted);
+      (filter === "changed" && flipped) || (wanted >= 0 && sure > 1 && guess.box === wanted);
     if (!shown || (needle && !matches(id, needle))) continue;
     found[wanted >= 0 ? 3 - sure : 0].push(id);
   }
@@ -172,7 +176,10 @@ function drawRow(at) {
       card = make("div", "bm-card bm-pic", { role: "gridcell" }, make("span", "bm-tag", { "aria-hidden": "true" }));
       row.append(card);
     }
-    if (card.dataset.id !== String(id)) paint(card, id);
+    if (card.dataset.id !== String(id)) {
+      card.flash?.cancel();
+      paint(card, id);
+    }
     mark(card, id, at * columns + column);
     if (landed.has(id)) land(card, id);
   });
@@ -206,17 +213,18 @@ function land(node, id) {
 
 // ---------------------------------------------------------------- drawing: the boxes
 
-const boxNodes = new Map(); // box id -> {node, badge, name, count, remove, items, empty, note, more, thumbs}
+const boxNodes = new Map(); // box id -> {node, badge, name, count, more, remove, items, empty, note, rest, thumbs}
 
 function makeBox(id) {
   const badge = make("span", "bm-badge", { "aria-hidden": "true" });
   const name = make("input", "bm-name", { type: "text", maxlength: 80, autocomplete: "off", spellcheck: "false" });
   const count = make("span", "bm-box-count");
+  const more = button("bm-icon bm-menu-button", icon("more"));
   const remove = button("bm-icon bm-remove", icon("close"));
   const items = make("div", "bm-items", { role: "listbox", "aria-multiselectable": "true" });
   const empty = make("div", "bm-box-empty", {}, make("span"), make("small"));
   const note = make("p", "bm-note");
-  const head = make("header", "bm-box-head", {}, badge, name, count, remove);
+  const head = make("header", "bm-box-head", {}, badge, name, count, more, remove);
   const node = make("div", "bm-box", { role: "group", "data-box": id }, head, items, empty, note);
   name.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
@@ -229,8 +237,10 @@ function makeBox(id) {
   });
   name.addEventListener("focus", () => name.select());
   name.addEventListener("blur", () => renameBox(id, name.value));
+  more.setAttribute("aria-haspopup", "menu");
+  more.addEventListener("click", () => openBoxMenu(id, more));
   remove.addEventListener("click", () => deleteBox(id));
-  return { node, badge, name, count, remove, items, empty, note, thumbs: new Map(), most: MAX_THUMBS };
+  return { node, badge, name, count, more, remove, items, empty, note, thumbs: new Map(), most: MAX_THUMBS };
 }
 
 function drawBoxes() {
@@ -252,15 +262,22 @@ function drawBoxes() {
 function drawBox(box, index) {
   const parts = boxNodes.get(box.id);
   const count = box.items.length;
-  const spoken = count ? counted("example_one", "example_many", count) : say("example_none");
+  const quiet = box.muted?.length ?? 0;
+  let spoken = count ? counted("example_one", "example_many", count) : say("example_none");
+  if (quiet) spoken += `, ${say("example_muted", { count: number(quiet) })}`;
+  if (box.off) spoken += `, ${say("box_off")}`;
   hue(parts.node, index);
+  parts.node.classList.toggle("bm-off", Boolean(box.off));
   parts.badge.textContent = index + 1;
   if (document.activeElement !== parts.name || !root.contains(parts.name)) parts.name.value = box.name;
   parts.name.setAttribute("aria-label", say("box_name", { number: index + 1 }));
   parts.name.title = box.name;
-  parts.count.textContent = count ? number(count) : "";
+  parts.count.textContent = quiet ? `${number(count - quiet)}/${number(count)}` : count ? number(count) : "";
   parts.count.title = spoken;
   parts.node.setAttribute("aria-label", say("box_label", { number: index + 1, name: box.name, count: spoken }));
+  parts.more.hidden = !can("off") && !can("colour") && boxes.length <= 2;
+  parts.more.setAttribute("aria-label", say("box_menu", { name: box.name }));
+  parts.more.title = say("box_menu", { name: box.name });
   parts.remove.hidden = boxes.length <= 2;
   parts.remove.setAttribute("aria-label", say("box_delete", { name: box.name }));
   parts.remove.title = say("box_delete", { name: box.name });
@@ -271,7 +288,7 @@ function drawBox(box, index) {
   const fingers = matchMedia("(pointer: coarse)").matches;
   parts.empty.lastChild.textContent =
     fingers ? say("box_empty_touch") : index < 9 ? say("box_empty_keys", { number: index + 1 }) : "";
-  parts.note.textContent = guesses?.notes.get(box.id) ?? "";
+  parts.note.textContent = box.off ? say("box_off") : guesses?.notes.get(box.id) ?? "";
   parts.note.hidden = !parts.note.textContent;
   drawThumbs(box, parts);
 }
@@ -286,8 +303,8 @@ function drawThumbs(box, parts) {
     thumb.remove();
     parts.thumbs.delete(id);
   }
-  parts.more?.remove();
-  parts.more = null;
+  parts.rest?.remove();
+  parts.rest = null;
   let arrived = false;
   shown.forEach((id, place) => {
     let thumb = parts.thumbs.get(id);
@@ -297,8 +314,10 @@ function drawThumbs(box, parts) {
       parts.thumbs.set(id, thumb);
     }
     if (parts.items.children[place] !== thumb) parts.items.insertBefore(thumb, parts.items.children[place] ?? null);
-    put(thumb, "title", nameOf(id));
-    put(thumb, "aria-label", nameOf(id));
+    const name = muted.has(id) ? `${nameOf(id)}, ${say("muted")}` : nameOf(id);
+    put(thumb, "title", name);
+    put(thumb, "aria-label", name);
+    thumb.classList.toggle("bm-muted", muted.has(id));
     put(thumb, "aria-selected", selected.has(id));
     put(thumb, "aria-posinset", first + place + 1);
     put(thumb, "aria-setsize", box.items.length);
@@ -309,12 +328,12 @@ function drawThumbs(box, parts) {
     if (thumb !== document.activeElement) put(thumb, "tabindex", place === 0 ? 0 : -1);
   });
   if (first > 0) {
-    parts.more = button("bm-more", say("box_more", { count: number(first) }));
-    parts.more.addEventListener("click", () => {
+    parts.rest = button("bm-more", say("box_more", { count: number(first) }));
+    parts.rest.addEventListener("click", () => {
       parts.most += 400;
       drawThumbs(box, parts);
     });
-    parts.items.append(parts.more);
+    parts.items.append(parts.rest);
   }
   if (arrived) {
     parts.items.scrollTop = parts.items.scrollHeight;
@@ -327,10 +346,11 @@ function drawThumbs(box, parts) {
 function drawChips() {
   const list = [
     ["all", null, say("filter_all"), counts.all],
-    ...boxes.map((box, index) => [box.id, index, box.name, counts.box[index]]),
+    ...boxes.map((box, index) => [box.id, index, box.name, counts.box[index]]).filter(([, at]) => !boxes[at].off),
     ["unsure", null, say("filter_unsure"), counts.unsure],
     ["none", null, say("filter_none"), counts.none],
   ];
+  if (played?.any) list.push(["changed", null, say("filter_changed"), counts.changed]);
   list.forEach(([id, index, text, count], place) => {
     let chip = chips.children[place];
     if (!chip) {
@@ -345,7 +365,8 @@ function drawChips() {
     write(badge, index === null ? "?" : index + 1);
     if (index !== null) hue(badge, index);
     write(label, text);
-    const ready = guesses || id === "all"; // before that they show what will come
+    const told = !played || !["unsure", "none"].includes(id); // a step has a guess for each picture
+    const ready = ((guesses || played) && told) || id === "all"; // before that they show what will come
     write(figure, ready ? number(count) : "");
     put(chip, "aria-disabled", !ready);
     chip.title = index === null ? text : say("filter_box", { name: text });
@@ -358,7 +379,7 @@ let noticeUntil = 0;
 
 function drawHint() {
   if (performance.now() < noticeUntil) return;
-  const filled = boxes.filter((box) => box.items.length).length;
+  const filled = boxes.filter((box) => !box.off && box.items.length > (box.muted?.length ?? 0)).length;
   const ready = guesses && filled >= 2 && counts.all > 0;
   const start = matchMedia("(pointer: coarse)").matches ? "hint_start_touch" : "hint_start";
   const key = ready ? "hint_answers" : filled >= 2 ? "hint_waiting" : filled ? "hint_second" : start;
@@ -425,5 +446,6 @@ function drawAll() {
   drawSelection();
   drawButtons();
   root.classList.toggle("bm-stale", Boolean(guesses) && guesses.rev < rev);
+  root.classList.toggle("bm-asks", can("why") && Boolean(guesses));
   landed = new Set();
 }

@@ -51,6 +51,11 @@ root.addEventListener("keydown", (event) => {
     else announce(say("say_no_box", { number: event.key }));
   } else if (["0", "Backspace", "Delete"].includes(event.key)) {
     move(selected.size ? inOrder(selected) : [id], null);
+  } else if (event.key.toLowerCase() === "w" && card && can("why")) {
+    if (answerOf(id)) trigger("why", { id });
+    else announce(say("say_no_guess"));
+  } else if (event.key.toLowerCase() === "m" && can("mute")) {
+    mute(selected.size ? inOrder(selected) : [id]);
   } else if (event.key === "ContextMenu" || (event.key === "F10" && event.shiftKey)) {
     if (!selected.has(id)) select([id], id);
     const area = node.getBoundingClientRect();
@@ -98,75 +103,3 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 }, { signal });
-
-// ---------------------------------------------------------------- the menu of boxes
-
-let menu = null;
-
-function openMenu(x, y, opener) {
-  closeMenu();
-  const ids = inOrder(selected);
-  if (!ids.length) return;
-  menu = make("div", "bm-menu", { role: "menu", "aria-label": say("move_to") });
-  menu.opener = opener;
-  const add = (badge, text, index, act) => {
-    const item = button("bm-menu-item", badge, make("span", "", {}, text));
-    item.setAttribute("role", "menuitem");
-    item.tabIndex = -1;
-    if (index !== null) hue(badge, index);
-    item.addEventListener("click", () => {
-      closeMenu(true);
-      act();
-    });
-    menu.append(item);
-  };
-  boxes.forEach((box, index) => {
-    if (ids.every((id) => where[id] === index)) return; // they are in there
-    add(make("i", "bm-badge", {}, String(index + 1)), box.name, index, () => move(ids, box.id));
-  });
-  if (boxes.length < MAX_BOXES) {
-    add(make("i", "bm-badge bm-open", {}, icon("plus")), say("box_new"), null, () => {
-      const box = newBox();
-      if (!box) return;
-      move(ids, box.id, [...boxes, box]);
-      boxNodes.get(box.id)?.name.focus();
-    });
-  }
-  if (ids.some((id) => where[id] >= 0)) {
-    add(make("i", "bm-badge bm-open", {}, icon("undo")), say("move_out"), null, () => move(ids, null));
-  }
-  menu.addEventListener("keydown", menuKeys);
-  root.append(menu);
-  if (menu.showPopover) {
-    menu.popover = "manual";
-    menu.showPopover();
-  }
-  const area = menu.getBoundingClientRect();
-  menu.style.left = `${Math.max(8, Math.min(x, window.innerWidth - area.width - 8))}px`;
-  menu.style.top = `${Math.max(8, y + area.height + 8 > window.innerHeight ? y - area.height : y)}px`;
-  menu.firstChild.focus();
-}
-
-function menuKeys(event) {
-  const items = [...menu.children];
-  const at = items.indexOf(document.activeElement);
-  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
-  if (next !== undefined) items.at(next % items.length).focus();
-  else if (/^[1-9]$/.test(event.key) && boxes[Number(event.key) - 1]) items[Number(event.key) - 1].click();
-  else if (event.key === "Escape" || event.key === "Tab") closeMenu(true);
-  else if (event.key !== "Enter" && event.key !== " ") return;
-  else return event.stopPropagation();
-  event.preventDefault();
-  event.stopPropagation();
-}
-
-function closeMenu(back = false) {
-  if (!menu) return;
-  const { opener } = menu;
-  menu.remove();
-  menu = null;
-  if (back && opener?.isConnected) opener.focus({ preventScroll: true });
-}
-
-document.addEventListener("pointerdown", (event) => menu && !menu.contains(event.target) && closeMenu(), { signal });
-window.addEventListener("blur", () => closeMenu(), { signal });

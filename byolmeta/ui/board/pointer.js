@@ -49,7 +49,8 @@ root.addEventListener("pointerdown", (event) => {
   const node = onCard(event.target);
   if (!node) return;
   const touch = pointer !== "mouse";
-  press = { node, id: idOf(node), x: event.clientX, y: event.clientY, pointer: event.pointerId, touch };
+  const asks = Boolean(event.target.closest(".bm-tag")) && can("why");
+  press = { node, id: idOf(node), x: event.clientX, y: event.clientY, pointer: event.pointerId, touch, asks };
   // A finger that moves at once scrolls; one that rests takes the picture up.
   if (touch) press.timer = setTimeout(() => press && startDrag(press.x, press.y), LONG_PRESS);
 }, { signal });
@@ -67,9 +68,11 @@ document.addEventListener("pointerup", (event) => {
   const held = drag ?? press;
   if (!held || held.pointer !== event.pointerId) return;
   if (drag) return drop(event.clientX, event.clientY);
-  const { id, touch } = press;
+  const { id, touch, asks } = press;
   endPress();
-  pick(id, touch, event);
+  const picking = touch ? selected.size > 0 : event.shiftKey || event.ctrlKey || event.metaKey;
+  if (asks && !picking && answerOf(id)) trigger("why", { id });
+  else pick(id, touch, event);
 }, { signal });
 
 document.addEventListener("pointercancel", (event) => {
@@ -203,6 +206,7 @@ function endDrag() {
 }
 
 function drop(x, y) {
+  const at = performance.now();
   const { ids, ghost, id } = endDrag();
   const target = targetAt(x, y);
   let moved = false;
@@ -212,6 +216,7 @@ function drop(x, y) {
   } else if (target !== undefined) {
     moved = (target !== null || ids.some((each) => where[each] >= 0)) && move(ids, target);
   }
+  if (moved) dropped = { rev, at };
   const goal = root.querySelector(`.bm-thumb[data-id="${id}"], .bm-card[data-id="${id}"]`);
   settle(ghost, goal, moved);
 }
