@@ -119,12 +119,21 @@ def app(tmp_path_factory):
         "points-clumps": write_points(folder, 9, clumps, "umap", neighbours=url(folder / "near.u32"), k=3),
         "landed-more": [fresh, fresh | {"name": "other.jpg"}],
         "selection": {"ids": [3, 8], "seq": 1},
+        "colours-task": certainty | {"names": ["cats", "dogs"], "boxes": ["b1", "b2"]},
     }
 
     def figure(seed):
         x = list(range(60))
         lines = [{"x": x, "y": [i * seed % 7 + j for j in x], "name": f"<b>{i}"} for i in range(6)]
         return {"data": lines, "layout": {"yaxis": {"title": "loss"}}}
+
+    def growing():
+        """A band, a line with markers and a level line, of which the first two grow."""
+        band = {"x": [0, 4, 4, 0], "y": [2, 2, 0, 0], "fill": "toself", "fillcolor": "#ffff00", "mode": "lines"}
+        line = {"x": [0, 2, 4], "y": [1, 1, 1], "mode": "lines+markers", "line": {"color": "#ff0000", "width": 8}}
+        level = {"x": [0, 4], "y": [3, 3], "mode": "lines", "line": {"color": "#00ff00", "width": 8}}
+        data = [band | {"line": {"width": 0}, "meta": {"grows": True}}, line | {"meta": {"grows": True}}, level]
+        return {"data": data, "layout": {"xaxis": {"range": [-1, 5]}, "yaxis": {"range": [-1, 4]}}}
 
     def stream():
         for seed in range(100):
@@ -186,6 +195,7 @@ def app(tmp_path_factory):
                 Scatter(pictures, first, compact=True, elem_id="preview")
                 chart = Chart(label="Loss", empty="Nothing <b>yet</b>.", elem_id="chart")
                 button("draw", lambda: gr.update(figure=figure(1)), chart)
+                button("grow", lambda: gr.update(figure=growing()), chart)
                 gr.Button("stream", elem_id="stream").click(stream, None, chart, show_progress="hidden")
         scatter.select(heard, None, selected, show_progress="hidden", queue=False)
         scatter.assign(heard, None, assigned, show_progress="hidden", queue=False)
@@ -433,6 +443,49 @@ def test_a_part_of_the_pictures_and_other_colours(visit):
     assert map.hover(4) == 4 and map.ask("project(5)") is None
     map.page.mouse.click(*map.spot(20))
     assert map.heard("selected", count=1)["indices"] == [20]
+
+
+TOLD = """([map, labels, flipped]) => {
+  const detail = labels && {step: 2, of: 9, rev: 1, labels: new Int8Array(labels), box_ids: ["b2", "b1"], flipped};
+  window.dispatchEvent(new CustomEvent("byolmeta-step", {detail}));
+  return document.querySelector(map + " .scatter").__scatter.ringed();
+}"""
+
+
+@browser_test
+def test_an_adaptation_colours_the_map_step_by_step(visit):
+    map = Map(visit())
+    map.press("ask-colours-task")
+    map.page.wait_for_function("document.querySelector('#map .groups').innerText.includes('dogs')")
+    map.rest()
+
+    def colours():
+        return [map.ask(f"coloured({i})") for i in (0, 4, 5, 6)]
+
+    cats, dogs, none = "#0072b2", "#e69f00", "#9a9a9a"
+    assert colours() == [none, cats, dogs, cats]
+    labels = [0] * N  # dogs, all of them
+    labels[4] = -1  # an example keeps its box
+    assert map.page.evaluate(TOLD, ["#map", labels, [5, 6, 99]]) == [5, 6]
+    assert colours() == [dogs, cats, dogs, dogs]
+    map.when("m.ringed().length === 0")  # for a moment only
+    assert map.page.evaluate(TOLD, ["#map", [1] * N, []]) == [] and colours() == [cats] * 4
+    map.press("certain")  # another colouring: rings only
+    map.page.wait_for_function("document.querySelector('#map .groups').innerText.includes('unsure')")
+    assert map.page.evaluate(TOLD, ["#map", labels, [7]]) == [7] and colours() == [none, cats, dogs, cats]
+    map.press("ask-colours-task")
+    map.page.wait_for_function("document.querySelector('#map .groups').innerText.includes('dogs')")
+    assert colours() == [dogs, cats, dogs, dogs]
+    assert map.page.evaluate(TOLD, ["#map", None, []]) == [] and colours() == [none, cats, dogs, cats]
+
+
+@browser_test
+def test_without_motion_rings_stay_until_the_next_step(visit):
+    map = Map(visit(reduced_motion="reduce"))
+    assert map.page.evaluate(TOLD, ["#map", [0] * N, [3]]) == [3]
+    map.page.wait_for_timeout(1500)  # longer than they would be seen
+    assert map.ask("ringed()") == [3] and not map.ask("moving()")
+    assert map.page.evaluate(TOLD, ["#map", [0] * N, [4]]) == [4]
 
 
 @browser_test
@@ -1251,3 +1304,47 @@ def test_the_chart_grows_in_place(visit):
     assert min(growth) < 1, growth  # MB, over 100 figures: what leaks grows in every turn, what warms up does not
     assert page.evaluate(f"{chart}.plot.first && {chart}.plot.querySelectorAll('.trace').length") == 6
     assert page.evaluate(f"{chart}.ms") < 200
+
+
+@browser_test
+def test_growing_lines_are_shown_up_to_a_place(visit):
+    page = visit()
+    Map(page)
+    page.get_by_role("tab", name="Later").click()
+    page.click("#grow")
+    page.wait_for_selector("#chart .scatterlayer .trace")
+    chart = "document.querySelector('#chart .chart').__chart"
+    page.wait_for_function(f"{chart}.drawn()")
+
+    def seen() -> dict[str, float]:
+        """Where each colour ends, on the x axis."""
+        path = os.path.join(page.shots, "chart.png")
+        page.locator("#chart .plot").screenshot(path=path)
+        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        left, scale = page.evaluate(
+            f"[{chart}.plot._fullLayout._size.l + {chart}.plot._fullLayout.xaxis.d2p(0),"
+            f" {chart}.plot._fullLayout.xaxis.d2p(1) - {chart}.plot._fullLayout.xaxis.d2p(0)]"
+        )
+        ends = {}
+        for name, colour in (("band", (255, 255, 0)), ("line", (255, 0, 0)), ("level", (0, 255, 0))):
+            columns = np.flatnonzero((abs(pixels - colour).sum(2) < 60)[60:].any(0))  # below the legend
+            ends[name] = (columns.max() - left) / scale if len(columns) else -1
+        return ends
+
+    whole = {"band": 4, "line": 4, "level": 4}
+    assert seen() == pytest.approx(whole, abs=0.06)
+    for place in (1.5, 3, 0.5):
+        page.evaluate(f"{chart}.until({place})")
+        assert seen() == pytest.approx({"band": place, "line": place, "level": 4}, abs=0.06)
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.wait_for_timeout(300)
+    assert seen() == pytest.approx({"band": 0.5, "line": 0.5, "level": 4}, abs=0.06)
+    page.click("#grow")  # the same figure again, still in part
+    page.wait_for_timeout(300)
+    assert seen()["line"] == pytest.approx(0.5, abs=0.06)
+    page.evaluate(f"{chart}.until(null)")
+    assert seen() == pytest.approx(whole, abs=0.06)
+    page.click("#draw")  # other lines, none of which grows
+    page.wait_for_function(f"{chart}.plot.data.length === 6 && {chart}.drawn()")
+    page.evaluate(f"{chart}.until(1)")
+    assert page.locator("#chart .trace [clip-path*=part]").count() == 0

@@ -238,8 +238,8 @@ TEMPLATE = """
 HERE = Path(__file__).parent
 STYLE = (HERE / "scatter.css").read_text(encoding="utf-8")
 FILES = (
-    "painters", "map", "fit", "find", "selection", "guests", "minimap", "scenes", "view", "panels", "large", "list",
-    "hands", "scatter",
+    "painters", "map", "fit", "find", "selection", "guests", "steps", "minimap", "scenes", "view", "panels", "large",
+    "list", "hands", "scatter",
 )  # fmt: skip
 SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
 
@@ -250,9 +250,10 @@ class Scatter(Component):
     pictures: {"key", "n", "tile", "columns", "per_sheet", "sheets": [url], "about": url} or None.
     points: {"url", "seq", "n", "key", "stage": "pca" | "umap" | "learning", "ids", "neighbours", "k",
         "note"} or None. Row p of the neighbours' file belongs to point p and holds picture ids.
-    colours: {"seq", "codes": base64 of one uint8 per picture (255 = grey), "names", "colours", "pictures"} or None,
-        which colours by the labels in `about`; {"none": True} leaves all grey, without a legend. `pictures`: an id for
-        each name, shown beside it in the legend.
+    colours: {"seq", "codes": base64 of one uint8 per picture (255 = grey), "names", "colours", "pictures", "boxes"} or
+        None, which colours by the labels in `about`; {"none": True} leaves all grey, without a legend. `pictures`: an id
+        for each name, shown beside it in the legend. `boxes`: where codes stand for class boxes, the id of each; then
+        the colours follow an adaptation that is played (the event `byolmeta-step`, see ui/player).
     boxes: [{"id", "name", "colour"}] to put a selection into; None hides that part.
     tools: what the bar of a selection offers besides, names among "similar", "export" and "aside".
     lit: {"ids", "name", "seq"}: pictures that light up while the others fade, until the visitor closes the name

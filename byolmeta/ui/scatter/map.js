@@ -189,6 +189,7 @@ function group() {
     names = colouring.names || [];
     colours = colouring.colours || [];
     examples = colouring.pictures || [];
+    codesOfStep(colouring);
   } else if (about?.labels) {
     names = about.class_names || [];
     for (let at = 0; at < n; at++) {
@@ -257,6 +258,7 @@ function frame(now) {
     else if (runScene(passed)) moving = true;
     if (!seen) choosePictures();
     if (fade(passed)) moving = true;
+    if (ringing() && !calm.matches) moving = true;
     const mix = mixNow();
     const pictures = [];
     for (let at = inView.length - 1; at >= 0; at--) addPicture(pictures, inView[at], mix);
@@ -351,6 +353,7 @@ function drawOverlay() {
   pen.clearRect(0, 0, width, height);
   const point = current();
   if (map?.kind === "sides") drawSides();
+  if (map && step) drawRings();
   if (map) drawGuests();
   if (map && point >= 0) {
     if (map.twin) drawNeighbours(partner(point));

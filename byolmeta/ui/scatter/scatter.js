@@ -269,6 +269,8 @@ root.__scatter = element.__scatter = {
   n: () => (map ? map.n : 0),
   shown: () => [...shown.keys()].filter((point) => shown.get(point) > 0.5).map(idOf),
   moving: () => frameAsked,
+  coloured: (id) => colourOf(pointOf(id)),
+  ringed: () => (map && ringing() ? ringed().map(idOf) : []),
   lit: () => (map && lightening ? [...new Set(allMarked().map(idOf))] : null),
   landed: () => guests.map(({ x, y, name }) => ({ name, x: screenX(x), y: screenY(y) })),
   spots: (id) => (map ? [pointOf(id), partner(pointOf(id))].filter((point) => point >= 0) : []).map((point) => {
