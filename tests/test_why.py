@@ -134,7 +134,7 @@ def test_a_card_says_what_the_board_says_and_whether_that_is_right(work, session
         said = names[answers.label[row]]
         right = answers.label[row] == store.labels[row]
         assert (f"Goes to {said}, as its folder says" in text) == right
-        assert (f"Goes to {said} (" in text and "but its folder says" in text) == (not right)
+        assert (f"Goes to {said}, with" in text and "but its folder says" in text) == (not right)
         assert text.count("<li") == 5 and text.count("data-act='mute'") == 5
     assert "its folder" not in card.asked(work, WORDS, session, int(np.flatnonzero(store.labels == 2)[0]))
 
@@ -194,7 +194,9 @@ def test_a_cell_opens_the_pictures_that_it_counts(work, session):
         for answer in range(2):
             text = card.cell(work, WORDS, session, answer, box)
             assert text.count("data-act='why'") == counts[box, answer]
-            assert text.startswith(f"<p class='quiet'>{counts[box, answer]} of {filled[box]['name']} that were")
+            how = "answered right" if box == answer else f"taken for {filled[answer]['name']}"
+            assert text.startswith(f"<p class='quiet'>{filled[box]['name']}, {how}: {counts[box, answer]}.")
+            assert ("Press one" in text) == (counts[box, answer] > 0)
     assert counts.sum() == len(ids) and (counts > 0).sum() > 1
     for wrong in ((2, 0), (0, -1), (None, 0), ("0", 0)):
         with pytest.raises(InputError):

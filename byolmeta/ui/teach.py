@@ -22,6 +22,7 @@ from byolmeta.ui.workspace import UNPRACTISED, Pictures, Session, Workspace
 
 FEW = 30  # below this many checks an accuracy is a count, never a percentage
 LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more would lock the saved one for good
+CELLS_HEIGHT = 260  # pixels of the confusion matrix of a few boxes
 NAMED = 6  # class folders that are told by name
 numbers = itertools.count(1)  # of adaptations, so that the player knows a new one
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
@@ -52,7 +53,7 @@ def layout(words: dict[str, str], others: SimpleNamespace) -> SimpleNamespace:
                 )
                 gr.Markdown(f"**{words['confusion']}**")
                 confusion = Chart(
-                    label=words["confusion"], empty=words["confusion_empty"], height=260, elem_id="confusion"
+                    label=words["confusion"], empty=words["confusion_empty"], height=CELLS_HEIGHT, elem_id="confusion"
                 )
                 cell = others.cell()
                 gr.Markdown(words["glossary"])
@@ -219,7 +220,9 @@ def again(work: Workspace, words: dict[str, str], session: Session) -> list:
 
 def _shown(curve: dict, verdict: str, confusion: dict, empty: str, player: dict) -> list:
     """[verdict, curve, confusion, player] as outputs; `empty` stands where the curve is not drawn yet."""
-    return [verdict, gr.update(figure=curve, empty=empty), gr.update(figure=confusion), gr.update(**player)]
+    rows = len(confusion["data"][0]["z"]) if confusion else 0
+    cells = gr.update(figure=confusion, height=max(CELLS_HEIGHT, 110 + 24 * rows))
+    return [verdict, gr.update(figure=curve, empty=empty), cells, gr.update(**player)]
 
 
 def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list[dict], rev: int, copies) -> dict:

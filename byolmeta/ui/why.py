@@ -56,6 +56,7 @@ def cell(work: Workspace, words: dict[str, str], session: Session, answer, truth
     rows = ids[(said == answer) & (boxes == truth)].tolist()
     key = "cell_right" if answer == truth else "cell_wrong"
     line = words[key].format(n=f"{len(rows):,}", truth=filled[truth]["name"], answer=filled[answer]["name"])
+    line += f" {words['cell_press']}" if rows else ""
     if len(rows) > SHOWN:
         line += " " + words["cell_first"].format(n=SHOWN)
     tiles = "".join(
