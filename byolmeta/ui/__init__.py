@@ -15,8 +15,22 @@ import gradio as gr
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
-from byolmeta.ui import advice, carry, endpoints, explore, filling, learn, lessons, measure, measuring, pictures, practise
-from byolmeta.ui import teach, tidying, why
+from byolmeta.ui import (
+    advice,
+    carry,
+    endpoints,
+    explore,
+    filling,
+    learn,
+    lessons,
+    measure,
+    measuring,
+    pictures,
+    practise,
+    teach,
+    tidying,
+    why,
+)
 from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
@@ -36,8 +50,13 @@ SHOW = """(...values) => {
   setTimeout(() => document.querySelector("#PART")?.scrollIntoView({ behavior: "smooth", block: "nearest" }), 600);
   return values;
 }"""
-# what the hints of a first visit are about
-POINTED = ("#drop", "#learn-tab-button", "#map-tab-button", "#teach-tab-button")
+# what the hints of a first visit are about, and on which side of it they stand where there is room
+POINTED = (
+    ("#drop", "right"),
+    ("#learn-tab-button", "below"),
+    ("#map-tab-button", "below"),
+    ("#teach-tab-button", "below"),
+)
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
@@ -137,7 +156,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 header = gr.HTML(elem_id="header", min_width=120, padding=False)
                 look = {"container": False, "scale": 0, "min_width": 200}
                 encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", interactive=True, **look)
-            hints = list(zip(POINTED, words["hints"], strict=True))
+            hints = [(*pointed, hint) for pointed, hint in zip(POINTED, words["hints"], strict=True)]
             Guide(hints, words.get("of_guide"), elem_id="guide", min_width=40, padding=False)
         with gr.Tabs(elem_id="steps") as tabs:
             with gr.Tab(
@@ -280,12 +299,13 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
-        opened = demo.load(_sentences(lambda who: lessons.begin(work, words, who), words), who, None, **options)
+        opened = demo.load(_sentences(lambda who: lessons.begin(work, words, who), words), who, bar, **options)
         refresh(
             opened.then(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
         )
         demo.load(lessons.view, None, [tabs, atlas.by], **options)
-        refresh(bar.go(_sentences(lambda who: lessons.go(work, words, who), words), who, [tabs, atlas.by], **options))
+        stepped = _sentences(lambda who: lessons.go(work, words, who), words)
+        refresh(bar.go(stepped, who, [tabs, atlas.by, bar], **options | {"concurrency_limit": 1}))
         demo.load(lambda who: practise.attach(work, words, work.session(who)), who, [*practice.live, *both], **options)
         for button in (pick.try_these, study.onward, practice.onward):
             button.click(lambda: gr.Tabs(selected="teach"), None, tabs, **options)
