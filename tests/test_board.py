@@ -777,6 +777,32 @@ def test_thousands_of_pictures_scroll_with_few_nodes(app, page):
     assert card(page, N - 1).is_visible()
 
 
+def test_a_drop_redraws_only_the_boxes_it_changes(app, browser):
+    app.reset()
+    app.boxes = empty_boxes([""] * 20) | {"rev": 1}
+    for at, each in enumerate(app.boxes["boxes"]):
+        each["items"] = list(range(100 + 50 * at, 150 + 50 * at))
+    page = open_board(browser, app)
+    page.wait_for_selector('#board .bm-thumb[data-id="1099"]', state="attached")
+    assert page.locator("#board .bm-thumb").count() == 1000
+    page.evaluate(
+        """() => {
+          window.touched = new Set();
+          const note = (all) => all.forEach(({ target }) => touched.add(target.closest(".bm-items")?.parentNode.dataset.box));
+          const options = { subtree: true, childList: true, attributes: true };
+          for (const items of document.querySelectorAll("#board .bm-items")) new MutationObserver(note).observe(items, options);
+        }"""
+    )
+    drag(page, card(page, 0), box(page, 1))
+    drag(page, thumb(page, 100), box(page, 2))
+    saw(app, page, lambda: app.items()[2][-1] == 100, "the second drop has come")
+    page.wait_for_selector('#board .bm-board[data-answered="3"]')
+    assert app.items()[1][-1] == 0 and sum(map(len, app.items())) == 1001
+    assert page.evaluate("[...touched].sort()") == ["b1", "b2", "b3"]
+    page.context.close()
+    assert page.problems == []
+
+
 def test_phone_taps_and_does_not_overflow(app, phone):
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert phone.evaluate(wide) <= 0

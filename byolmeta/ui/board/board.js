@@ -191,6 +191,7 @@ function forgetDrawn() {
   boxNodes.forEach((parts) => {
     parts.thumbs.forEach((thumb) => thumb.remove());
     parts.thumbs.clear();
+    parts.drawn = null;
   });
 }
 

@@ -185,6 +185,13 @@ function drawRow(at) {
   });
 }
 
+// The nodes that show these pictures.
+function nodesOf(ids) {
+  const cards = [...rows.values()].flatMap((row) => [...row.children]).filter((card) => ids.has(idOf(card)));
+  const thumbs = [...ids].map((id) => boxNodes.get(boxes[where[id]]?.id)?.thumbs.get(id));
+  return [...cards, ...thumbs.filter(Boolean)];
+}
+
 function cardAt(index) {
   return rows.get(Math.floor(index / columns))?.children[index % columns];
 }
@@ -213,7 +220,7 @@ function land(node, id) {
 
 // ---------------------------------------------------------------- drawing: the boxes
 
-const boxNodes = new Map(); // box id -> {node, badge, name, count, more, remove, items, empty, note, rest, thumbs}
+const boxNodes = new Map(); // box id -> {node, badge, name, count, more, remove, items, empty, note, rest, thumbs, drawn}
 
 function makeBox(id) {
   const badge = make("span", "bm-badge", { "aria-hidden": "true" });
@@ -295,6 +302,9 @@ function drawBox(box, index) {
 
 // The examples of one box. The newest are at the end, and in a very full box the oldest hide behind "more".
 function drawThumbs(box, parts) {
+  const drawn = [box, names, words, parts.most];
+  if (parts.drawn?.every((each, at) => each === drawn[at])) return; // boxes are replaced, never edited in place
+  parts.drawn = drawn;
   const first = Math.max(0, box.items.length - parts.most);
   const shown = box.items.slice(first);
   const keep = new Set(shown);
@@ -403,9 +413,10 @@ function drawSelection() {
   picked.inert = selected.size === 0;
   root.classList.toggle("bm-picking", selected.size > 0);
   if (selected.size) pickedCount.textContent = say("selected", { count: number(selected.size) });
-  for (const node of root.querySelectorAll(".bm-card, .bm-thumb")) {
-    put(node, "aria-selected", selected.has(idOf(node)));
+  for (const node of root.querySelectorAll('.bm-pic[aria-selected="true"]')) {
+    if (!selected.has(idOf(node))) put(node, "aria-selected", false);
   }
+  for (const node of nodesOf(selected)) put(node, "aria-selected", true);
 }
 
 function drawButtons() {

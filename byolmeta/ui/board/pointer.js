@@ -115,15 +115,13 @@ function startDrag(x, y) {
   if (!selected.has(id)) select([id], id);
   const ids = inOrder(selected);
   const row = node.closest(".bm-row");
-  drag = { id, ids, node, pointer: held, x, y, over: undefined, row: row ? Number(row.getAttribute("aria-rowindex")) - 1 : undefined };
+  drag = { id, ids, node, pointer: held, x, y, row: row ? Number(row.getAttribute("aria-rowindex")) - 1 : undefined };
   drag.ghost = makeGhost(ids, id, node);
   root.classList.add("bm-dragging");
-  for (const each of root.querySelectorAll(".bm-card, .bm-thumb")) {
-    each.classList.toggle("bm-lifted", selected.has(idOf(each)));
-  }
+  for (const each of nodesOf(selected)) each.classList.add("bm-lifted");
   try { root.setPointerCapture(held); } catch { /* the pointer is gone already: pointercancel follows */ }
   if (touch) navigator.vibrate?.(10);
-  drag.frame = requestAnimationFrame(autoScroll);
+  drag.frame = requestAnimationFrame(follow);
   moveDrag(x, y);
 }
 
@@ -157,9 +155,8 @@ function targetAt(x, y) {
 }
 
 function moveDrag(x, y) {
-  Object.assign(drag, { x, y });
+  Object.assign(drag, { x, y, moved: true });
   drag.ghost.style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
-  highlight((drag.over = targetAt(x, y)));
 }
 
 function highlight(target) {
@@ -169,8 +166,9 @@ function highlight(target) {
   frame.classList.toggle("bm-over", Boolean(leaves));
 }
 
-// Near an edge of the tray, of the boxes or of the window, what lies behind comes nearer.
-function autoScroll() {
+// In each frame: near an edge of the tray, of the boxes or of the window, what lies behind comes nearer; and what is
+// under the hand lights up.
+function follow() {
   if (!drag) return;
   const { x, y } = drag;
   const pull = (at, low, high) => {
@@ -179,6 +177,7 @@ function autoScroll() {
     return at > high - edge ? Math.min(1, (at - high + edge) / edge) : 0;
   };
   let inside = false;
+  const page = window.scrollY;
   for (const node of [scroll, boxList]) {
     const area = node.getBoundingClientRect();
     if (x < area.left || x > area.right || y < area.top || y > area.bottom) continue;
@@ -190,8 +189,9 @@ function autoScroll() {
     inside ||= node.scrollTop + node.scrollLeft !== before;
   }
   if (!inside) window.scrollBy(0, Math.round(pull(y, 0, window.innerHeight) * 12));
-  highlight((drag.over = targetAt(x, y)));
-  drag.frame = requestAnimationFrame(autoScroll);
+  if (drag.moved || inside || window.scrollY !== page) highlight(targetAt(x, y)); // to look costs some milliseconds
+  drag.moved = false;
+  drag.frame = requestAnimationFrame(follow);
 }
 
 function endDrag() {
