@@ -785,10 +785,12 @@ def test_a_drop_redraws_only_the_boxes_it_changes(app, browser):
     page = open_board(browser, app)
     page.wait_for_selector('#board .bm-thumb[data-id="1099"]', state="attached")
     assert page.locator("#board .bm-thumb").count() == 1000
+    page.wait_for_selector('#board .bm-thumb[title="green_1097.png"]', state="attached")  # the names have come
     page.evaluate(
         """() => {
           window.touched = new Set();
-          const note = (all) => all.forEach(({ target }) => touched.add(target.closest(".bm-items")?.parentNode.dataset.box));
+          const boxOf = (node) => node.closest(".bm-box")?.dataset.box; // a picture that has left has none
+          const note = (all) => all.forEach(({ target }) => boxOf(target) && touched.add(boxOf(target)));
           const options = { subtree: true, childList: true, attributes: true };
           for (const items of document.querySelectorAll("#board .bm-items")) new MutationObserver(note).observe(items, options);
         }"""
