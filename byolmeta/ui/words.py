@@ -541,7 +541,7 @@ ENGLISH = {
                 "One example in each box. How many of the others does it sort rightly, and how sure is that?",
                 "Now three in each box. Read the accuracy and its range again, and look for a wrong guess.",
                 "Something in the box Boat is no boat. Read what the page says of it, then drag it out.",
-                "Two in each box. Press Ask me the picture that helps most, and let the room answer.",
+                "Two in each box. Press Ask me the picture that helps most: the room answers by number, or by s for none.",
                 "Bird, fish and snail: here three are not enough. Add examples, and find out how many it takes.",
             ],
         },
