@@ -105,7 +105,7 @@ def app(tmp_path_factory):
     clumps = rng.normal(size=(3, 2))[np.arange(N) // 8] + rng.normal(0, 0.01, size=(N, 2))
     Image.new("RGB", (300, 150), (200, 30, 30)).save(folder / "large.webp")
     codes = base64.b64encode(bytes(255 if i < 4 else i % 2 for i in range(N))).decode()
-    certainty = {"seq": 1, "codes": codes, "names": ["sure", "unsure"], "colours": ["#0072b2", "#e69f00"]}
+    certainty = {"seq": 1, "codes": codes, "names": ["sure", "unsure"], "colours": ["#0072b2", "#e69f00"], "boxes": []}
     boxes = [{"id": "box-1", "name": "<i>one</i>", "colour": "#0072b2"}]
     tools = ["similar", "export", "aside"]
     fresh = {"url": pictures["sheets"][0], "x": 2.5, "y": -1.5, "near": [8, 9, 14], "name": "<b>new</b>.jpg"}

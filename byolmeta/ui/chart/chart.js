@@ -160,7 +160,7 @@ const sizes = new ResizeObserver(() => {
   if (!drawn) return request(); // its figure may have come while this was hidden
   if (root.clientWidth === width) return;
   width = root.clientWidth;
-  window.Plotly.Plots.resize(plot);
+  window.Plotly.Plots.resize(plot).then(request); // once more: a legend of fewer rows is put right only then
 });
 sizes.observe(root);
 const theme = new MutationObserver(() => (root.isConnected ? request() : finish()));

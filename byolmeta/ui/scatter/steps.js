@@ -8,7 +8,7 @@ let step = null; // detail of the event that came last
 let rung = 0; // ms when its rings began
 
 on(window, "byolmeta-step", ({ detail }) => {
-  const coloured = Boolean(given(props.colours, "boxes"));
+  const coloured = props.colours?.boxes?.length > 0;
   step = detail;
   rung = stage.getClientRects().length && !compact() ? performance.now() : -Infinity; // a hidden map draws no frames for it
   if (map && coloured) group();
@@ -17,7 +17,7 @@ on(window, "byolmeta-step", ({ detail }) => {
 
 // The colour codes of the points after the step; pictures that it says nothing about keep theirs.
 function codesOfStep(colouring) {
-  if (!step || !colouring.boxes) return;
+  if (!step || !colouring.boxes?.length) return;
   const places = step.box_ids.map((id) => colouring.boxes.indexOf(id));
   for (let point = 0; point < codes.length; point++) {
     const place = places[step.labels[idOf(point)]];
