@@ -43,7 +43,7 @@ function drawRings() {
     pen.globalAlpha = alpha * Math.min(1, 2 * strength);
     for (const point of ringed()) {
       const x = screenX(whereX(point, mix)), y = screenY(whereY(point, mix));
-      const reach = (shown.has(point) ? size * 0.6 : dotSize()) + 2;
+      const reach = (shown.has(point) ? size / 2 : dotSize()) + 2;
       if (x < -reach || y < -reach || x > width + reach || y > height + reach) continue;
       pen.beginPath();
       if (shown.has(point)) pen.roundRect(x - reach, y - reach, 2 * reach, 2 * reach, 7);
