@@ -140,12 +140,14 @@ function frame(now) {
   const first = playing === "first";
   const passed = Math.max(0, now - last);
   last = now;
+  const slow = memory.slow && !first;
   if (!(first && !chart()?.drawn() && now - since < PATIENCE)) {
-    at += passed / (first ? FIRST_MS / moves.of : (memory.slow ? SLOW_MS : STEP_MS) / speed());
+    const next = at + passed / (first ? FIRST_MS / moves.of : (slow ? SLOW_MS : STEP_MS) / speed());
+    at = slow ? Math.min(next, Math.floor(at) + 1) : next; // on a busy machine, too, slow motion leaves out no step
   }
   // In slow motion the last step is looked at as long as the others.
-  if (at >= moves.of + (memory.slow && !first ? 1 : 0)) return end();
-  if (memory.slow && !first) tell(stepNow());
+  if (at >= moves.of + (slow ? 1 : 0)) return end();
+  if (slow) tell(stepNow());
   drawMoment();
   requestAnimationFrame(frame);
 }
