@@ -113,10 +113,12 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
-    """False for what Gradio raises when a page that waited for answers was reloaded: nobody asks for them any more."""
+    """False for what Gradio raises when a page that waited for answers was reloaded or left: nobody asks for them any more."""
     problem = record.exc_info[1] if record.exc_info else None
     gone = getattr(problem, "__cause__", None)
-    return not (isinstance(problem, RuntimeError) and getattr(gone, "status_code", None) == 404)
+    frames = traceback.extract_tb(problem.__traceback__) if problem else []
+    twice = isinstance(problem, KeyError) and frames and frames[-1].name == "sse_stream"  # it forgets the page twice
+    return not (twice or isinstance(problem, RuntimeError) and getattr(gone, "status_code", None) == 404)
 
 
 def warm(work: Workspace) -> None:
@@ -149,6 +151,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             lambda: secrets.token_hex(16) if work.public else "local",
             delete_callback=forget if work.public else None,  # an hour after the page was closed
         )
+        who.load_event_to_attach = None  # it would name the visitor anew while the first events are under way
         bar = Bar(lessons.shown(words), lessons.PARTS, words.get("of_lesson"), elem_id="lesson", padding=False)
         with gr.Row(elem_id="top"):
             gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
@@ -299,7 +302,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
-        opened = demo.load(_sentences(lambda who: lessons.begin(work, words, who), words), who, bar, **options)
+        # `who` goes out as it came in: Gradio calls back only for a state that an event has set
+        begun = _sentences(lambda who: [lessons.begin(work, words, who), who], words)
+        opened = demo.load(begun, who, [bar, who], **options)
         refresh(
             opened.then(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
         )

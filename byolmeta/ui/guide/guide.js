@@ -1,6 +1,7 @@
 // Hints for a first visit. Gradio runs this as a function body with element, after CSS, HINTS and WORDS.
 
 const KEY = "byolmeta-shown-around", GAP = 12, EDGE = 8; // pixels between card and control, and to the window's edge
+const MARK = "data-bm-pointed"; // not a class: Gradio writes those anew
 const again = element.querySelector(".bm-again");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -73,8 +74,8 @@ function place() {
   if (at < 0) return;
   const now = target();
   if (now !== pointed) {
-    pointed?.classList.remove("bm-pointed");
-    now?.classList.add("bm-pointed");
+    pointed?.removeAttribute(MARK);
+    now?.setAttribute(MARK, "");
     pointed = now;
   }
   const { offsetWidth: width, offsetHeight: height } = card;
@@ -109,15 +110,20 @@ function show(number) {
   next.textContent = at === HINTS.length - 1 ? WORDS.done : WORDS.next;
   dots.setAttribute("aria-label", WORDS.at.replace("{number}", at + 1).replace("{of}", HINTS.length));
   [...dots.children].forEach((dot, i) => dot.classList.toggle("on", i === at));
-  target()?.scrollIntoView({ block: "nearest", inline: "nearest", behavior: calm.matches ? "auto" : "smooth" });
   place();
+}
+
+// Shows a hint that was asked for, and its control with it.
+function seek(number) {
+  show(number);
+  pointed?.scrollIntoView({ block: "nearest", inline: "nearest", behavior: calm.matches ? "auto" : "smooth" });
 }
 
 function end() {
   const inside = card.contains(document.activeElement);
   at = -1;
   card.hidden = true;
-  pointed?.classList.remove("bm-pointed");
+  pointed?.removeAttribute(MARK);
   pointed = null;
   remember();
   if (inside) again.focus();
@@ -125,10 +131,10 @@ function end() {
 
 again.addEventListener("click", () => {
   if (at >= 0) return end();
-  show(0);
+  seek(0);
   card.focus({ preventScroll: true });
 });
-next.addEventListener("click", () => (at === HINTS.length - 1 ? end() : show(at + 1)));
+next.addEventListener("click", () => (at === HINTS.length - 1 ? end() : seek(at + 1)));
 skip.addEventListener("click", end);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && at >= 0) end();

@@ -15,6 +15,7 @@ WORDS = {
     "back": "Back",
     "next": "Next",
     "leave": "Leave the lesson",
+    "without": "Go on without a lesson",
     "at": "{number} of {of}",
     "moment": "one moment…",
     "unknown": "There is no lesson of this name. Choose one:",

@@ -69,6 +69,7 @@ if (query("lesson") !== undefined) {
   } else {
     bar.classList.add("unknown");
     find("say").textContent = WORDS.unknown;
+    find("leave").textContent = WORDS.without;
     find("others").hidden = false;
     for (const [each, { title }] of Object.entries(LESSONS)) {
       const link = document.createElement("a");
