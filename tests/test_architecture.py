@@ -12,6 +12,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"app", "__main__"},
     {"ui", "cli"},
     {"commands"},
+    {"why"},
     {"jobs", "train", "occlusion", "project"},
     {"pretrain", "metatrain", "evaluate", "measure", "classifier"},
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},

@@ -159,8 +159,9 @@ def opened(work: Workspace, words: dict[str, str], session: Session, path) -> No
             row = work.add_extra(session, Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))), store.size)
         boxes[box]["items"].append(row)
     session.learner = name_of(project.classifier.learner)
-    session.boxes = {"rev": session.boxes["rev"] + 1, "boxes": boxes}
-    work.save(session)
+    with work.board(session):
+        session.boxes = {"rev": session.boxes["rev"] + 1, "boxes": boxes}
+        work.save(session)
 
 
 def _colour(colour: str) -> dict:

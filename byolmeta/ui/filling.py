@@ -93,6 +93,15 @@ def _fill(work, words, session: Session, wanted: list[tuple[str, np.ndarray]], e
     Copies of a picture do not come into boxes twice, and a name that is there already is left out.
     """
     copies = work.pictures(session).copies
+    with work.board(session):
+        boxes = _filled(words, session, wanted, each, copies)
+        session.boxes = session.boxes | {"boxes": boxes, "rev": session.boxes["rev"] + 1}
+        work.save(session)
+    return gr.update(boxes=session.boxes | {"force": True})
+
+
+def _filled(words, session: Session, wanted: list[tuple[str, np.ndarray]], each: int, copies: np.ndarray) -> list[dict]:
+    """The boxes with the new ones."""
     boxes = [box for box in session.boxes["boxes"] if box["items"]]
     taken = {int(copies[i]) for box in boxes for i in box["items"] if i < len(copies)}
     there = {box["name"] for box in boxes}
@@ -112,9 +121,7 @@ def _fill(work, words, session: Session, wanted: list[tuple[str, np.ndarray]], e
         boxes.append({"id": fresh_id(boxes), "name": name, "items": items})
     while len(boxes) < 2:
         boxes.append({"id": fresh_id(boxes), "name": words["box_name"].format(n=len(boxes) + 1), "items": []})
-    session.boxes = session.boxes | {"boxes": boxes, "rev": session.boxes["rev"] + 1}
-    work.save(session)
-    return gr.update(boxes=session.boxes | {"force": True})
+    return boxes
 
 
 def fresh_id(boxes: list[dict]) -> str:

@@ -79,11 +79,12 @@ def record(work: Workspace, session: Session, frame: dict) -> list:
         pixels = picture_of(frame.get("data"), KEPT)
         _box(session, box)  # before anything is kept
         number = work.add_extra(session, Image.fromarray(pixels.transpose(1, 2, 0)))
-        _box(session, box)["items"].append(number)  # the board may have sent a new state meanwhile
+        with work.board(session):
+            _box(session, box)["items"].append(number)  # the board may have sent a new state meanwhile
+            session.boxes["rev"] += 1
+            work.save(session)
     except InputError as problem:
         return [gr.skip(), gr.update(recorded={"seq": seq, "problem": str(problem)})]
-    session.boxes["rev"] += 1
-    work.save(session)
     board = gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
     return [board, gr.update(recorded={"seq": seq})]
 

@@ -46,6 +46,7 @@ def colours(work: Workspace, words: dict[str, str], session: Session, by: str, c
         "names": names,
         "colours": shades,
         "pictures": examples,
+        "boxes": [box["id"] for box in session.boxes["boxes"]] if by == TASK else [],  # whose steps it follows
     }
 
 

@@ -80,15 +80,17 @@ def said(*sentences: str) -> str:
 def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
     """The board sent a new state: it is checked, saved, and adapted to. Yields what `begin` does."""
     newer = check_boxes(state, len(work.pictures(session).store) + session.extras)
-    if newer["rev"] < session.boxes["rev"]:
-        # News for a second window; for the same one, overtaken on the way, an echo.
+    with work.board(session):
+        late = newer["rev"] < session.boxes["rev"]
+        if newer["rev"] > session.boxes["rev"] + LEAP:
+            raise InputError("The board counts changes that nobody made. Reload the page.")
+        same = _filled(newer) == _filled(session.boxes)
+        if not late:
+            session.boxes = newer
+            work.save(session)
+    if late:  # news for a second window; for the same one, overtaken on the way, an echo
         yield [gr.update(boxes=session.boxes), *[gr.skip()] * 4]
         return
-    if newer["rev"] > session.boxes["rev"] + LEAP:
-        raise InputError("The board counts changes that nobody made. Reload the page.")
-    same = _filled(newer) == _filled(session.boxes)
-    session.boxes = newer
-    work.save(session)
     seen = work.seen(session)
     if same and seen.get("answers"):  # a name, or an empty box: nothing new to learn from
         seen["answers"] = seen["answers"] | {"rev": newer["rev"]}
@@ -390,8 +392,9 @@ def dropped(work: Workspace, words: dict[str, str], session: Session, box: str |
         raise InputError(wrong[0])
     if wrong:
         gr.Warning(safe(wrong[0]), title=words["some_unread"].format(n=len(wrong)))
-    _put(session, new, box, words)
-    work.save(session)
+    with work.board(session):
+        _put(session, new, box, words)
+        work.save(session)
     return gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
 
 
@@ -401,20 +404,30 @@ def assigned(work: Workspace, words: dict[str, str], session: Session, indices: 
     if key != found.sheets["key"]:
         raise InputError("The map showed other pictures. Select once more.")
     ids = list(dict.fromkeys(i for i in indices if type(i) is int and 0 <= i < len(found.store)))
-    for other in session.boxes["boxes"]:
-        other["items"] = [i for i in other["items"] if i not in set(ids)]
-    _put(session, ids, box, words)
-    work.save(session)
+    with work.board(session):
+        for other in session.boxes["boxes"]:
+            leave(other, ids)
+        _put(session, ids, box, words)
+        work.save(session)
     return gr.update(boxes=session.boxes | {"force": True}), gr.update(boxes=box_chips(session))
 
 
 def taken_back(work: Workspace, session: Session, ids: list[int]) -> list:
     """Pictures leave their boxes; returns [board, map]."""
-    for box in session.boxes["boxes"]:
-        box["items"] = [i for i in box["items"] if i not in set(ids)]
-    session.boxes["rev"] += 1
-    work.save(session)
+    with work.board(session):
+        for box in session.boxes["boxes"]:
+            leave(box, ids)
+        session.boxes["rev"] += 1
+        work.save(session)
     return [gr.update(boxes=session.boxes | {"force": True}), gr.update(boxes=box_chips(session))]
+
+
+def leave(box: dict, ids: list[int]) -> None:
+    """Takes pictures out of a box."""
+    gone = set(ids)
+    for key in ("items", "muted"):
+        if key in box:
+            box[key] = [i for i in box[key] if i not in gone]
 
 
 def _put(session: Session, ids: list[int], box: str | None, words: dict[str, str]) -> None:

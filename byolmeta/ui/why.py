@@ -198,10 +198,11 @@ def pressed(work: Workspace, words: dict[str, str], session: Session, event) -> 
         work.seen(session)["why"] = None
         return [gr.skip(), ""]
     row = sent(event, "id")
-    box = next((box for box in session.boxes["boxes"] if type(row) is int and row in box["items"]), None)
-    if sent(event, "act") != "mute" or box is None:
-        raise InputError(words["because_gone"])
-    box["muted"] = sorted({*box.get("muted", ()), row})
-    session.boxes["rev"] += 1
-    work.save(session)
+    with work.board(session):
+        box = next((box for box in session.boxes["boxes"] if type(row) is int and row in box["items"]), None)
+        if sent(event, "act") != "mute" or box is None:
+            raise InputError(words["because_gone"])
+        box["muted"] = sorted({*box.get("muted", ()), row})
+        session.boxes["rev"] += 1
+        work.save(session)
     return [gr.update(boxes=session.boxes | {"force": True}), gr.skip()]

@@ -121,6 +121,10 @@ class Workspace:
         with self.lock:
             return self.locks.setdefault(key, threading.RLock())
 
+    def board(self, session: Session) -> threading.RLock:
+        """The lock under which a visitor's boxes change: two changes at once would lose one."""
+        return self.alone("board", session.name)
+
     # Sessions
 
     def session(self, name: str) -> Session:
