@@ -5,18 +5,12 @@ function remember() {
   root.dataset.rev = rev;
 }
 
-let emitting = 0;
-
 function emit() {
-  clearTimeout(emitting);
-  emitting = setTimeout(() => {
-    trigger("change", { rev, boxes });
-    tell("boxes", { rev, boxes });
-  }, 0);
+  trigger("change", { rev, boxes });
+  tell("boxes", { rev, boxes });
 }
 
-function show(next) {
-  boxes = next;
+function show() {
   indexBoxes();
   remember();
   drawAll();
@@ -27,9 +21,10 @@ function change(next, sentence) {
   if (memory.past.length > MAX_STEPS) memory.past.shift();
   memory.future = [];
   rev += 1;
-  show(next);
+  boxes = next;
+  emit(); // first: it is on its way while the page is drawn
+  show();
   announce(sentence);
-  emit();
 }
 
 function step(from, to, sentence, nothing) {
@@ -37,9 +32,10 @@ function step(from, to, sentence, nothing) {
   to.push(boxes);
   rev += 1;
   landed.clear();
-  show(from.pop());
-  announce(say(sentence));
+  boxes = from.pop();
   emit();
+  show();
+  announce(say(sentence));
 }
 
 const undo = () => step(memory.past, memory.future, "say_undone", "say_nothing_to_undo");

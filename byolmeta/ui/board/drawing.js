@@ -346,8 +346,7 @@ function drawThumbs(box, parts) {
     parts.items.append(parts.rest);
   }
   if (arrived) {
-    parts.items.scrollTop = parts.items.scrollHeight;
-    parts.items.scrollLeft = parts.items.scrollWidth;
+    requestAnimationFrame(() => parts.items.scrollTo(parts.items.scrollWidth, parts.items.scrollHeight));
   }
 }
 

@@ -207,8 +207,8 @@ function endDrag() {
 
 function drop(x, y) {
   const at = performance.now();
+  const target = targetAt(x, y); // before anything changes, and would have to be laid out again
   const { ids, ghost, id } = endDrag();
-  const target = targetAt(x, y);
   let moved = false;
   if (target === "new") {
     const box = newBox();
@@ -218,7 +218,7 @@ function drop(x, y) {
   }
   if (moved) dropped = { rev, at };
   const goal = root.querySelector(`.bm-thumb[data-id="${id}"], .bm-card[data-id="${id}"]`);
-  settle(ghost, goal, moved);
+  requestAnimationFrame(() => settle(ghost, goal, moved)); // to ask where it is costs a layout, and a message is to leave
 }
 
 function cancelDrag() {
