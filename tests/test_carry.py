@@ -158,7 +158,9 @@ def test_examples_that_are_not_among_the_pictures_are_added(work, session, pictu
     theirs = other.session("local")
     other.choose(theirs, few, "few")
     carry.opened(other, WORDS, theirs, str(file))
-    assert theirs.extras == 5 and sorted(i for box in theirs.boxes["boxes"] for i in box["items"]) == list(range(12, 17))
+    assert theirs.extras == 5 and sorted(i for box in theirs.boxes["boxes"] for i in box["items"]) == list(
+        range(12, 17)
+    )
     support = [0, 1, 2, 12, 13]
     was, now = work.pixels(session, np.array(support)), other.pixels(theirs, np.arange(12, 17))
     assert (was == now).all()  # so that the same encoder sees the same

@@ -6,7 +6,9 @@ import urllib.request
 import pytest
 
 pytest.importorskip("gradio")
-client = pytest.importorskip("gradio_client")
+pytest.importorskip("gradio_client")
+
+import gradio_client as client
 
 from byolmeta import commands
 from byolmeta.errors import InputError
@@ -105,5 +107,3 @@ def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
     with pytest.raises(InputError, match="project"):
         endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
-
-

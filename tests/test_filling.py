@@ -109,7 +109,12 @@ def test_one_name_alone_gets_a_second_box(work, session):
 
 def test_what_cannot_be_said_changes_nothing(work, session):
     before = str(session.boxes)
-    for text, said in (("  ,\n", "No names"), ("x" * 81, "81 characters"), ("a\x07b", "plain text"), (None, "No names")):
+    for text, said in (
+        ("  ,\n", "No names"),
+        ("x" * 81, "81 characters"),
+        ("a\x07b", "plain text"),
+        (None, "No names"),
+    ):
         with pytest.raises(InputError, match=said):
             filling.from_names(work, WORDS, session, text)
     assert str(session.boxes) == before

@@ -122,7 +122,9 @@ def test_a_cell_of_the_confusion_opens_its_pictures(page):
         }"""
     )
     page.mouse.click(at[0], at[1])
-    until(lambda: f"bird, answered right: {at[2]}." in page.locator("#cell").inner_text(), "the cell says what it holds")
+    until(
+        lambda: f"bird, answered right: {at[2]}." in page.locator("#cell").inner_text(), "the cell says what it holds"
+    )
     assert page.locator("#cell [data-act=why]").count() == at[2] > 0
     page.locator("#cell [data-act=why]").first.click()
     wanted = page.locator("#cell [data-act=why]").first.get_attribute("data-id")

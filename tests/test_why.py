@@ -26,7 +26,10 @@ def vectors_of(pixels: np.ndarray) -> torch.Tensor:
 
 
 EXAMPLES = np.stack(
-    [picture_of(n, (spot, light)) for n, (spot, light) in enumerate([(LEFT, 240), (LEFT, 200), (RIGHT, 240), (RIGHT, 220)])]
+    [
+        picture_of(n, (spot, light))
+        for n, (spot, light) in enumerate([(LEFT, 240), (LEFT, 200), (RIGHT, 240), (RIGHT, 220)])
+    ]
 )
 FOLDER = np.concatenate([EXAMPLES, np.stack([picture_of(9 + n, (LEFT if n % 2 else RIGHT, 230)) for n in range(12)])])
 LABELS = np.array([0, 0, 1, 1])
@@ -51,7 +54,9 @@ def test_shared_parts_are_found_in_the_picture_and_in_the_example(name):
         for heat in (match.here, match.there):
             top, left = np.unravel_index(heat.argmax(), heat.shape)
             assert top < 4 and left < 4 and heat[:3, :3].mean() > 3 * abs(heat[4:, 4:].mean())
-        first, second = (vectors_of(each[None])[0] - vectors_of(FOLDER).mean(0) for each in (asked, EXAMPLES[match.place]))
+        first, second = (
+            vectors_of(each[None])[0] - vectors_of(FOLDER).mean(0) for each in (asked, EXAMPLES[match.place])
+        )
         assert match.near == pytest.approx(float(torch.cosine_similarity(first, second, 0)), abs=1e-5)
 
 

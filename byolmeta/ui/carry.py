@@ -148,7 +148,10 @@ def opened(work: Workspace, words: dict[str, str], session: Session, path) -> No
         store = work.pictures(session).store
         rows = {paint.plain(str(name)): row for row, name in enumerate(store.index.paths)}
         found = [rows.get(name) for name in project.paths]
-        same = [row is not None and np.array_equal(store.pixels[row], picture) for row, picture in zip(found, project.pixels, strict=True)]
+        same = [
+            row is not None and np.array_equal(store.pixels[row], picture)
+            for row, picture in zip(found, project.pixels, strict=True)
+        ]
         if work.public and session.extras + same.count(False) > MOST:
             raise InputError(words["carry_many"].format(n=same.count(False), most=MOST))
     except InputError:

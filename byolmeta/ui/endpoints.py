@@ -46,7 +46,9 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
         raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
     files = [_file(image) for image in images]
     if project is None and work.public:
-        raise InputError("No project file is sent. A shared computer keeps no boxes for programs; send one as `project`.")
+        raise InputError(
+            "No project file is sent. A shared computer keeps no boxes for programs; send one as `project`."
+        )
     if project is None:
         session = work.session("local")
         where = work.encoder(session)

@@ -1,7 +1,7 @@
 """Step 4, Teach: boxes of examples, adaptation that is played step by step, and an honest accuracy."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import gradio as gr
