@@ -16,6 +16,7 @@ SIDE = 104  # pixels of a drawn picture
 SHOWN = 60  # pictures of a cell
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
+  if (button?.dataset.act === "close") document.querySelector("#board")?.scrollIntoView({ block: "nearest" });
   if (button) trigger("click", { act: button.dataset.act, id: Number(button.dataset.id ?? -1) });
 });
 element.addEventListener("keydown", (event) => {
