@@ -18,7 +18,7 @@ from browser import centre, chromium, drag, open_page, until
 from PIL import Image, ImageDraw
 
 from byolmeta.ui import board as package
-from byolmeta.ui.board import WORDS, Board, check_boxes, empty_boxes, encode_answers, take_out
+from byolmeta.ui.board import WORDS, Board, check_boxes, empty_boxes, encode_answers
 
 N = 5000
 TILE, COLUMNS, PER_SHEET = 48, 16, 256
@@ -77,13 +77,6 @@ def test_what_a_box_says_of_itself_is_kept_and_the_usual_is_left_out():
     assert check_boxes(sent, 10) == sent
     sent["boxes"][1] |= {"off": False, "colour": None, "muted": [], "more": 1}
     assert check_boxes(sent, 10)["boxes"] == [sent["boxes"][0], state([1, 2], [3])["boxes"][1]]
-
-
-def test_pictures_that_are_taken_out_are_not_muted_any_more():
-    boxes = [{"id": "a", "name": "a", "items": [1, 2, 3], "muted": [2, 3]}, {"id": "b", "name": "b", "items": [4]}]
-    take_out(boxes, [2, 4])
-    assert [box["items"] for box in boxes] == [[1, 3], []]
-    assert boxes[0]["muted"] == [3] and "muted" not in boxes[1]
 
 
 def test_names_are_only_text():

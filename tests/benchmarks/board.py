@@ -12,6 +12,7 @@ import argparse
 import io
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -66,6 +67,7 @@ def main() -> None:
             assert not page.problems, page.problems
         finally:
             app.end()
+    found["load_after"] = round(os.getloadavg()[0], 2)
     flags.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -193,15 +193,6 @@ def check_boxes(value: Any, n: int) -> dict:
     return {"rev": value["rev"], "boxes": boxes}
 
 
-def take_out(boxes: list[dict], ids: Sequence[int]) -> None:
-    """Pictures leave the boxes they are in, and what was said about them there."""
-    gone = set(ids)
-    for box in boxes:
-        for key in ("items", "muted"):
-            if key in box:
-                box[key] = [i for i in box[key] if i not in gone]
-
-
 def encode_answers(
     label: Sequence[int],
     sure: Sequence[int],

@@ -312,7 +312,10 @@ root.__board = { lastDrop: () => dropped, lastAnswer: () => answered };
 
 function noteAnswer(rev) {
   if (rev <= answered?.rev) return;
-  requestAnimationFrame(() => setTimeout(() => (answered = { rev, at: performance.now() }), 0)); // after that frame
+  const note = () => (answered = { rev, at: performance.now() });
+  // After that frame, and before what else waits for its turn.
+  const soon = () => (window.scheduler ? scheduler.postTask(note, { priority: "user-blocking" }) : setTimeout(note, 0));
+  requestAnimationFrame(soon);
 }
 
 // ---------------------------------------------------------------- up and running
