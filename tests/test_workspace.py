@@ -124,12 +124,41 @@ def test_the_verdict_says_how_it_was_checked():
 def test_the_verdict_names_the_folders_that_it_asked_about(tmp_path):
     work = Workspace(tmp_path / "home")
     found = work.pictures(work.session("local"))
-    rows = np.array([np.flatnonzero(found.store.labels == label)[0] for label in range(8)])
     names = found.store.class_names
-    assert teach.checked_on(found, rows[:2], WORDS) == (
+    assert teach.checked_on(found, [0, 1], WORDS) == (
         f": {names[0]}, {names[1]}. Pictures of the other class folders (12) are not checked"
     )
-    assert "and 2 more" in teach.checked_on(found, rows, WORDS) and names[7] not in teach.checked_on(found, rows, WORDS)
+    many = teach.checked_on(found, list(range(8)), WORDS)
+    assert "and 2 more" in many and names[7] not in many
+
+
+def test_folders_tell_what_boxes_stand_for(tmp_path):
+    """A few examples in a wrong box change neither what is asked nor what is right; a box may hold two classes."""
+    work = Workspace(tmp_path / "home")
+    found = work.pictures(work.session("local"))
+    of = [np.flatnonzero(found.store.labels == label) for label in range(4)]
+
+    def told(*boxes):
+        support = np.concatenate(boxes)
+        labels = np.repeat(np.arange(len(boxes)), [len(box) for box in boxes])
+        checks = teach.checks_of(found, support, labels)
+        return teach.classes_of(found, support, labels), teach.strays_of(found, support, labels), checks
+
+    classes, strays, (ids, truth) = told(of[0][:3], of[1][:3])
+    assert classes == {0: 0, 1: 1} and strays == [] and (truth == found.store.labels[ids]).all()
+    assert not set(ids.tolist()) & {*of[0][:3].tolist(), *of[1][:3].tolist()}
+    swapped = told([*of[0][:4], of[1][9]], [*of[1][:4], of[0][9]])
+    assert swapped[0] == {0: 0, 1: 1} and swapped[1] == [(of[1][9], 0, 1), (of[0][9], 1, 0)]
+    foreign = told([*of[0][:4], of[2][0]], of[1][:4])
+    assert foreign[0] == {0: 0, 1: 1} and foreign[1] == [(of[2][0], 0, 2)]
+    assert not set(found.store.labels[foreign[2][0]]) & {2, 3}
+    both = told([*of[0][:2], *of[2][:2]], of[1][:2])
+    assert both[0] == {0: 0, 2: 0, 1: 1} and both[1] == []
+    assert set(both[2][1][np.isin(found.store.labels[both[2][0]], [0, 2])]) == {0}
+    count = len(found.store)
+    assert told([*of[0][:2], count], of[1][:2])[0] == {0: 0, 1: 1}  # one of the desktop belongs to no folder
+    for cannot in ((of[0][:2], of[0][2:4]), ([of[0][0], count, count + 1], of[1][:2]), ([count], of[1][:2])):
+        assert told(*map(np.array, cannot)) == ({}, [], None)
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "a\0b", "x" * 5000])

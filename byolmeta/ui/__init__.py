@@ -176,7 +176,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             with gr.Tab(words["step_teach"], id="teach", render_children=True, elem_id="teach-tab"):
                 beside = {"why": why.layout, "cell": why.cell_layout, "fill": lambda: filling.layout(words)}
                 beside |= {"advice": lambda: advice.layout(words), "carry": lambda: carry.layout(work, words)}
-                task = teach.layout(words, SimpleNamespace(**beside))
+                task = teach.layout(words, SimpleNamespace(**beside), shared=not work.public)
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:

@@ -6,12 +6,13 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.ui import teach
+from byolmeta.ui import teach, thumbs
 from byolmeta.ui.html import safe, tile
 from byolmeta.ui.map import box_chips, sent
 from byolmeta.ui.workspace import Session, Workspace
 
 SHOWN = 4  # concerns at once
+TILES = 3  # pictures shown beside each
 PRESS = """const send = (button) => trigger("click", { act: button.dataset.act, box: button.dataset.box ?? null,
   id: Number(element.querySelector("[data-id]")?.dataset.id ?? -1) });
 element.addEventListener("click", (event) => {
@@ -28,7 +29,8 @@ element.addEventListener("keydown", (event) => {
   event.stopPropagation();
   send(found);
 });
-let inside = false; // the next question takes the focus of the one that was answered
+let inside = false; // the next question takes the focus of the one that was answered, the first that of the button
+document.addEventListener("click", (event) => { if (event.target.closest?.("#ask-one")) inside = true; });
 element.addEventListener("focusin", () => { inside = true; });
 document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) inside = false; });
 new MutationObserver(() => {
@@ -61,11 +63,24 @@ def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
     checks = teach.checks_of(found, support, labels)
     names = [box["name"] for box in filled]
     worries = core.concerns(method, vectors, support, labels, len(filled), copies)
-    lines = [concern_line(one, names, words) for one in worries[:SHOWN]]
+    strays = [
+        (words["stray"].format(box=names[box], folder=thumbs.text(found.store.class_names[folder])), [row])
+        for row, box, folder in teach.strays_of(found, support, labels)
+    ]
+    told = {row for _, rows in strays for row in rows}
+    worries = [one for one in worries if not (one.kind == "misplaced" and set(one.rows) <= told)]
+    lines = strays + [(concern_line(one, names, words), one.rows) for one in worries]
+    more = len(lines) - SHOWN
+    lines = lines[:SHOWN] + ([(words["concerns_more"].format(n=more), [])] if more > 0 else [])
     coming = core.forecast(method, vectors, support, labels, len(filled), copies, *(checks or (None, None)))
     if coming:
-        lines.append(forecast_line(coming, words))
-    text = f"<ul>{''.join(f'<li>{safe(line)}</li>' for line in lines)}</ul>" if lines else ""
+        lines.append((forecast_line(coming, words), []))
+    own = len(found.store)
+    items = [
+        f"<li>{safe(line)} {''.join(tile(found.sheets, row, 30) for row in rows[:TILES] if row < own)}</li>"
+        for line, rows in lines
+    ]
+    text = f"<ul>{''.join(items)}</ul>" if items else ""
     asking = bool(seen.get("asking"))
     question = question_of(work, words, session, method, vectors, support, labels, copies, filled) if asking else ""
     return [text, gr.update(visible="hidden" if asking else True), question]
@@ -99,7 +114,8 @@ def question_of(work, words, session, method, vectors, support, labels, copies, 
         return f"<p class='quiet'>{safe(words['ask_none'])}</p>"
     seen["question"] = one.row
     names = [filled[c]["name"] for c in one.classes]
-    reason = words[f"ask_{one.reason}"].format(
+    key = f"ask_{one.reason}" + ("_one" if one.many == 1 and one.reason != "typical_of_many" else "")
+    reason = words[key].format(
         first=names[0] if names else "", second=names[-1] if names else "", n=f"{one.many:,}"
     )
     chips = [

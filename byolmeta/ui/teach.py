@@ -28,15 +28,15 @@ numbers = itertools.count(1)  # of adaptations, so that the player knows a new o
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
 
-def layout(words: dict[str, str], others: SimpleNamespace) -> SimpleNamespace:
+def layout(words: dict[str, str], others: SimpleNamespace, shared: bool) -> SimpleNamespace:
     """Lays the step out: the board, and the growing curve beside it; `outputs` are what an adaptation changes.
 
     `others` lay out what stands between: `fill` below the board, `advice` and `why` below the verdict, `cell` below the
-    confusion matrix, `carry` below the curve.
+    confusion matrix, `carry` below the curve. `shared`: all windows of a browser show one and the same board.
     """
     with gr.Row(elem_id="teach"):
         with gr.Column(scale=3, min_width=320, elem_id="teach-board"):
-            board = Board(words=words.get("of_board"), elem_id="board")
+            board = Board(words=words.get("of_board"), shared=shared, elem_id="board")
             fill = others.fill()
             camera = Camera(words=words.get("of_camera"), elem_id="camera")
         with gr.Column(scale=2, min_width=320, elem_id="worth"):
@@ -81,15 +81,17 @@ def changed(work: Workspace, words: dict[str, str], session: Session, state: dic
     """The board sent a new state: it is checked, saved, and adapted to. Yields what `begin` does."""
     newer = check_boxes(state, len(work.pictures(session).store) + session.extras)
     with work.board(session):
-        late = newer["rev"] < session.boxes["rev"]
+        before = session.boxes
+        lost = newer["rev"] == before["rev"] and newer["boxes"] != before["boxes"]  # two windows changed it at once
+        late = lost or newer["rev"] < before["rev"]
         if newer["rev"] > session.boxes["rev"] + LEAP:
             raise InputError("The board counts changes that nobody made. Reload the page.")
-        same = _filled(newer) == _filled(session.boxes)
+        same = _filled(newer) == _filled(before)
         if not late:
             session.boxes = newer
             work.save(session)
     if late:  # news for a second window; for the same one, overtaken on the way, an echo
-        yield [gr.update(boxes=session.boxes), *[gr.skip()] * 4]
+        yield [gr.update(boxes=before | ({"force": True} if lost else {})), *[gr.skip()] * 4]
         return
     seen = work.seen(session)
     if same and seen.get("answers"):  # a name, or an empty box: nothing new to learn from
@@ -174,7 +176,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     asked = labels if checks is None else checks[1]
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
     flattered = has_seen_classes(work, session, found)
-    about = "" if checks is None else checked_on(found, support, words)
+    about = "" if checks is None else checked_on(found, sorted(classes_of(found, support, labels)), words)
     text = verdict_of(shown, names, words, checks is None, chance, flattered, about)
     picture = {}
     if checks is not None:
@@ -235,26 +237,46 @@ def answer(method, vectors, support: np.ndarray, labels: np.ndarray, boxes: list
     return encode_answers(found.label, found.sure, rev=rev, box_ids=[box["id"] for box in boxes])
 
 
-def checks_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Ids and boxes of the other pictures whose class folder is known, if each box stands for one class of its own.
+def classes_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> dict[int, int]:
+    """{class folder: the box that stands for it}; empty where folders do not tell.
 
-    Copies of examples are no checks. None where folders do not tell, or where boxes mix classes.
+    A box stands for the folders of more than a third of its examples, if no other box has as many from there. So a
+    box may hold several classes, and a few examples that lie in a wrong box do not change what is asked.
     """
-    store, copies = found.store, found.copies
-    inside = support < len(store)
-    known, box = store.labels[support[inside]], labels[inside]
-    pairs = set(zip(box.tolist(), known.tolist(), strict=True))
-    classes = {c: b for b, c in pairs}
-    if not inside.all() or -1 in classes or len(pairs) != len(np.unique(box)) or len(classes) != len(pairs):
-        return None
-    ids = np.flatnonzero(np.isin(store.labels, list(classes)) & ~np.isin(copies, copies[support]))
+    store, boxes = found.store, np.unique(labels)
+    known = np.where(support < len(store), store.labels[np.minimum(support, len(store) - 1)], -1)
+    counts = {c: np.bincount(labels[known == c], minlength=labels.max() + 1) for c in np.unique(known[known >= 0]).tolist()}
+    sizes, classes = np.bincount(labels), {}
+    for c, count in counts.items():
+        box = int(count.argmax())
+        if 3 * count[box] > sizes[box] and (count == count[box]).sum() == 1:
+            classes[c] = box
+    return classes if set(classes.values()) == set(boxes.tolist()) else {}
+
+
+def strays_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> list[tuple[int, int, int]]:
+    """(picture, its box, its class folder) of examples whose folder is not among those that their box stands for."""
+    store, classes = found.store, classes_of(found, support, labels)
+    if not classes:
+        return []
+    known = [(i, b, int(store.labels[i])) for i, b in zip(support.tolist(), labels.tolist(), strict=True) if i < len(store)]
+    return [(i, b, c) for i, b, c in known if c >= 0 and classes.get(c) != b]
+
+
+def checks_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Ids and boxes of the other pictures of the class folders that the boxes stand for; None where folders do not tell.
+
+    Copies of examples are no checks.
+    """
+    store, copies, classes = found.store, found.copies, classes_of(found, support, labels)
+    inside = support[support < len(store)]
+    ids = np.flatnonzero(np.isin(store.labels, list(classes)) & ~np.isin(copies, copies[inside]))
     return (ids, np.array([classes[c] for c in store.labels[ids].tolist()])) if len(ids) else None
 
 
-def checked_on(found: Pictures, support: np.ndarray, words: dict[str, str]) -> str:
-    """The class folders that `checks_of` asks about, by name, and how many it does not ask about."""
+def checked_on(found: Pictures, asked: list[int], words: dict[str, str]) -> str:
+    """The class folders that are asked about, by name, and how many are not."""
     store = found.store
-    asked = np.unique(store.labels[support])
     names = [thumbs.text(store.class_names[label]) for label in asked]
     others = len(np.unique(store.labels[store.labels >= 0])) - len(asked)
     listed = ", ".join(names[:NAMED])

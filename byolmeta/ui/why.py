@@ -101,7 +101,7 @@ def card(work: Workspace, words: dict[str, str], session: Session) -> str:
 
     every, eye = np.arange(len(support)), work.eye(session)
     pixels = work.pixels(session, np.concatenate([[row], support]))
-    truth = _truth(found, filled, row)
+    truth = _truth(found, row, support, labels)
     made = taught(every)
     why = core.explain(
         made,
@@ -115,14 +115,10 @@ def card(work: Workspace, words: dict[str, str], session: Session) -> str:
     return drawn(words, session, why, row, support, pixels, filled, truth, none, _name(found, row))
 
 
-def _truth(found, filled: list[dict], row: int) -> int | None:
-    """The box that holds pictures of the same class folder as this one alone; None where that cannot be told."""
-    store = found.store
-    if row >= len(store) or store.labels[row] < 0:
-        return None
-    own = [{int(store.labels[i]) for i in box["items"] if i < len(store)} for box in filled]
-    places = [place for place, classes in enumerate(own) if int(store.labels[row]) in classes]
-    return places[0] if len(places) == 1 and len(own[places[0]]) == 1 else None
+def _truth(found, row: int, support: np.ndarray, labels: np.ndarray) -> int | None:
+    """The box that stands for the picture's class folder; None where there is none."""
+    own = int(found.store.labels[row]) if row < len(found.store) else -1
+    return teach.classes_of(found, support, labels).get(own)
 
 
 def _name(found, row: int) -> str:
