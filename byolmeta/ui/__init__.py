@@ -289,7 +289,10 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return why.cell(work, words, work.session(who), event.x, event.y)
 
         def asked(event: gr.EventData, who: str):
-            return advice.pressed(work, words, work.session(who), event)
+            return advice.answered(work, words, work.session(who), event)
+
+        def turned(event: gr.EventData, who: str):
+            return advice.turned(work, words, work.session(who), event)
 
         def refresh(event):
             """After a change of pictures or encoder: what shows them; then answers and, beside them, the map."""
@@ -333,15 +336,10 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
         advised(task.board.change(_sentences(adapt, words), who, task.outputs, **often))
         task.board.change(_sentences(chips, words), who, task.camera, **often)
-        task.advice.ask.click(
-            _sentences(lambda who: advice.start(work, words, work.session(who)), words),
-            who,
-            task.advice.outputs,
-            **options,
-        )
+        task.advice.question.submit(_sentences(turned, words), who, task.advice.outputs, **options)
         taught(task.advice.question.click(_sentences(asked, words), who, task.board, **options))
         for event in (task.board.why, task.cell.click):
-            event(_sentences(because, words), who, task.why, **options)
+            event(_sentences(because, words), who, task.why, **options).then(None, None, None, js=why.SHOW, **options)
         taught(task.why.click(_sentences(uncounted, words), who, [task.board, task.why], **options))
         task.confusion.pick(_sentences(cell, words), who, task.cell, **options)
         carry.connect(work, words, task.carry, who, in_words)

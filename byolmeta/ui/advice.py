@@ -13,7 +13,8 @@ from byolmeta.ui.workspace import Session, Workspace
 
 SHOWN = 4  # concerns at once
 TILES = 3  # pictures shown beside each
-PRESS = """const send = (button) => trigger("click", { act: button.dataset.act, box: button.dataset.box ?? null,
+# An answer changes the boxes; the rest, another event, only the question.
+PRESS = """const send = (button) => trigger(button.dataset.act === "put" ? "click" : "submit", { act: button.dataset.act, box: button.dataset.box ?? null,
   id: Number(element.querySelector("[data-id]")?.dataset.id ?? -1) });
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
@@ -29,8 +30,7 @@ element.addEventListener("keydown", (event) => {
   event.stopPropagation();
   send(found);
 });
-let inside = false; // the next question takes the focus of the one that was answered, the first that of the button
-document.addEventListener("click", (event) => { if (event.target.closest?.("#ask-one")) inside = true; });
+let inside = false; // a question takes the focus of the button that asked for it, or of the one that was answered
 element.addEventListener("focusin", () => { inside = true; });
 document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) inside = false; });
 new MutationObserver(() => {
@@ -41,13 +41,12 @@ new MutationObserver(() => {
 def layout(words: dict[str, str]) -> SimpleNamespace:
     """Lays it out, in the column beside the board."""
     advice = gr.HTML(elem_id="advice", padding=False)
-    ask = gr.Button(words["ask_one"], elem_id="ask-one", size="sm", visible="hidden")
     question = gr.HTML(elem_id="question", padding=False, js_on_load=PRESS)
-    return SimpleNamespace(advice=advice, ask=ask, question=question, outputs=[advice, ask, question])
+    return SimpleNamespace(advice=advice, question=question, outputs=[advice, question])
 
 
 def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
-    """[advice, button, question] for the boxes as they are."""
+    """[advice, question] for the boxes as they are; the button that asks for a question stands in its place."""
     import torch
 
     from byolmeta import advise as core
@@ -57,7 +56,7 @@ def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
     bank = work.bank(session)
     if len(filled) < 2 or support.max() >= len(bank):
         seen["question"] = None
-        return ["", gr.update(visible="hidden"), ""]
+        return ["", ""]
     found, vectors = work.pictures(session), torch.from_numpy(bank)
     method, copies = teach.learner_of(work, session, work.encoder(session)), teach.copies_of(found, session.extras)
     checks = teach.checks_of(found, support, labels)
@@ -81,9 +80,9 @@ def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
         for line, rows in lines
     ]
     text = f"<ul>{''.join(items)}</ul>" if items else ""
-    asking = bool(seen.get("asking"))
-    question = question_of(work, words, session, method, vectors, support, labels, copies, filled) if asking else ""
-    return [text, gr.update(visible="hidden" if asking else True), question]
+    if seen.get("asking"):
+        return [text, question_of(work, words, session, method, vectors, support, labels, copies, filled)]
+    return [text, f"<button type='button' id='ask-one' data-act='ask'>{safe(words['ask_one'])}</button>"]
 
 
 def concern_line(one, names: list[str], words: dict[str, str]) -> str:
@@ -133,24 +132,22 @@ def question_of(work, words, session, method, vectors, support, labels, copies, 
     )
 
 
-def start(work: Workspace, words: dict[str, str], session: Session) -> list:
-    """[advice, button, question] from now on with a question."""
-    work.seen(session)["asking"] = True
+def turned(work: Workspace, words: dict[str, str], session: Session, event) -> list:
+    """[advice, question] after a question was asked for, skipped, or wanted no more."""
+    act, row, seen = sent(event, "act"), sent(event, "id"), work.seen(session)
+    if act in ("ask", "close"):
+        seen["asking"] = act == "ask"
+    elif act == "skip" and type(row) is int and row == seen.get("question"):
+        seen.setdefault("skipped", set()).add(row)
+    else:
+        raise InputError(words["ask_gone"])
     return advise(work, words, session)
 
 
-def pressed(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
-    """The board after the question was answered, skipped or closed."""
-    act, row, seen = sent(event, "act"), sent(event, "id"), work.seen(session)
-    if act == "close":
-        seen["asking"] = False
-        return gr.skip()
-    if type(row) is not int or row != seen.get("question"):
+def answered(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
+    """The board after the question was answered."""
+    row, box = sent(event, "id"), sent(event, "box")
+    known = type(row) is int and row == work.seen(session).get("question")
+    if not known or box not in {each["id"] for each in session.boxes["boxes"]}:
         raise InputError(words["ask_gone"])
-    if act == "skip":
-        seen.setdefault("skipped", set()).add(row)
-        return gr.skip()
-    if act != "put" or sent(event, "box") not in {box["id"] for box in session.boxes["boxes"]}:
-        raise InputError(words["ask_gone"])
-    key = work.pictures(session).sheets["key"]
-    return teach.assigned(work, words, session, [row], sent(event, "box"), key)[0]
+    return teach.assigned(work, words, session, [row], box, work.pictures(session).sheets["key"])[0]

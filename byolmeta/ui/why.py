@@ -21,14 +21,12 @@ PRESS = """element.addEventListener("click", (event) => {
 });
 element.addEventListener("keydown", (event) => {
   if (event.key === "Escape") element.querySelector("[data-act=close]")?.click();
-});
-let shown = null; // a new picture is brought into view, on a phone it is far below the board
-new MutationObserver(() => {
-  const card = element.querySelector(".because");
-  if (card && card.dataset.id !== shown) card.scrollIntoView({ block: "nearest" });
-  shown = card?.dataset.id ?? null;
-}).observe(element, { childList: true, subtree: true });"""
-
+});"""
+# On a phone the card is far below the board.
+SHOW = """() => {
+  const card = document.querySelector("#why .because"), area = card?.getBoundingClientRect();
+  if (area && (area.top > innerHeight - 160 || area.bottom < 160)) card.scrollIntoView({ block: "start" });
+}"""
 
 def layout() -> gr.HTML:
     """The card, in the column beside the board; empty until a picture is asked for."""
