@@ -94,13 +94,15 @@ def panels(picture: np.ndarray, heat: np.ndarray, side: int = 256) -> Image.Imag
     return both
 
 
-def under_heat(picture: np.ndarray, heat: np.ndarray, side: int) -> Image.Image:
-    """A picture, uint8 (3, S, S), in grey under its heat: orange above 0, blue below."""
+def under_heat(
+    picture: np.ndarray, heat: np.ndarray, side: int, above: tuple = ORANGE, below: tuple = BLUE
+) -> Image.Image:
+    """A picture, uint8 (3, S, S), in grey under its heat: in one colour above 0, in another below."""
     plain = _image(picture).resize((side, side), Image.BICUBIC)
     smooth = Image.fromarray(heat / max(float(np.abs(heat).max()), 1e-12)).resize((side, side), Image.BICUBIC)
     amount = np.asarray(smooth)[..., None].clip(-1, 1)
     pale = 90 + np.asarray(plain.convert("L"), np.float32)[..., None] * (165 / 255)  # so that both colours show
-    colour = np.where(amount > 0, np.array(ORANGE, np.float32), np.array(BLUE, np.float32))
+    colour = np.where(amount > 0, np.array(above, np.float32), np.array(below, np.float32))
     return Image.fromarray((pale + (colour - pale) * np.abs(amount) * 0.72).round().astype(np.uint8))
 
 

@@ -77,7 +77,9 @@ def test_a_question_is_answered_skipped_and_ended(work, session):
         ("put", work.seen(session)["question"], "b99"),
     ):
         with pytest.raises(InputError, match="out of date"):
-            advice.answered(work, WORDS, session, SimpleNamespace(**dict(zip(("act", "id", "box"), wrong, strict=True))))
+            advice.answered(
+                work, WORDS, session, SimpleNamespace(**dict(zip(("act", "id", "box"), wrong, strict=True)))
+            )
     for act, row in (("eat", 0), ("skip", asked), ("skip", None)):
         with pytest.raises(InputError, match="out of date"):
             turned(work, session, act, row)

@@ -167,6 +167,20 @@ def test_examples_that_are_not_among_the_pictures_are_added(work, session, pictu
     assert other.bank(theirs)[12:] == pytest.approx(work.bank(session)[support], abs=1e-4)
 
 
+def test_pictures_are_known_by_their_content_whatever_their_names(work, session, pictures, tmp_path):
+    file = taken(work, session, "project")
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for number, path in enumerate(reversed(work.pictures(session).store.index.paths)):
+        (renamed / f"{number:02}.png").write_bytes((pictures / path).read_bytes())
+    (renamed / "99.png").write_bytes((renamed / "35.png").read_bytes())  # a copy of the first example
+    other = Workspace(tmp_path / "elsewhere")
+    theirs = other.session("local")
+    other.choose(theirs, renamed, "renamed")
+    carry.opened(other, WORDS, theirs, str(file))
+    assert [box["items"] for box in theirs.boxes["boxes"]] == [[35, 34, 33], [23, 22]] and theirs.extras == 0
+
+
 def test_a_starter_in_a_project_is_that_starter(work, pictures, tmp_path):
     from byolmeta.files import starters
 

@@ -81,7 +81,9 @@ def test_groups_become_boxes_of_what_is_most_like_them(work, session):
     from byolmeta.ui import paint
 
     filling.from_groups(work, WORDS, session, 2)
-    found = paint.groups_of(work, session)
+    found = paint.groups_of(work, session, len(session.boxes["boxes"]))
+    assert len(session.boxes["boxes"]) <= filling.FEW_GROUPS
+    assert sorted(session.grouped) == sorted(i for items in examples_of(session) for i in items)
     assert len(session.boxes["boxes"]) == found.count
     for group, items in enumerate(examples_of(session)):
         assert len(items) == min(2, found.sizes[group]) and set(found.labels[items]) == {group}

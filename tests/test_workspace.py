@@ -118,6 +118,8 @@ def test_the_verdict_says_how_it_was_checked():
     for flattered in (False, True):
         told = teach.verdict_of(sure, dict.fromkeys(sure, "x"), WORDS, False, 0.2, flattered)
         assert ("very class names" in told) == flattered and "Clearly better than the same without practice" in told
+    own = teach.verdict_of(sure, dict.fromkeys(sure, "x"), WORDS, True, 0.2, circular=True)
+    assert "Agrees with itself" in own and "better" not in own and "right" not in own.split("</b>")[0]
     assert "6 of 10" in others and "60" not in others.split("<b>")[1].split("</b>")[0]
 
 

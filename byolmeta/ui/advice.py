@@ -114,9 +114,7 @@ def question_of(work, words, session, method, vectors, support, labels, copies, 
     seen["question"] = one.row
     names = [filled[c]["name"] for c in one.classes]
     key = f"ask_{one.reason}" + ("_one" if one.many == 1 and one.reason != "typical_of_many" else "")
-    reason = words[key].format(
-        first=names[0] if names else "", second=names[-1] if names else "", n=f"{one.many:,}"
-    )
+    reason = words[key].format(first=names[0] if names else "", second=names[-1] if names else "", n=f"{one.many:,}")
     chips = [
         f"<button type='button' data-act='put' data-box='{safe(box['id'])}'><i style='background:{box['colour']}'></i>"
         f"{safe(box['name'])} <kbd>{number}</kbd></button>"

@@ -146,12 +146,11 @@ def opened(work: Workspace, words: dict[str, str], session: Session, path) -> No
     session.encoder = _shipped(project.encoder) or str(project.encoder)
     try:
         store = work.pictures(session).store
-        rows = {paint.plain(str(name)): row for row, name in enumerate(store.index.paths)}
-        found = [rows.get(name) for name in project.paths]
-        same = [
-            row is not None and np.array_equal(store.pixels[row], picture)
-            for row, picture in zip(found, project.pixels, strict=True)
-        ]
+        rows = {}  # by content: names depend on how a folder was opened
+        for row in reversed(range(len(store))):
+            rows.setdefault(store.pixels[row].tobytes(), []).append(row)
+        found = [left.pop() if (left := rows.get(picture.tobytes())) else None for picture in project.pixels]
+        same = [row is not None for row in found]
         if work.public and session.extras + same.count(False) > MOST:
             raise InputError(words["carry_many"].format(n=same.count(False), most=MOST))
     except InputError:
@@ -165,6 +164,7 @@ def opened(work: Workspace, words: dict[str, str], session: Session, path) -> No
     with work.board(session):
         session.boxes = {"rev": session.boxes["rev"] + 1, "boxes": boxes}
         work.save(session)
+    gr.Info(safe(words["carry_opened"].format(there=same.count(True), more=same.count(False))), duration=12)
 
 
 def _colour(colour: str) -> dict:

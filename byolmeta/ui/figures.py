@@ -199,7 +199,7 @@ def confusion_figure(matrix: np.ndarray, names: list[str], words: dict[str, str]
              "customdata": [[f"{row} → {column}" for column in names] for row in names],
              "hovertemplate": "%{customdata}: %{z}<extra></extra>"}  # fmt: skip
     axes = {
-        "xaxis": {"title": {"text": words["axis_answer"]}} | ticks,
+        "xaxis": {"title": {"text": words["axis_answer"]}, "automargin": True} | ticks,
         "yaxis": {"title": {"text": words["axis_truth"], "standoff": 12}, "autorange": "reversed", "automargin": True}
         | ticks,
     }

@@ -15,6 +15,7 @@ from byolmeta.ui.thumbs import text as plain
 from byolmeta.ui.workspace import Session, Workspace
 
 EACH, MOST_EACH = 3, 10  # examples that a box starts with
+FEW_GROUPS = 6  # that become boxes where nobody chose how many
 
 
 def layout(words: dict[str, str]) -> SimpleNamespace:
@@ -60,7 +61,10 @@ def from_groups(work: Workspace, words: dict[str, str], session: Session, each) 
     from byolmeta.features import unit
 
     count, free = len(work.pictures(session).store), _free(work, session)
-    found = paint.groups_of(work, session, work.seen(session).get("count", 0))  # as the map has them
+    asked = work.seen(session).get("count", 0)  # by the slider of the map
+    found = paint.groups_of(work, session, asked)
+    if not asked and found.count > FEW_GROUPS:
+        found = paint.groups_of(work, session, FEW_GROUPS)
     vectors = unit(paint.vectors_of(work, session)[:count])
     labels, wanted = found.labels[:count], []
     for group in range(found.count):
@@ -70,7 +74,11 @@ def from_groups(work: Workspace, words: dict[str, str], session: Session, each) 
             wanted.append((words["group_name"].format(n=group + 1), own[np.argsort(-near, kind="stable")]))
     if len(wanted) < 2:
         raise InputError(words["fill_no_groups"])
-    return _fill(work, words, session, wanted, _count(each))
+    before = {i for box in session.boxes["boxes"] for i in box["items"]}
+    board = _fill(work, words, session, wanted, _count(each))
+    session.grouped = [i for box in session.boxes["boxes"] for i in box["items"] if i not in before]
+    work.save(session)
+    return board
 
 
 def from_names(work: Workspace, words: dict[str, str], session: Session, text) -> dict:

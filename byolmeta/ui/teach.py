@@ -177,7 +177,8 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
     flattered = has_seen_classes(work, session, found)
     about = "" if checks is None else checked_on(found, sorted(classes_of(found, support, labels)), words)
-    text = verdict_of(shown, names, words, checks is None, chance, flattered, about)
+    circular = checks is None and np.isin(support, session.grouped).mean() > 0.5
+    text = verdict_of(shown, names, words, checks is None, chance, flattered, about, circular)
     picture = {}
     if checks is not None:
         matrix = confusion_of(steps[-1], way, *checks)
@@ -245,7 +246,9 @@ def classes_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> dict
     """
     store, boxes = found.store, np.unique(labels)
     known = np.where(support < len(store), store.labels[np.minimum(support, len(store) - 1)], -1)
-    counts = {c: np.bincount(labels[known == c], minlength=labels.max() + 1) for c in np.unique(known[known >= 0]).tolist()}
+    counts = {
+        c: np.bincount(labels[known == c], minlength=labels.max() + 1) for c in np.unique(known[known >= 0]).tolist()
+    }
     sizes, classes = np.bincount(labels), {}
     for c, count in counts.items():
         box = int(count.argmax())
@@ -259,7 +262,9 @@ def strays_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> list[
     store, classes = found.store, classes_of(found, support, labels)
     if not classes:
         return []
-    known = [(i, b, int(store.labels[i])) for i, b in zip(support.tolist(), labels.tolist(), strict=True) if i < len(store)]
+    known = [
+        (i, b, int(store.labels[i])) for i, b in zip(support.tolist(), labels.tolist(), strict=True) if i < len(store)
+    ]
     return [(i, b, c) for i, b, c in known if c >= 0 and classes.get(c) != b]
 
 
@@ -357,11 +362,13 @@ def verdict_of(
     chance: float,
     flattered: bool = False,
     about: str = "",
+    circular: bool = False,
 ) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
 
     `hidden`: checked by hiding each example in turn, not on other pictures. `chance`: accuracy of guessing. `flattered`:
-    practice has seen the class folders. `about`: which folders were asked about.
+    practice has seen the class folders. `about`: which folders were asked about. `circular`: the examples are groups that
+    the computer found itself, so no other line is a comparison.
     """
     last = {key: trace[-1] for key, trace in shown.items() if trace}
     mine = last.pop("yours")
@@ -371,6 +378,9 @@ def verdict_of(
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
         rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
+    if circular:
+        agrees = f"<b>{safe(words['score_agrees'].format(text=text))}</b>"
+        return f"<p class='score'>{agrees}</p><p class='worth'>{safe(words['own_groups'])}</p>"
     if mine.range[0] <= chance:
         checked += f". {words['like_guessing']}"
     if flattered:

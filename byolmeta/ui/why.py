@@ -7,7 +7,7 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.ui import teach, thumbs
+from byolmeta.ui import paint, teach, thumbs
 from byolmeta.ui.html import safe, tile
 from byolmeta.ui.map import box_chips, sent
 from byolmeta.ui.workspace import Session, Workspace
@@ -27,6 +27,7 @@ SHOW = """() => {
   const card = document.querySelector("#why .because"), area = card?.getBoundingClientRect();
   if (area && (area.top > innerHeight - 160 || area.bottom < 160)) card.scrollIntoView({ block: "start" });
 }"""
+
 
 def layout() -> gr.HTML:
     """The card, in the column beside the board; empty until a picture is asked for."""
@@ -134,16 +135,21 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
     lines = [words[key].format(said=said, against=against, share=f"{share:.0f}")]
     if none:
         lines.append(words["because_strange"])
-    parts = words["because_parts"].format(said=said, against=against)
     turned = words["why_turned" if answer.turned else "why_never"]
-    parts += " " + turned.format(n=answer.turned, of=answer.covers, against=against)
-    first = _picture(pixels[0]), _image(under_heat(pixels[0], answer.heat, SIDE))
+    turned = safe(turned.format(n=answer.turned, of=answer.covers, against=against))
     colours = {box["id"]: box["colour"] for box in box_chips(session)}
+    shades = [_shade(colours[box["id"]]) for box in filled]
+    heat = under_heat(pixels[0], answer.heat, SIDE, shades[answer.said], shades[answer.against])
+    first = _picture(pixels[0]), _image(heat)
+    chips = [f"<i style='background:{colours[box['id']]}'></i>{safe(box['name'])}" for box in filled]
+    parts = safe(words["because_parts"].format(said="\1", against="\2"))  # places for what is HTML already
+    parts = parts.replace("\1", chips[answer.said]).replace("\2", chips[answer.against])
     rows = []
     for match in why.matches:
         other = match.label != answer.said
-        there = _image(under_heat(pixels[1 + match.place], np.maximum(match.there, 0), SIDE))
-        here = _image(under_heat(pixels[0], np.maximum(match.here, 0), SIDE))
+        shade = shades[match.label]
+        there = _image(under_heat(pixels[1 + match.place], np.maximum(match.there, 0), SIDE, shade))
+        here = _image(under_heat(pixels[0], np.maximum(match.here, 0), SIDE, shade))
         text = words["because_like"].format(near=f"{match.near:.2f}")
         if match.without is None:
             text += f" {words['because_only'].format(name=names[match.label])}"
@@ -154,7 +160,7 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
             if match.without is not None
             else ""
         )
-        chip = f"<i style='background:{colours[filled[match.label]['id']]}'></i>{safe(names[match.label])}"
+        chip = chips[match.label]
         rows.append(
             f"<li{' class=other' if other else ''}>{_tag(here, words['because_here'])}{_tag(there, words['because_there'])}"
             f"<div><b>{chip}</b><span>{safe(text)}</span>{mute}</div></li>"
@@ -164,9 +170,14 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
         f"<div class='because' data-id='{row}' tabindex='-1'><div class='top'><b>{safe(words['because_title'])}</b>"
         f"<button type='button' data-act='close' aria-label='{safe(words['close'])}'>×</button></div>"
         f"<div class='pair'>{_tag(first[0], alts[0])}{_tag(first[1], alts[1])}<div>"
-        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{safe(parts)}</p>"
+        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{parts} {turned}</p>"
         f"<p class='quiet'>{safe(words['because_matches'])}</p><ul>{''.join(rows)}</ul></div>"
     )
+
+
+def _shade(colour: str) -> tuple[int, int, int]:
+    """A box's colour as numbers; for the grey one, which would not show on a grey picture, dark."""
+    return (40, 40, 40) if colour == paint.BOX_COLOURS[-1] else tuple(bytes.fromhex(colour[1:]))
 
 
 def _picture(pixels: np.ndarray) -> str:

@@ -211,8 +211,8 @@ ENGLISH = {
     "method_ridge": "solved at once (ridge regression)",
     "method_linear": "solved at once (logistic regression)",
     "method_prototype": "by the middle of each box (prototypes)",
-    "confusion_empty": "Appears when each box holds pictures of one class folder.",
-    "confusion": "Which box is taken for which",
+    "confusion_empty": "Appears when the examples of each box lie in class folders.",
+    "confusion": "Which box is taken for which (press a number to see the pictures)",
     "glossary": "**BYOL**: two networks look at two changed copies of a picture; one predicts what the other says.\n\n"
     "**Embedding**: the list of numbers by which the encoder describes a picture.\n\n"
     "**UMAP**: places pictures whose embeddings are close together near each other on a flat map.\n\n"
@@ -328,6 +328,8 @@ ENGLISH = {
     "carry_copied": "{n} copies lie in {folder}. The originals stay where they are.",
     "carry_no_folder": "No folder is named. Type the path of a folder that is new or empty.",
     "carry_open": "Open a project file…",
+    "carry_opened": "The project's boxes are open over the pictures that are shown now: {there} of its examples are among them, {more} "
+    "came with it. To sort other pictures, open those first and then the project once more.",
     "carry_nothing": "No file arrived. Choose a .byolmeta file once more.",
     "carry_many": "The project has {n} examples that are not among these pictures, and this shared computer keeps {most} "
     "pictures of your own. Open it on your own computer.",
@@ -439,7 +441,10 @@ ENGLISH = {
     "fill_names_hint": "cats, dogs, neither",
     "fill_names_go": "Make boxes",
     "fill_line": "Boxes that hold examples stay; empty ones make room. Examples of class folders are drawn at random, those of "
-    "groups are the ones most like the whole group. *Undo* on the board takes it back.",
+    "groups are the ones most like the whole group; the slider of the map says how many groups. *Undo* on the board takes it back.",
+    "score_agrees": "Agrees with itself: {text}",
+    "own_groups": "It chose most of these examples itself, by its own groups, so nobody knows how often it is right. Look through "
+    "the boxes, name them, and drag what is wrong to where it belongs.",
     "fill_no_classes": "These pictures lie in no class folders, or all of them are in boxes already. Start from groups or names.",
     "fill_no_groups": "Fewer than two groups of pictures were found that are in no box yet. Drag examples into boxes yourself.",
     "fill_no_names": "No names are given. Type one in a line, or several with commas between.",
@@ -456,16 +461,16 @@ ENGLISH = {
     "because_right": "Goes to {said}, as its folder says, with {share} % among these boxes.",
     "because_wrong": "Goes to {said}, with {share} % among these boxes, but its folder says {against}.",
     "because_strange": "It is not much like anything in the boxes, so it counts as none of these.",
-    "because_parts": "Orange parts speak for {said}, blue ones for {against}: each was hidden behind a blur and the same "
-    "question asked again.",
-    "because_matches": "The examples it is most like, with the parts that make them alike in orange: on the left in this "
-    "picture, on the right in the example.",
+    "because_parts": "Coloured parts speak for {said} or for {against}: each was hidden behind a blur and the same question "
+    "asked again.",
+    "because_matches": "The nearest examples of both boxes, with the parts that make them alike: on the left in this picture, on "
+    "the right in the example.",
     "because_like": "Likeness {near} (1 is the same).",
     "because_without": "If it did not count: {said} {share} %.",
     "because_only": "It is all that {name} has.",
     "because_here": "This picture: the parts that are like the example",
     "because_there": "The example: the parts that are like this picture",
-    "because_heat": "The same picture: parts that speak for {said} in orange, against it in blue",
+    "because_heat": "The same picture: parts that speak for {said}, and against it, in the colours of their boxes",
     "because_none": "There is no answer for this picture. Put pictures into two boxes, then ask about one that is in none.",
     "because_gone": "The boxes have changed meanwhile. Ask why once more.",
     "picture_itself": "The picture {name}",

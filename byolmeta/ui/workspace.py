@@ -65,6 +65,7 @@ class Session:
     names: dict = field(default_factory=dict)  # {id as text: path} of the pictures in boxes, should the folder change
     count: int = 0  # pictures when they were named; ids from here on are extras
     kept: dict = field(default_factory=dict)  # {source: boxes and names} of other pictures, should they come back
+    grouped: list = field(default_factory=list)  # examples that groups of the computer's own put into boxes
     gone: str = ""  # a source that is not there any more, until the page has said so
 
 
@@ -259,7 +260,7 @@ class Workspace:
             for box in session.boxes["boxes"]:
                 _renumber(box, now)
             session.boxes["rev"] += 1
-            session.names, session.count = {}, len(store)
+            session.names, session.count, session.grouped = {}, len(store), []
         session.fingerprint = store.fingerprint
         if self.sessions.get(session.name) is session:
             self.save(session)
@@ -287,7 +288,7 @@ class Workspace:
             session.kept = dict([*session.kept.items(), (session.source, kept | {"studied": studied})][-KEPT_SOURCES:])
         back = session.kept.get(source) or {"boxes": empty_boxes(["", ""])["boxes"]}
         shutil.rmtree(self._extras(session), ignore_errors=True)
-        session.source, session.label, session.extras = source, label, 0
+        session.source, session.label, session.extras, session.grouped = source, label, 0, []
         session.boxes = {"boxes": back["boxes"], "rev": rev + 1}
         session.names, session.count = back.get("names", {}), back.get("count", 0)
         session.fingerprint = back.get("fingerprint", "")
