@@ -62,13 +62,14 @@ def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
     checks = teach.checks_of(found, support, labels)
     names = [box["name"] for box in filled]
     worries = core.concerns(method, vectors, support, labels, len(filled), copies)
-    strays = [
+    found_strays, classes = teach.strays_of(found, support, labels), teach.classes_of(found, support, labels)
+    pairs = [{box, classes.get(folder)} for _, box, folder in found_strays]  # in which nothing else is told before
+    worries = [one for one in worries if not (one.kind == "misplaced" and set(one.boxes) in pairs)]
+    lines = [
         (words["stray"].format(box=names[box], folder=thumbs.text(found.store.class_names[folder])), [row])
-        for row, box, folder in teach.strays_of(found, support, labels)
+        for row, box, folder in found_strays
     ]
-    told = {row for _, rows in strays for row in rows}
-    worries = [one for one in worries if not (one.kind == "misplaced" and set(one.rows) <= told)]
-    lines = strays + [(concern_line(one, names, words), one.rows) for one in worries]
+    lines += [(concern_line(one, names, words), one.rows) for one in worries]
     more = len(lines) - SHOWN
     lines = lines[:SHOWN] + ([(words["concerns_more"].format(n=more), [])] if more > 0 else [])
     coming = core.forecast(method, vectors, support, labels, len(filled), copies, *(checks or (None, None)))
