@@ -48,8 +48,9 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[l
     """
     for update in pictures.watched(lambda progress: work.bank(session, progress=progress), words["looking_at"]):
         yield [update, update, *[gr.skip()] * 3]
+    over = gr.update(value="", visible="hidden")  # once more: of two updates at once the page may see the older one
     for points in layouts(work, words, session):
-        yield [gr.skip(), gr.skip(), *[gr.update(points=points)] * 3]
+        yield [over, over, *[gr.update(points=points)] * 3]
 
 
 def whole_board(work: Workspace, session: Session) -> dict:

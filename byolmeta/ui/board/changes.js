@@ -162,8 +162,7 @@ function deleteBox(id) {
   const at = boxIndex(id);
   if (at < 0) return;
   change(boxes.filter((box) => box.id !== id), say("say_deleted", { name: boxes[at].name }));
-  const next = boxes[Math.min(at, boxes.length - 1)];
-  (next ? boxNodes.get(next.id).name : addButton).focus({ preventScroll: true });
+  undoButton.focus({ preventScroll: true }); // not a name, where Ctrl+Z would be the text's
 }
 
 function setBox(id, what, sentence) {

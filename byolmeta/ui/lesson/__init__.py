@@ -14,6 +14,7 @@ WORDS = {
     "lesson": "Lesson",
     "back": "Back",
     "next": "Next",
+    "finish": "Finish",
     "leave": "Leave the lesson",
     "without": "Go on without a lesson",
     "at": "{number} of {of}",

@@ -38,12 +38,13 @@ function draw() {
   bar.querySelector("span").textContent = busy ? WORDS.moment : at;
   page.toggleAttribute("data-setting", busy);
   find("back").setAttribute("aria-disabled", number === 1);
-  find("next").setAttribute("aria-disabled", number === lesson.steps.length);
+  find("next").textContent = number === lesson.steps.length ? WORDS.finish : WORDS.next;
 }
 
 function walk(by) {
   const number = step() + by;
-  if (number < 1 || number > lesson.steps.length) return;
+  if (number < 1) return;
+  if (number > lesson.steps.length) return find("leave").click();
   history.replaceState(history.state, "", address({ step: number }));
   busy = true;
   draw();
