@@ -166,8 +166,8 @@ def new_folder(folder: Path, pictures: Path) -> bool:
     """Makes a folder; says whether it was not there. Raises InputError where results cannot, or must not, go there."""
     if folder.resolve().is_relative_to(pictures.resolve()):
         raise InputError(f"'{folder}' lies in the folder of pictures, which is only read. Name a folder outside of it.")
-    made = not folder.exists()
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         full = any(folder.iterdir())
     except OSError as problem:

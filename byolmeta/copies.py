@@ -42,6 +42,20 @@ def copies_group_ids(store: ImageStore) -> np.ndarray:
     return ids
 
 
+def with_more(ids: np.ndarray, vectors: np.ndarray, more: np.ndarray, threshold: float = 0.95) -> np.ndarray:
+    """`copies_group_ids` (N,) of pictures, continued for more of them, int64 (N + M,); descriptors (N, 256) and (M, 256).
+
+    Of pictures that are copies of several groups the numbers of all those become one.
+    """
+    whole = np.concatenate([ids, len(ids) + np.arange(len(more))])
+    known = np.concatenate([vectors, more])
+    for row in range(len(ids), len(whole)):
+        near = np.flatnonzero(known[:row] @ known[row] >= threshold)
+        groups = np.append(whole[near], whole[row])
+        whole[np.isin(whole, groups)] = groups.min()
+    return whole
+
+
 def descriptors(pixels: np.ndarray) -> np.ndarray:
     """Unit vectors float32 (N, 256): the local contrasts of the grey picture at 16 x 16; flat pictures are 0."""
     pool = pooling(pixels.shape[-1], 16)

@@ -22,7 +22,7 @@ from PIL import Image
 from byolmeta.ui import live
 from byolmeta.ui.camera import WORDS, Camera
 from byolmeta.ui.teach import learner_of
-from byolmeta.ui.workspace import Workspace
+from byolmeta.ui.workspace import MOST_EXTRAS, Workspace
 
 HOSTILE = "<img src=x onerror=window.hacked=1>${1+1}{{x}}"
 
@@ -180,10 +180,10 @@ def test_a_visitor_of_a_shared_machine_cannot_flood_it(tmp_path, monkeypatch):
     assert "problem" not in live.guess(work, other, frame)
     now[0] += 1
     assert "problem" not in live.guess(work, session, frame)
-    session.extras = live.MOST
+    session.extras = MOST_EXTRAS
     now[0] += 1
     _, camera = live.record(work, session, frame | {"box": "b1"})
-    assert str(live.MOST) in camera["recorded"]["problem"]
+    assert str(MOST_EXTRAS) in camera["recorded"]["problem"]
 
 
 def test_what_the_camera_is_told(work, session):

@@ -57,3 +57,17 @@ def test_real_photos_have_few_copies(tmp_path):
     assert len(store) == 600 and len(store.class_names) == 20 and not store.index.skipped
     groups = [[store.index.paths[row] for row in group] for group in near_copies(store)]
     assert groups == [["lotus/0023.jpg", "lotus/0033.jpg"], ["yin_yang/0005.jpg", "yin_yang/0017.jpg"]]
+
+
+def test_further_pictures_join_their_copies():
+    from byolmeta.copies import descriptors, with_more
+
+    random = np.random.default_rng(3)
+    pictures = random.integers(0, 255, (6, 3, 64, 64), np.uint8)
+    pictures[3] = pictures[2]
+    ids = np.array([0, 1, 2, 2, 4, 5])
+    near = (pictures.astype(int) + random.integers(-3, 4, pictures.shape)).clip(0, 255).astype(np.uint8)
+    new = random.integers(0, 255, (2, 3, 64, 64), np.uint8)
+    more = np.stack([near[1], new[0], near[3], new[0], new[1]])
+    whole = with_more(ids, descriptors(pictures), descriptors(more))
+    assert whole.tolist() == [0, 1, 2, 2, 4, 5, 1, 7, 2, 7, 10]

@@ -192,7 +192,7 @@ def test_a_cell_opens_the_pictures_that_it_counts(work, session):
 
     filled, support, labels = teach.task_of(session)
     found, vectors = work.pictures(session), torch.from_numpy(work.bank(session))
-    ids, truth = teach.checks_of(found, support, labels)
+    ids, truth = teach.checks_of(found, support, labels, found.copies)
     method = teach.learner_of(work, session, work.encoder(session))
     counts = teach.confusion_of(sort_pictures(method, vectors, support, labels, 2).label, 2, ids, truth)
     for box in range(2):

@@ -143,7 +143,7 @@ def test_folders_tell_what_boxes_stand_for(tmp_path):
     def told(*boxes):
         support = np.concatenate(boxes)
         labels = np.repeat(np.arange(len(boxes)), [len(box) for box in boxes])
-        checks = teach.checks_of(found, support, labels)
+        checks = teach.checks_of(found, support, labels, np.arange(len(found.store) + 9))
         return teach.classes_of(found, support, labels), teach.strays_of(found, support, labels), checks
 
     classes, strays, (ids, truth) = told(of[0][:3], of[1][:3])
@@ -383,3 +383,98 @@ def test_a_deleted_run_leaves_the_page_with_the_starter(work, session, tmp_path)
     assert work.encoder(session) == "photos-small"
     work.choose(session, draw_pictures(tmp_path / "others", each=4), "others")
     assert len(work.pictures(session).store) == 12
+
+
+# ---- more windows than one
+
+
+def states(work, session, *boxes, page, known):
+    """A board's change as a window sends it."""
+    now = [box | {"items": list(items)} for box, items in zip(session.boxes["boxes"], boxes, strict=True)]
+    key = work.pictures(session).sheets["key"]
+    return {"rev": known + 1, "boxes": now, "page": page, "known": known, "key": key}
+
+
+@pytest.fixture
+def taught(work, pictures, tiny_encoder):
+    session = work.session("taught")
+    work.choose(session, pictures, "shapes")
+    session.encoder = str(tiny_encoder)
+    rev = session.boxes["rev"]
+    list(teach.changed(work, WORDS, session, states(work, session, [0, 1], [12, 13], page="p", known=rev)))
+    return session
+
+
+def items_of(session):
+    return [box["items"] for box in session.boxes["boxes"]]
+
+
+def test_a_window_that_missed_a_change_does_not_undo_it(work, taught):
+    rev = taught.boxes["rev"]
+    list(teach.changed(work, WORDS, taught, states(work, taught, [0, 1, 2], [12, 13], page="q", known=rev)))
+    for late in (rev, rev - 1):  # p did not hear of q's change; with one more change of its own its rev is even higher
+        state = states(work, taught, [0, 1], [12, 13, 14], page="p", known=late) | {"rev": rev + 2}
+        (told,) = teach.changed(work, WORDS, taught, state)
+        assert items_of(taught) == [[0, 1, 2], [12, 13]]
+        assert told[0]["boxes"]["force"] is True and told[0]["boxes"]["boxes"] == taught.boxes["boxes"]
+    informed = states(work, taught, [0, 1, 2], [12, 13, 14], page="p", known=rev + 1)
+    list(teach.changed(work, WORDS, taught, informed))
+    assert items_of(taught) == [[0, 1, 2], [12, 13, 14]]
+
+
+def test_a_window_may_be_ahead_of_what_it_heard(work, taught):
+    """Its own changes come one after the other before anything is answered, and in any order."""
+    rev = taught.boxes["rev"]
+    for ahead, items in ((3, [0, 1, 4]), (2, [0, 1, 3]), (5, [0, 1, 5])):
+        state = states(work, taught, items, [12, 13], page="p", known=rev) | {"rev": rev + ahead}
+        list(teach.changed(work, WORDS, taught, state))
+    assert items_of(taught) == [[0, 1, 5], [12, 13]]
+
+
+def test_a_window_with_other_pictures_is_told_of_these(work, taught, tmp_path):
+    stale = states(work, taught, [0, 1, 20], [12, 13], page="p", known=taught.boxes["rev"] + 1)
+    work.choose(taught, "", "")
+    before = items_of(taught)
+    (told,) = teach.changed(work, WORDS, taught, stale)
+    assert items_of(taught) == before and told[0]["pictures"]["n"] == 350 and told[0]["boxes"]["force"] is True
+
+
+def test_a_renamed_box_does_not_pass_old_answers_off_as_new(work, taught):
+    rev, seen = taught.boxes["rev"], work.seen(taught)
+    old = seen["answers"]["label"]
+    moved = teach.changed(work, WORDS, taught, states(work, taught, [0, 1], [12, 13, 30, 31], page="p", known=rev))
+    teach.latest["taught"] = teach.latest.get("taught", 0) + 1  # it is under way and will be overtaken
+    taught.boxes = states(work, taught, [0, 1], [12, 13, 30, 31], page="p", known=rev)
+    renamed = states(work, taught, [0, 1], [12, 13, 30, 31], page="p", known=rev + 1)
+    renamed["boxes"][0] = renamed["boxes"][0] | {"name": "new"}
+    teach.writers["taught"] = ("p", rev + 1)
+    list(teach.changed(work, WORDS, taught, renamed))
+    moved.close()
+    assert seen["answers"]["rev"] == rev + 2 and seen["answers"]["label"] != old
+    again = states(work, taught, [0, 1], [12, 13, 30, 31], page="p", known=rev + 2)
+    again["boxes"][0] = again["boxes"][0] | {"name": "newer"}
+    (told,) = teach.changed(work, WORDS, taught, again)  # nothing new to learn from
+    assert told[0]["answers"]["rev"] == rev + 3 and told[0]["answers"]["label"] == seen["answers"]["label"]
+
+
+def test_copies_are_found_among_a_visitors_own_pictures(work, taught):
+    from PIL import Image
+
+    store = work.pictures(taught).store
+    shown = Image.fromarray(np.array(store.pixels[5]).transpose(1, 2, 0))
+    other = Image.fromarray(np.random.default_rng(5).integers(0, 255, (64, 64, 3), np.uint8))
+    for picture in (other, shown, other):
+        work.add_extra(taught, picture)
+    copies, count = work.copies(taught), len(store)
+    assert len(copies) == count + 3 and copies[count] == copies[count + 2]
+    assert copies[count] not in copies[:count] and copies[count + 1] == copies[5]
+
+
+def test_copies_among_the_checks_are_asked_once(work, taught):
+    found = work.pictures(taught)
+    support, labels = np.array([0, 1, 12, 13]), np.array([0, 0, 1, 1])
+    ids, _ = teach.checks_of(found, support, labels, found.copies)
+    same = found.copies.copy()
+    same[2:8] = 2  # six copies of one picture, none of them an example
+    fewer, _ = teach.checks_of(found, support, labels, same)
+    assert set(ids) - set(fewer) == {3, 4, 5, 6, 7}

@@ -209,7 +209,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
         def adapt(event: gr.EventData, who: str):
             if event._data:  # Gradio's own "change", after an update of props, carries nothing
-                yield from teach.changed(work, words, work.session(who), {"rev": event.rev, "boxes": event.boxes})
+                yield from teach.changed(work, words, work.session(who), event._data)
 
         def dropped(event: gr.EventData, who: str):
             return teach.dropped(work, words, work.session(who), event.box, event.files)
@@ -367,9 +367,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         ):
             put.then(_sentences(camera, words), who, task.camera, **options)
             taught(put)
-        task.method.input(method, [task.method, who], None, **options).then(
-            _sentences(sort, words), who, task.outputs, **often
-        )
+        taught(task.method.input(method, [task.method, who], None, **options))
 
         practice.tasks.input(
             lambda tasks, who: practise.puzzle(work, words, work.session(who), tasks),

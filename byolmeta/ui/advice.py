@@ -58,8 +58,8 @@ def advise(work: Workspace, words: dict[str, str], session: Session) -> list:
         seen["question"] = None
         return ["", ""]
     found, vectors = work.pictures(session), torch.from_numpy(bank)
-    method, copies = teach.learner_of(work, session, work.encoder(session)), teach.copies_of(found, session.extras)
-    checks = teach.checks_of(found, support, labels)
+    method, copies = teach.learner_of(work, session, work.encoder(session)), work.copies(session)
+    checks = teach.checks_of(found, support, labels, work.copies(session))
     names = [box["name"] for box in filled]
     worries = core.concerns(method, vectors, support, labels, len(filled), copies)
     found_strays, classes = teach.strays_of(found, support, labels), teach.classes_of(found, support, labels)
@@ -108,7 +108,8 @@ def question_of(work, words, session, method, vectors, support, labels, copies, 
     answer = sort_pictures(method, vectors, support, labels, len(filled), copies)
     skipped = np.array(sorted(seen.get("skipped", ())), np.int64)
     extra = np.arange(len(found.store), len(vectors))
-    one = next_question(answer, vectors, support, copies, np.concatenate([skipped, extra]))
+    held = np.array([i for box in session.boxes["boxes"] for i in box["items"]], np.int64)  # also what does not count
+    one = next_question(answer, vectors, support, copies, np.concatenate([skipped, extra, held]))
     if one is None or one.row not in range(own.stop):
         seen["question"] = None
         return f"<p class='quiet'>{safe(words['ask_none'])}</p>"

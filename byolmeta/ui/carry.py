@@ -19,7 +19,6 @@ from byolmeta.ui.html import safe
 from byolmeta.ui.map import box_chips
 from byolmeta.ui.workspace import Session, Workspace
 
-MOST = 300  # pictures of their own that a visitor of a shared machine may add
 KINDS = {"csv": "sorted.csv", "zip": "sorted.zip", "project": "project.byolmeta", "onnx": "classifier.onnx"}
 
 
@@ -120,7 +119,12 @@ def copied(work: Workspace, words: dict[str, str], session: Session, folder) -> 
         raise InputError(f"'{folder.strip()}' is not a path on this computer. Check it.") from None
     made, index = teach.classifier_of(work, session, work.encoder(session)), work.pictures(session).store.index
     answer, given = _sorted(work, session, made, support, labels)
-    count = classifier.sorted_folder(index, answer, made.names, target, given)
+    try:
+        count = classifier.sorted_folder(index, answer, made.names, target, given)
+    except OSError as problem:
+        raise InputError(
+            f"The copies cannot be written ({problem.strerror}). Nothing was kept; name another folder."
+        ) from None
     said = words["carry_copied"].format(n=f"{count:,}", folder=paint.plain(str(target)))
     return gr.update(value=f"<p>{safe(said)}</p>", visible=True)
 
@@ -135,26 +139,29 @@ def opened(work: Workspace, words: dict[str, str], session: Session, path) -> No
 
     if not isinstance(path, str) or not path:
         raise InputError(words["carry_nothing"])
-    project = open_project(path, work.imported(session))
+    place = work.imported(session)
+    there = set(place.glob("*"))
+    project = open_project(path, place)
     labels, names = project.classifier.labels, project.classifier.names
     boxes = [
         {"id": f"b{n}", "name": name, "items": []} | _colour(colour)
         for n, (name, colour) in enumerate(zip(names, project.colours, strict=True), 1)
     ]
-    check_boxes({"rev": 0, "boxes": boxes}, 0)
     before = session.encoder
     session.encoder = _shipped(project.encoder) or str(project.encoder)
     try:
+        check_boxes({"rev": 0, "boxes": boxes}, 0)
         store = work.pictures(session).store
         rows = {}  # by content: names depend on how a folder was opened
-        for row in reversed(range(len(store))):
-            rows.setdefault(store.pixels[row].tobytes(), []).append(row)
+        for row in reversed(range(len(store) + session.extras)):
+            rows.setdefault(work.pixels(session, [row])[0].tobytes(), []).append(row)
         found = [left.pop() if (left := rows.get(picture.tobytes())) else None for picture in project.pixels]
         same = [row is not None for row in found]
-        if work.public and session.extras + same.count(False) > MOST:
-            raise InputError(words["carry_many"].format(n=same.count(False), most=MOST))
+        work.room_for_extras(session, same.count(False))
     except InputError:
         session.encoder = before
+        if project.encoder not in there:
+            project.encoder.unlink(missing_ok=True)
         raise
     for box, picture, row, there in zip(labels.tolist(), project.pixels, found, same, strict=True):
         if not there:

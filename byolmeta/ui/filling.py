@@ -90,7 +90,7 @@ def from_names(work: Workspace, words: dict[str, str], session: Session, text) -
     for name in names:
         if len(name) > MAX_NAME:
             raise InputError(words["fill_long_name"].format(start=name[:30], n=len(name), most=MAX_NAME))
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+        if name != box_name(name):
             raise InputError(words["fill_odd_name"])
     return _fill(work, words, session, [(name, []) for name in names], 0)
 
@@ -113,8 +113,8 @@ def _filled(words, session: Session, wanted: list[tuple[str, np.ndarray]], each:
     boxes = [box for box in session.boxes["boxes"] if box["items"]]
     taken = {int(copies[i]) for box in boxes for i in box["items"] if i < len(copies)}
     there = {box["name"] for box in boxes}
-    wanted = [(name[:MAX_NAME].strip() or "?", ids) for name, ids in wanted]
-    wanted = [(name, ids) for name, ids in wanted if name not in there]
+    wanted = {box_name(name): ids for name, ids in reversed(wanted)}  # of names that are cut to the same, the first
+    wanted = [(name, ids) for name, ids in reversed(wanted.items()) if name not in there]
     if not wanted:
         raise InputError(words["fill_all_there"])
     room = MAX_BOXES - len(boxes)
@@ -130,6 +130,11 @@ def _filled(words, session: Session, wanted: list[tuple[str, np.ndarray]], each:
     while len(boxes) < 2:
         boxes.append({"id": fresh_id(boxes), "name": words["box_name"].format(n=len(boxes) + 1), "items": []})
     return boxes
+
+
+def box_name(name: str) -> str:
+    """A name as a box may have it: plain text, not too long."""
+    return "".join(sign for sign in name if unicodedata.category(sign) not in ("Cc", "Cs"))[:MAX_NAME].strip() or "?"
 
 
 def fresh_id(boxes: list[dict]) -> str:

@@ -12,7 +12,6 @@ from byolmeta.decode import Limits
 from byolmeta.errors import InputError
 from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
-from byolmeta.ui.carry import MOST
 from byolmeta.ui.map import box_chips, chips_of
 from byolmeta.ui.teach import classifier_of, learner_of, task_of
 from byolmeta.ui.workspace import KEPT, Session, Workspace
@@ -71,11 +70,7 @@ def record(work: Workspace, session: Session, frame: dict) -> list:
     seq, box = _number(frame), frame.get("box")
     try:
         _check_pace(work, session)
-        if work.public and session.extras >= MOST:
-            raise InputError(
-                f"You have added {MOST} pictures, the most that this shared computer keeps. Choose your pictures "
-                "once more under Pictures to start over."
-            )
+        work.room_for_extras(session, 1)
         pixels = picture_of(frame.get("data"), KEPT)
         _box(session, box)  # before anything is kept
         number = work.add_extra(session, Image.fromarray(pixels.transpose(1, 2, 0)))

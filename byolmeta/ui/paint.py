@@ -105,7 +105,7 @@ def _task(work, words, session, count):
     codes = np.array([place.get(box_id, GREY) for box_id in filled])[label]
     codes[sure == 0] = GREY  # none of these
     for number, box in enumerate(boxes):
-        codes[[i for i in box["items"] if i < len(codes)]] = number
+        codes[[i for i in box["items"] if i < len(codes)]] = GREY if box.get("off") else number
     return codes, [box["name"] for box in boxes], colours_of(boxes), []
 
 

@@ -16,7 +16,7 @@ from byolmeta.ui.chart import Chart
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.filling import fresh_id
 from byolmeta.ui.html import safe
-from byolmeta.ui.map import box_chips
+from byolmeta.ui.map import box_chips, whole_board
 from byolmeta.ui.player import Player, encode_moves
 from byolmeta.ui.workspace import UNPRACTISED, Pictures, Session, Workspace
 
@@ -25,6 +25,7 @@ LEAP = 1_000_000  # changes that a board can be ahead of what is saved; more wou
 CELLS_HEIGHT = 260  # pixels of the confusion matrix of a few boxes
 NAMED = 6  # class folders that are told by name
 numbers = itertools.count(1)  # of adaptations, so that the player knows a new one
+writers: dict[str, tuple] = {}  # by visitor: the window that made the newest change, and its rev
 latest: dict[str, int] = {}  # the newest board of each visitor; older runs see it and end
 
 
@@ -78,23 +79,35 @@ def said(*sentences: str) -> str:
 
 
 def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
-    """The board sent a new state: it is checked, saved, and adapted to. Yields what `begin` does."""
+    """The board sent a new state: it is checked, saved, and adapted to. Yields what `begin` does.
+
+    A window that did not know the newest change when it made its own, or shows other pictures, is told instead; its change
+    can be taken back there. `state`: {rev, boxes}, and of a browser page, known, key (see state.js of the board).
+    """
+    key, page, known = (state.get(name) for name in ("key", "page", "known"))
+    if key is not None and key != work.pictures(session).sheets["key"]:
+        yield [whole_board(work, session), *[gr.skip()] * 4]
+        return
     newer = check_boxes(state, len(work.pictures(session).store) + session.extras)
     with work.board(session):
         before = session.boxes
-        lost = newer["rev"] == before["rev"] and newer["boxes"] != before["boxes"]  # two windows changed it at once
-        late = lost or newer["rev"] < before["rev"]
-        if newer["rev"] > session.boxes["rev"] + LEAP:
+        if newer["rev"] > before["rev"] + LEAP:
             raise InputError("The board counts changes that nobody made. Reload the page.")
+        own = page is None or writers.get(session.name) == (page, before["rev"])  # the newest change came from there
+        informed = own or (type(known) is int and known >= before["rev"])
+        lost = not informed or (newer["rev"] == before["rev"] and newer["boxes"] != before["boxes"])
+        late = lost or newer["rev"] < before["rev"]
         same = _filled(newer) == _filled(before)
         if not late:
             session.boxes = newer
+            writers[session.name] = page, newer["rev"]
             work.save(session)
-    if late:  # news for a second window; for the same one, overtaken on the way, an echo
-        yield [gr.update(boxes=before | ({"force": True} if lost else {})), *[gr.skip()] * 4]
+    if late:  # news for another window; for the same one, overtaken on the way, an echo
+        overtaken = own and newer["rev"] < before["rev"]
+        yield [gr.update(boxes=before | ({} if overtaken else {"force": True})), *[gr.skip()] * 4]
         return
     seen = work.seen(session)
-    if same and seen.get("answers"):  # a name, or an empty box: nothing new to learn from
+    if same and seen.get("answers") and seen.get("answered") == _filled(newer):  # a name, or an empty box
         seen["answers"] = seen["answers"] | {"rev": newer["rev"]}
         player = gr.update(rev=newer["rev"], boxes=box_chips(session))
         yield [gr.update(answers=seen["answers"]), *[gr.skip()] * 3, player]
@@ -117,7 +130,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     from byolmeta.adapt import label_trace
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
-    rev, (filled, support, labels) = session.boxes["rev"], task_of(session)
+    rev, task, (filled, support, labels) = session.boxes["rev"], _filled(session.boxes), task_of(session)
     found, extras, way = work.pictures(session), session.extras, len(filled)
     method, wheres = learner_of(work, session, work.encoder(session)), compared_with(work, session)
     seen = work.seen(session)
@@ -141,11 +154,13 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     vectors = work.bank(session)
     if outdated(vectors):
         return
-    vectors = torch.from_numpy(vectors)
-    answers = answer(method, vectors, support, labels, filled, rev, copies_of(found, extras))
+    vectors, copies = torch.from_numpy(vectors), work.copies(session)
+    if outdated(copies):
+        return
+    answers = answer(method, vectors, support, labels, filled, rev, copies)
     if outdated():
         return
-    seen["answers"] = answers
+    seen["answers"], seen["answered"] = answers, task
     waiting = gr.update(moves={"waiting": True})  # what it showed is over
     yield [gr.update(answers=answers), said(words["checking"]), gr.skip(), gr.skip(), waiting]
     steps = []
@@ -154,7 +169,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
             return
         steps.append(classes)
     moves = {"support": support, "box_ids": [box["id"] for box in filled], "seq": next(numbers)}
-    checks = checks_of(found, support, labels)
+    checks = checks_of(found, support, labels, copies)
     if checks is None and np.bincount(labels).max() < 2:
         yield show(said(words["curve_more"]), {}, {}, encode_moves(steps, **moves))
         return
@@ -162,7 +177,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     if outdated(*banks.values()):
         return
     methods = {key: learner_of(work, session, where) for key, where in wheres.items()}
-    traces = traces_of(methods, banks, support, labels, way, checks, copies_of(found, extras))
+    traces = traces_of(methods, banks, support, labels, way, checks, copies)
     names = {key: words[f"line_{key}"].format(name=work.encoder_name(session)) for key in traces}
     shown = {key: [] for key in traces}
     for key, trace in traces.items():
@@ -212,7 +227,7 @@ def classifier_of(work: Workspace, session: Session, where: str):
     from byolmeta import classifier
 
     filled, support, labels = task_of(session)
-    vectors, copies = torch.from_numpy(work.bank(session, where)), copies_of(work.pictures(session), session.extras)
+    vectors, copies = torch.from_numpy(work.bank(session, where)), work.copies(session)
     names = [box["name"] for box in filled]
     return classifier.teach(learner_of(work, session, where), vectors, support, labels, names, copies)
 
@@ -268,14 +283,17 @@ def strays_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> list[
     return [(i, b, c) for i, b, c in known if c >= 0 and classes.get(c) != b]
 
 
-def checks_of(found: Pictures, support: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def checks_of(
+    found: Pictures, support: np.ndarray, labels: np.ndarray, copies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Ids and boxes of the other pictures of the class folders that the boxes stand for; None where folders do not tell.
 
-    Copies of examples are no checks.
+    Copies of examples are no checks, and of pictures that are copies of each other one is asked. `copies` (N + extras,):
+    same number for copies.
     """
-    store, copies, classes = found.store, found.copies, classes_of(found, support, labels)
-    inside = support[support < len(store)]
-    ids = np.flatnonzero(np.isin(store.labels, list(classes)) & ~np.isin(copies, copies[inside]))
+    store, classes = found.store, classes_of(found, support, labels)
+    rows = np.flatnonzero(np.isin(store.labels, list(classes)) & ~np.isin(copies[: len(store)], copies[support]))
+    ids = rows[np.sort(np.unique(copies[rows], return_index=True)[1])]
     return (ids, np.array([classes[c] for c in store.labels[ids].tolist()])) if len(ids) else None
 
 
@@ -339,11 +357,6 @@ def traces_of(
         return check_trace(method, vectors, support, labels, way, *checks)
 
     return {key: trace(methods[key], torch.from_numpy(bank)) for key, bank in banks.items()}
-
-
-def copies_of(found: Pictures, extras: int) -> np.ndarray:
-    """(N + extras,) the same number for near copies; pictures from the desktop are copies of none."""
-    return np.concatenate([found.copies, found.copies.max(initial=0) + 1 + np.arange(extras)])
 
 
 def shown_accuracy(accuracy, words: dict[str, str]) -> tuple[str, str]:
@@ -416,6 +429,7 @@ def dropped(work: Workspace, words: dict[str, str], session: Session, box: str |
     new, wrong = [], []
     for file in files[:100] if isinstance(files, (list, tuple)) else []:
         try:
+            work.room_for_extras(session, 1)
             path, name = received_file(file)
             new.append(work.add_extra(session, path))
         except InputError as problem:

@@ -47,7 +47,7 @@ def cell(work: Workspace, words: dict[str, str], session: Session, answer, truth
 
     filled, support, labels = teach.task_of(session)
     found = work.pictures(session)
-    checks = teach.checks_of(found, support, labels) if len(filled) > 1 else None
+    checks = teach.checks_of(found, support, labels, work.copies(session)) if len(filled) > 1 else None
     if checks is None or not all(type(place) is int and 0 <= place < len(filled) for place in (answer, truth)):
         raise InputError(words["because_gone"])
     ids, boxes = checks
@@ -93,7 +93,7 @@ def card(work: Workspace, words: dict[str, str], session: Session) -> str:
         work.seen(session)["why"] = None
         return ""
     found, names = work.pictures(session), [box["name"] for box in filled]
-    method, copies = teach.learner_of(work, session, work.encoder(session)), teach.copies_of(found, session.extras)
+    method, copies = teach.learner_of(work, session, work.encoder(session)), work.copies(session)
 
     def taught(places: np.ndarray):
         return classifier.teach(method, vectors, support[places], labels[places], names, copies)

@@ -331,8 +331,6 @@ ENGLISH = {
     "carry_opened": "The project's boxes are open over the pictures that are shown now: {there} of its examples are among them, {more} "
     "came with it. To sort other pictures, open those first and then the project once more.",
     "carry_nothing": "No file arrived. Choose a .byolmeta file once more.",
-    "carry_many": "The project has {n} examples that are not among these pictures, and this shared computer keeps {most} "
-    "pictures of your own. Open it on your own computer.",
     "from_project": "from a project file",
     "carry_early": "Put a picture into each of two boxes first; then there is something to take along.",
     "carry_untrained": "The untrained network cannot be taken along. Choose a starter or study the pictures first.",

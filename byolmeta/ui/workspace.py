@@ -5,6 +5,7 @@ local mode) holds what was chosen, and is saved as it changes, so that a reload 
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -20,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from byolmeta import decode, jobs, samples
-from byolmeta.copies import copies_group_ids
+from byolmeta.copies import copies_group_ids, descriptors, with_more
 from byolmeta.errors import InputError
 from byolmeta.files import (
     ARCHITECTURES,
@@ -39,6 +40,7 @@ from byolmeta.starters import kind_of, suggest
 from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
 
+MOST_EXTRAS = 300  # pictures of their own that a visitor of a shared machine may add
 KEPT = 256  # side at which pictures dropped from the desktop are kept
 UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that one says without its practice
 VISITOR = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")  # begins the names of what belongs to one of a shared machine
@@ -82,6 +84,11 @@ class Pictures:
         if self._copies is None:
             self._copies = copies_group_ids(self.thumbnails)
         return self._copies
+
+    @functools.cached_property
+    def descriptors(self) -> np.ndarray:
+        """(N, 256), by which copies of further pictures are found."""
+        return descriptors(self.thumbnails.pixels)
 
 
 class Workspace:
@@ -331,6 +338,27 @@ class Workspace:
             session.extras += 1
             self.save(session)
         return len(self.pictures(session).store) + number
+
+    def room_for_extras(self, session: Session, count: int) -> None:
+        """Raises InputError where a visitor of a shared machine would have more than MOST_EXTRAS pictures of their own."""
+        if self.public and session.extras + count > MOST_EXTRAS:
+            raise InputError(
+                f"You have added {session.extras} pictures and {count} more would be over {MOST_EXTRAS}, the most that this "
+                "shared computer keeps. Choose your pictures once more under Pictures to start over, or use your own computer."
+            )
+
+    def copies(self, session: Session) -> np.ndarray:
+        """(N + extras,) the same number for near copies, those among a visitor's own pictures included."""
+        found = self.pictures(session)
+        if not session.extras:
+            return found.copies
+        kept, stamps = self.seen(session), self._extras_stamp(session)
+        if kept.get("copies_of") != (found.store.fingerprint, stamps):
+            size = found.thumbnails.size
+            more = np.stack([self._extra(session, i, size) for i in range(len(stamps))])
+            kept["copies"] = with_more(found.copies, found.descriptors, descriptors(more))
+            kept["copies_of"] = found.store.fingerprint, stamps
+        return kept["copies"]
 
     def extras(self, session: Session) -> list[dict]:
         """The `extras` of the board."""

@@ -213,7 +213,7 @@ function takeBoxes() {
   const tidy = next.boxes.map(tidyBox);
   if (!mounted) {
     boxes = tidy;
-    rev = next.rev;
+    memory.known = rev = next.rev;
     return;
   }
   if (next.rev <= rev && !next.force && !freshPictures) return; // an echo
@@ -225,6 +225,7 @@ function takeBoxes() {
   }
   boxes = tidy;
   emptied = false;
+  memory.known = next.rev;
   if (next.rev > rev || (freshPictures && next.rev === rev)) {
     rev = next.rev;
     return;
@@ -245,6 +246,7 @@ function takeAnswers() {
   const notes = new Map(next.box_ids.map((id, index) => [id, next.box_notes?.[index] ?? ""]));
   guesses = { rev: next.rev, label, sure: bytes(next.sure), boxIds: next.box_ids, order: [], notes };
   root.dataset.answered = next.rev;
+  memory.known = Math.max(memory.known, Math.min(next.rev, rev)); // Python has this window's change
 }
 
 function takeWords() {

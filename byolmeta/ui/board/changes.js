@@ -6,7 +6,7 @@ function remember() {
 }
 
 function emit() {
-  trigger("change", { rev, boxes });
+  trigger("change", { rev, boxes, page: memory.page, known: memory.known, key: pictures?.key ?? null });
   tell("boxes", { rev, boxes });
 }
 

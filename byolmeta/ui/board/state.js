@@ -10,7 +10,8 @@
 //   able     ["why", "mute", "off", "colour"] or some of them: what it offers beside sorting
 //   words    one table of strings, or {en: table, "zh-CN": table}
 // Events (to Python)
-//   "change" {rev, boxes}      "dropfiles" {box, rev, files: [{path, name}]}      "why" {id}
+//   "change" {rev, boxes, page: this window, known: the newest rev that came from elsewhere, key: of its pictures}
+//       "dropfiles" {box, rev, files: [{path, name}]}      "why" {id}
 // Events (of the window)
 //   "byolmeta-step" {step, of, rev, labels: Int8Array, box_ids, flipped: [picture id]}, or null: see playing.js
 //
@@ -31,7 +32,9 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const home = element.parentElement?.closest("[id]")?.id || "board";
 const kept = (window.byolmetaBoards ??= {});
-const memory = (kept[home] ??= { props: {}, rev: -1, boxes: null, past: [], future: [], size: 84 });
+const memory = (kept[home] ??= {
+  props: {}, rev: -1, boxes: null, past: [], future: [], size: 84, known: -1, page: crypto.randomUUID?.() ?? String(Math.random()),
+});
 memory.stop?.abort(); // the listeners of the mount before
 memory.stop = new AbortController();
 const signal = memory.stop.signal;
