@@ -8,18 +8,18 @@ import numpy as np
 from byolmeta.images import ImageStore
 
 
-def near_copies(store: ImageStore, threshold: float = 0.95) -> list[list[int]]:
+def near_copies(store: ImageStore, threshold: float = 0.95, vectors: np.ndarray | None = None) -> list[list[int]]:
     """Groups (two or more ids, sorted) of exact copies and of the same picture re-encoded, brightened or resized.
 
     Near copies have a cosine of `threshold` or more between their descriptors. Up to 20,000 pictures every pair is
-    compared; above, pairs that share one of eight hash buckets.
+    compared; above, pairs that share one of eight hash buckets. `vectors` (N, 256): the descriptors, where they are known.
     """
     leader = np.arange(len(store))
     first: dict[bytes, int] = {}
     for row, picture in enumerate(store.pixels):
         key = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
         leader[row] = first.setdefault(key, row)
-    vectors = descriptors(store.pixels)
+    vectors = descriptors(store.pixels) if vectors is None else vectors
     for rows in buckets(vectors):
         for start in range(0, len(rows), 2048):
             block = rows[start : start + 2048]
@@ -34,10 +34,13 @@ def near_copies(store: ImageStore, threshold: float = 0.95) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def copies_group_ids(store: ImageStore) -> np.ndarray:
-    """int64 (N,): the same number for pictures that are copies of each other, its own for every other picture."""
+def copies_group_ids(store: ImageStore, vectors: np.ndarray | None = None) -> np.ndarray:
+    """int64 (N,): the same number for pictures that are copies of each other, its own for every other picture.
+
+    `vectors` (N, 256): the descriptors, where they are known.
+    """
     ids = np.arange(len(store), dtype=np.int64)
-    for group in near_copies(store):
+    for group in near_copies(store, vectors=vectors):
         ids[group] = group[0]
     return ids
 

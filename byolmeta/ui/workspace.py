@@ -82,7 +82,7 @@ class Pictures:
     def copies(self) -> np.ndarray:
         """(N,) the same number for near copies."""
         if self._copies is None:
-            self._copies = copies_group_ids(self.thumbnails)
+            self._copies = copies_group_ids(self.thumbnails, self.descriptors)
         return self._copies
 
     @functools.cached_property
