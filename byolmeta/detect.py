@@ -53,27 +53,27 @@ class Settings:
     side: int = 128  # pixels that a window has, about, where its vector is taken
     largest: int = 1024  # pixels of the longer side of a picture that is enlarged for small windows
     grid: int = 5  # rows and columns of a window's vector, with its rim
-    enlarge: float = 5 / 3  # of a window with its rim: one row of the grid on each side
+    enlarge: float = 1.25  # of a window with its rim: half a row of the grid on each side
     channels: int = 32  # of the features, their main directions
     kept: int = 300  # main directions of the windows' vectors
-    damping: float = 3.0  # of the windows' covariance, in mean variances
+    damping: float = 10.0  # of the windows' covariance, in mean variances
     smallest: float = 0.05  # share of the picture's side that windows have at least, where the ground is learned
     near: float = 0.7  # overlap (IoU) with an example from which a window counts as one
     far: float = 0.5  # overlap up to which a window counts as background
     most: int = 2400  # windows of background that a learner sees
     weight: int = 3  # windows that a drawn box counts as
     wrong: float = 0.1  # windows that all negatives together count as, as a share of `most`
-    penalty: float = 0.01  # of the ridge regression, for each window
+    penalty: float = 0.005  # of the ridge regression, for each window
     prior: float = 1.0  # weight of what size, shape and place say
     strength: float = 2.0  # examples that the usual spread of size, shape and place counts as
     spread: tuple[float, float, float, float] = (0.12, 0.12, 0.35, 0.35)  # usual, of `geometry`
     reach: float = 2.0  # deviations of size and shape up to which windows are made
     step: float = 2**0.5  # from one size of windows to the next
     overlap: float = 0.4  # overlap (IoU) from which the surer of two boxes is kept alone
-    rounds: int = 2  # of moving the found boxes to better places
-    moved: int = 30  # boxes that are
-    even: float = 0.0  # score of a box that is right as often as wrong
-    slope: float = 1.0  # of the logistic curve from scores to chances
+    rounds: int = 4  # of moving the found boxes to better places
+    moved: int = 50  # boxes that are
+    even: float = 1.5  # score of a box that is right as often as wrong
+    slope: float = 0.5  # of the logistic curve from scores to chances
 
 
 class View:
@@ -190,24 +190,26 @@ def random_boxes(view: View, count: int, smallest: float, generator: torch.Gener
 
 @dataclass(frozen=True)
 class Shapes:
-    """What examples say of place, size and shape: a normal density of `geometry` with the usual spread as a prior."""
+    """What examples say of place, size and shape: the posterior predictive density of a normal one of `geometry`, whose usual
+    spread counts as some examples; that is Student's t (Murphy 2007, "Conjugate Bayesian analysis of the Gaussian")."""
 
     mean: Tensor  # (4,)
     deviation: Tensor  # (4,)
+    freedom: float
 
     @classmethod
     def of(cls, examples: Tensor, settings: Settings) -> "Shapes":
         """Of the geometry (n, 4) of examples. The usual middle is that of the picture; size and shape have no usual mean."""
-        strength, usual = settings.strength, torch.tensor(settings.spread)
-        weight = strength / (len(examples) + strength)
+        strength, usual, count = settings.strength, torch.tensor(settings.spread), len(examples)
         mean = examples.mean(0)
-        mean[:2] += weight * (0.5 - mean[:2])
-        variance = (strength * usual**2 + (examples - mean).square().sum(0)) / (strength + len(examples))
-        return cls(mean, variance.sqrt())
+        mean[:2] += strength / (count + strength) * (0.5 - mean[:2])
+        variance = (strength * usual**2 + (examples - mean).square().sum(0)) / (strength + count)
+        return cls(mean, (variance * (1 + 1 / count)).sqrt(), strength + count)
 
     def __call__(self, boxes: Tensor, view: View) -> Tensor:
         """Logarithm of the density at boxes (N, 4), 0 at its highest: (N,)."""
-        return -((geometry(boxes, view.width, view.height) - self.mean) / self.deviation).square().sum(1) / 2
+        squares = ((geometry(boxes, view.width, view.height) - self.mean) / self.deviation).square()
+        return -(self.freedom + 1) / 2 * (squares / self.freedom).log1p().sum(1)
 
     def windows(self, view: View, settings: Settings) -> Tensor:
         """Windows of the sizes and shapes within reach, (N, 4)."""
@@ -265,6 +267,10 @@ class Finder:
 
 def _best(boxes: Tensor, scores: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
     """The surest boxes, of those that overlap only the surest; at most MOST."""
+    first = scores.topk(
+        min(20 * MOST, len(scores))
+    ).indices  # no others come that far, and comparing them all takes long
+    boxes, scores = boxes[first], scores[first]
     kept = nms(boxes, scores, overlap)[:MOST]
     return boxes[kept], scores[kept]
 
@@ -290,7 +296,9 @@ def teach_class(
         things += [ground.vectors(view, part) for part in (boxes.repeat(settings.weight, 1), near)]
         rest.append(ground.vectors(view, far))
     for row, boxes in wrong.items():
-        rest.append(ground.vectors(views[row], boxes).repeat(max(1, round(settings.wrong * settings.most / len(negatives))), 1))
+        rest.append(
+            ground.vectors(views[row], boxes).repeat(max(1, round(settings.wrong * settings.most / len(negatives))), 1)
+        )
     vectors = nn.functional.normalize(torch.cat(things + rest), dim=1)
     labels = torch.zeros(len(vectors), dtype=torch.long)
     labels[: sum(map(len, things))] = 1

@@ -31,23 +31,19 @@ def main() -> None:
     torch.set_num_threads(1)
     for part in flags.only.split(","):
         module = __import__(f"locate_{part}")
-        start, kept = time.perf_counter(), rows_of(part)
+        start = time.perf_counter()
         for row in module.rows(flags):
             print(part, row, flush=True)
             row = about() | {"draws": flags.draws, **row}
-            kept = [old for old in kept if not all(old[key] == row[key] for key in module.KEYS)] + [row]
-            save(part, kept)
+            keep(part, row, module.KEYS)
         print(part, f"{time.perf_counter() - start:.0f} s", flush=True)
 
 
-def rows_of(part: str) -> list[dict]:
-    """What was measured before; a row of the same set, task and arm is put in place of the old one."""
-    return json.loads(RESULT.read_text(encoding="utf-8")).get(part, []) if RESULT.exists() else []
-
-
-def save(part: str, rows: list[dict]) -> None:
+def keep(part: str, row: dict, keys: tuple[str, ...]) -> None:
+    """Puts a row into the file of results, in place of an old one of the same keys."""
     found = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    RESULT.write_text(json.dumps(found | {part: rows}, indent=1) + "\n", encoding="utf-8")
+    others = [old for old in found.get(part, []) if any(old[key] != row[key] for key in keys)]
+    RESULT.write_text(json.dumps(found | {part: [*others, row]}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

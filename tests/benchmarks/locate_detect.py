@@ -25,8 +25,11 @@ ENCODER = "photos-small"
 ARMS = (ENCODER, "untrained", "raw pixels", "colour histogram", "shape and place alone", "centre")
 TASKS = {"raccoon": (1, 5, 10), "bccd": (5,), "coco128": (5,)}
 GROUND = 20  # pictures of the training part, without their boxes
-PICTURES = 8  # that must show a class of coco128
-ASKED = 40  # pictures of coco128 that are asked, for each draw
+PICTURES = 10  # that must show a class of coco128
+WITH, WITHOUT = (
+    15,
+    10,
+)  # pictures of coco128 that are asked for each draw: that show the class, at most, and that do not
 
 
 class Part:
@@ -80,8 +83,7 @@ def measured(arm: str, name: str, shot: int, draws: int, shown: Part, asked: Par
         if name == "coco128":  # classes one by one: 5 boxes of each of many would leave few pictures
             for c in classes:
                 examples = drawn(shown, [c], shot, draw)
-                rows = [row for row in range(len(others)) if row not in {e.row for e in examples}]
-                rows = np.random.default_rng(1000 + draw).permutation(rows)[:ASKED]
+                rows = asked_for(asked, c, {example.row for example in examples}, draw)
                 figures += figures_of(arm, examples, [c], asked, views, others, rows, ground, seconds)
         else:
             examples = drawn(shown, classes, shot, draw)
@@ -95,6 +97,14 @@ def measured(arm: str, name: str, shot: int, draws: int, shown: Part, asked: Par
         "ap": round(ap[0], 4), "ap_ci95": round(ap[1], 4), "ap50_by_class": by_class,
         "seconds_a_picture": round(float(np.median(seconds)), 4),
     }  # fmt: skip
+
+
+def asked_for(part: Part, c: int, shown: set[int], seed: int) -> list[int]:
+    """Rows, by chance, of WITH pictures that have the class (or all there are) and of WITHOUT that do not; none was shown."""
+    rows = [row for row in np.random.default_rng(1000 + seed).permutation(len(part.boxes)).tolist() if row not in shown]
+    return [row for row in rows if len(part.boxes[row][c])][:WITH] + [
+        row for row in rows if not len(part.boxes[row][c])
+    ][:WITHOUT]
 
 
 def drawn(part: Part, classes: list[int], shot: int, seed: int) -> list[Example]:
@@ -127,7 +137,8 @@ def figures_of(arm, examples, classes, asked: Part, views, others, rows, ground,
 
 def shape_alone(finder: Finder) -> Finder:
     """A finder that looks at nothing: boxes where examples usually lie."""
-    return Finder(finder.ground, finder.shapes, lambda vectors: vectors.new_zeros(len(vectors), 2))
+    blind = SimpleNamespace(settings=finder.ground.settings, vectors=lambda view, boxes: torch.zeros(len(boxes), 1))
+    return Finder(blind, finder.shapes, lambda vectors: vectors.new_zeros(len(vectors), 2))
 
 
 def centre_of(examples, views):
