@@ -72,7 +72,7 @@ class Settings:
     overlap: float = 0.4  # overlap (IoU) from which the surer of two boxes is kept alone
     rounds: int = 4  # of moving the found boxes to better places
     moved: int = 50  # boxes that are
-    even: float = 1.5  # score of a box that is right as often as wrong
+    even: float = 2.25  # score of a box that is right as often as wrong; this and the next differ much between tasks
     slope: float = 0.5  # of the logistic curve from scores to chances
 
 
