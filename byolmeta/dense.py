@@ -52,8 +52,8 @@ def _two_stages(encoder: Encoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Maps of the last two stages, (1, C, h, w) each, of pixels (1, 3, h P, w P).
 
     A patch of the last stage is taken to lie on the block of 2 x 2 of the stage before. The strided layers of a residual
-    network would centre it on the block's upper left corner; trained networks have learned to look from its middle: for
-    photos-small 8.4 and 13.3 pixels from the corner, of 8 and 16 (see tests/benchmarks/locate_detect.py).
+    network would centre it on the block's upper left corner; trained ones have learned to look from its middle, as
+    tests/test_dense.py finds by changing small parts of a picture.
     """
     early = encoder.trunk[: -encoder.last](encoder.normalised(pixels))
     late = F.interpolate(encoder.trunk[-encoder.last :](early), scale_factor=2, mode="bilinear")
