@@ -24,7 +24,7 @@ def patch_grid(height: int, width: int, side: int, patch: int) -> tuple[int, int
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def patch_maps(encoder: Encoder, image: Tensor, side: int = SIDE, device: str = "cpu") -> Tensor:
     """Whitened local features, float32 (D, h, w), of a picture uint8 (3, H, W) brought to `side` pixels.
 
