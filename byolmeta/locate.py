@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from byolmeta.decode import Limits, read_file, whole
-from byolmeta.detect import Example, View, maps_of, teach_detector
+from byolmeta.detect import NONE, Example, View, maps_of, teach_detector
 from byolmeta.encoder import load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
@@ -90,7 +90,7 @@ def read_boxes(path: Path) -> Marked:
             )
         box = _corners(note.get("bbox"), paths[row].name, path.name)
         if negative:
-            negatives.append(Example(row, box))
+            negatives.append(Example(row, box, NONE))
         else:
             examples.append(Example(row, box, order.index(kind)))
     if not examples:

@@ -14,7 +14,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"commands"},
     {"why"},
     {"jobs", "train", "occlusion", "project"},
-    {"pretrain", "metatrain", "evaluate", "measure", "classifier", "locate"},
+    {"pretrain", "metatrain", "evaluate", "measure", "classifier", "locate", "search"},
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},
     {"groups", "tidy", "film"},
