@@ -48,7 +48,9 @@ class Mark:
     front: tuple[Point, ...] = ()  # a stroke on the thing: its corners, or one point for a click
     back: tuple[Point, ...] = ()  # a stroke on what is not it
     radius: float = 4.0  # of a stroke
-    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom around the thing; it is nowhere else
+    box: tuple[float, float, float, float] | None = (
+        None  # left, top, right, bottom around a thing; it is in no other place but in such boxes
+    )
     has: bool | None = None  # whether the thing is in the picture at all
 
     @property
@@ -191,9 +193,9 @@ def seeds_of(marks: Sequence[Mark], picture: Picture, settings: Settings) -> np.
     height, width = picture.colours(settings).shape[:2]
     across, down = width / picture.width, height / picture.height
     seeds = np.full((height, width), -1, np.int8)
-    for mark in marks:
-        if mark.box is not None:
-            seeds[_outside(mark.box, picture, height, width)] = 0
+    boxes = [mark.box for mark in marks if mark.box is not None]
+    if boxes:
+        seeds[np.all([_outside(box, picture, height, width) for box in boxes], 0)] = 0
     for mark in marks:
         for points, value in ((mark.front, 1), (mark.back, 0)):
             if points:
@@ -288,7 +290,9 @@ def maps_of(encoder: Encoder, device: str = "cpu") -> Maps:
     return partial(stage_maps, encoder, device=device)
 
 
-def learn_basis(pictures: Sequence[Picture], settings: Settings, progress: Progress | None = None, seed: int = 0) -> Basis:
+def learn_basis(
+    pictures: Sequence[Picture], settings: Settings, progress: Progress | None = None, seed: int = 0
+) -> Basis:
     """How small parts of the user's pictures differ, whatever they show."""
     generator, cells = torch.Generator().manual_seed(seed), []
     for done, picture in enumerate(pictures, 1):
@@ -365,7 +369,9 @@ def activation(pictures: Mapping[int, Picture], marks: Sequence[Mark], basis: Ba
     """Class activation: what tells the pictures that have the thing from those that do not, of each part of them."""
     tagged = [mark for mark in marks if mark.has is not None]
     if len({mark.has for mark in tagged}) < 2:
-        raise InputError("The tags all say the same. Tag a picture that has the thing and one that has it not, or draw on one.")
+        raise InputError(
+            "The tags all say the same. Tag a picture that has the thing and one that has it not, or draw on one."
+        )
     means = torch.stack([basis(pictures[m.row].features(settings).float()).mean((1, 2)) for m in tagged])
     labels = torch.tensor([int(mark.has) for mark in tagged])
     return _last(None, means, labels, settings)
@@ -382,7 +388,9 @@ def check_mark(mark: Mark, picture: Picture) -> None:
         raise InputError(f"A mask has {width} x {height} pixels and its picture has {size}. Give one of the same size.")
     for x, y in (*mark.front, *mark.back):
         if not (math.isfinite(x) and math.isfinite(y) and 0 <= x <= picture.width and 0 <= y <= picture.height):
-            raise InputError(f"A stroke goes through {x:g}, {y:g}, outside of its picture, which has {size}. Draw inside.")
+            raise InputError(
+                f"A stroke goes through {x:g}, {y:g}, outside of its picture, which has {size}. Draw inside."
+            )
     if mark.strokes and not mark.radius > 0:
         raise InputError(f"The radius of a stroke is {mark.radius:g}; it must be above 0 pixels.")
     if mark.box is not None:

@@ -1,6 +1,8 @@
 """Step 5, Locate: things are marked on a few pictures, and found on the others, best first."""
 
+import contextlib
 import itertools
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +12,8 @@ import gradio as gr
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.ui import thumbs
-from byolmeta.ui.explore import SAVE
-from byolmeta.ui.html import safe
+from byolmeta.ui import paint, thumbs
+from byolmeta.ui.explore import SAVE, export_path, fetched
 from byolmeta.ui.locator import MAX_CLASSES, MAX_MARKS, Locator, check_marks, no_marks
 from byolmeta.ui.map import box_chips, sent
 from byolmeta.ui.teach import counted
@@ -22,8 +23,12 @@ AT_ONCE = 60  # pictures that are looked through before more are asked for
 USUAL = 12  # pictures, evenly from all, that tell how pictures differ
 OFFERED = 200  # pictures in the strip
 SMALL = 320  # pixels of the longer side of a found picture in the list
-VIEWS = 150  # pictures whose maps are kept in memory, about 4 MB each
-SHARED_VIEWS = 60  # the same on a shared machine, of all visitors
+SIGHTS = 150  # pictures whose maps are kept in memory, about 5 MB each
+SHARED_SIGHTS = 60  # the same on a shared machine, of all visitors
+DRAWN = 1600  # pixels of the longer side of a picture with its boxes drawn on it
+FILES = {"coco": "found.json", "yolo": "yolo.zip", "masks": "masks.zip", "csv": "found.csv", "overlays": "pictures.zip"}
+MASK = 200  # pixels of the longer side of the masks that the page draws
+FAINT = 0.02  # chances below this are not shown
 EVERY = 0.35  # seconds between two updates of the page
 numbers = itertools.count(1)  # of states that count whatever the page has
 visited: set[str] = set()  # visitors who have opened the step
@@ -124,43 +129,51 @@ def shown_of(work: Workspace, session: Session, row: int | None) -> dict:
     """The prop `shown` of a picture; {} where it cannot be read any more."""
     if row is None:
         return {}
-    view, seen = view_of(work, session, row), work.seen(session)
+    sight, seen = sight_of(work, session, row), work.seen(session)
     seen["staged"] = row
     name = f"{session.name}-{_mark_of(work, session)}-stage-{row % 16}"
-    url = thumbs.large(_image(view), name, work.home / "thumbs")
-    return {"row": row, "url": url, "w": view.width, "h": view.height}
+    url = thumbs.large(_image(sight), name, work.home / "thumbs")
+    return {"row": row, "url": url, "w": sight.width, "h": sight.height}
 
 
-def _image(view):
+def _image(sight):
     from PIL import Image
 
-    return Image.fromarray(view.image.permute(1, 2, 0).numpy())
+    return Image.fromarray(sight.image.permute(1, 2, 0).numpy())
 
 
 def _mark_of(work: Workspace, session: Session) -> str:
     return work.pictures(session).store.fingerprint[:12]
 
 
-def view_of(work: Workspace, session: Session, row: int):
+def sight_of(work: Workspace, session: Session, row: int):
     """A picture of a session with what its encoder sees on it; the last ones asked for stay in memory."""
     from byolmeta import tidy
-    from byolmeta.detect import View, maps_of
     from byolmeta.locate import upright
+    from byolmeta.search import Sight
 
     store, where = work.pictures(session).store, work.encoder(session)
     key = where, work._encoder_stamp(where), store.fingerprint, row
     with work.lock:
-        view = work.views.pop(key, None)
-    if view is None:
+        sight = work.sights.pop(key, None)
+    if sight is None:
         with tidy.originals(store.index) as read:
             pixels, _ = upright(read(store.index.paths[row]))
-        view = View(maps_of(work.eye(session, where)), pixels)
-    most = SHARED_VIEWS if work.public else VIEWS
+        sight = Sight(*maps_of(work, session), pixels)
+    most = SHARED_SIGHTS if work.public else SIGHTS
     with work.lock:
-        work.views[key] = view
-        while len(work.views) > most:
-            work.views.pop(next(iter(work.views)))
-    return view
+        work.sights[key] = sight
+        while len(work.sights) > most:
+            work.sights.pop(next(iter(work.sights)))
+    return sight
+
+
+def maps_of(work: Workspace, session: Session) -> tuple:
+    """How the session's encoder sees parts of pictures, for boxes and for outlines."""
+    from byolmeta import detect, segment
+
+    encoder = work.eye(session)
+    return detect.maps_of(encoder), segment.maps_of(encoder)
 
 
 # What people do
@@ -277,11 +290,11 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
     if old.get("ids") not in (None, ids):
         seen["located"] = {"rows": []}
     try:
-        for done, total in ground_of(work, session):
+        for done, total in usual_of(work, session):
             if outdated():
                 return
             yield shown(state="looking", done=done, total=total)
-        search = learned(work, session)
+        search = seen["search"] = learned(work, session)
         count = len(work.pictures(session).store)
         rows = ranked(work, session)[: seen.get("looked", AT_ONCE)]
         answers, skipped, last = {}, 0, 0.0
@@ -299,7 +312,8 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
             return
         state_now = "stopped" if seen["stopped"] else "done"
         left = count - len(answers) - skipped
-        yield shown(state=state_now, done=len(answers), total=len(rows), left=left, rows=list(answers.values()))
+        rows = list(answers.values())
+        yield shown(state=state_now, done=len(rows), total=len(rows), left=left, rows=rows, sure=suggested(rows))
     except InputError as problem:
         yield shown(state="done", rows=[], left=0, note=str(problem))
 
@@ -311,54 +325,59 @@ def _merged(seen: dict, answers: dict[int, dict], rows: list[int]) -> list[dict]
     return [*answers.values(), *before]
 
 
-def ground_of(work: Workspace, session: Session) -> Iterator[tuple[int, int]]:
-    """Learns how the session's pictures differ, once; yields (done, of)."""
-    from byolmeta.detect import learn_ground
+def usual_of(work: Workspace, session: Session) -> Iterator[tuple[int, int]]:
+    """Learns what is usual in the session's pictures, once; yields (done, of)."""
+    from byolmeta.search import learn_usual
 
     seen = work.seen(session)
-    with work.alone("ground", session.name):
-        if "ground" in seen:
+    with work.alone("usual", session.name):
+        if "usual" in seen:
             return
-        rows, views = spread(len(work.pictures(session).store), USUAL), []
+        rows, sights = spread(len(work.pictures(session).store), USUAL), []
         for row in rows:
-            try:
-                views.append(view_of(work, session, row))
-            except InputError:
-                continue
-        if not views:
+            with contextlib.suppress(InputError):
+                sights.append(sight_of(work, session, row))
+        if not sights:
             raise InputError("None of the pictures can be read any more. Open them again under Pictures.")
-        steps: list[tuple[int, int]] = []
-        maker = threading.Thread(
-            target=lambda: seen.__setitem__("ground", learn_ground(views, progress=lambda *step: steps.append(step)))
-        )
+        steps = queue.SimpleQueue()
+        problems = []
+
+        def make() -> None:
+            try:
+                seen["usual"] = learn_usual(sights, lambda *step: steps.put(step))
+            except BaseException as problem:
+                problems.append(problem)
+
+        maker = threading.Thread(target=make, daemon=True)
         maker.start()
+        step = 0, len(sights)
         while maker.is_alive():
             maker.join(EVERY)
-            yield steps[-1] if steps else (0, len(views))
-        if "ground" not in seen:
-            raise RuntimeError("the usual patches of the pictures could not be learned")
+            while not steps.empty():
+                step = steps.get()
+            yield step
+        if problems:
+            raise problems[0]
 
 
 def learned(work: Workspace, session: Session):
     """What the session's marks teach."""
-    from byolmeta.detect import maps_of
     from byolmeta.search import learn
 
     state = session.marks
-    views = {row: view_of(work, session, row) for row in sorted({mark["row"] for mark in state["marks"]})}
-    marks = marks_of(state, views)
-    return learn(maps_of(work.eye(session)), views, marks, work.seen(session)["ground"])
+    sights = {row: sight_of(work, session, row) for row in sorted({mark["row"] for mark in state["marks"]})}
+    marks = marks_of(state, sights)
+    return learn(maps_of(work, session), sights, marks, len(state["classes"]), work.seen(session)["usual"])
 
 
-def marks_of(state: dict, views: dict) -> list:
-    """The marks in pixels of their views, classes by number."""
+def marks_of(state: dict, sights: dict) -> list:
+    """The marks in pixels of their pictures, classes by number."""
     from byolmeta.search import Mark
 
     number = {one["id"]: place for place, one in enumerate(state["classes"])}
     found = []
     for mark in state["marks"]:
-        view = views[mark["row"]]
-        wide, high = view.width, view.height
+        wide, high = sights[mark["row"]].width, sights[mark["row"]].height
         left, top, right, bottom = mark.get("at", (0, 0, 0, 0))
         box = (left * wide, top * high, right * wide, bottom * high) if mark["kind"] == "box" else None
         points = tuple((x * wide, y * high) for x, y in mark.get("points", ()))
@@ -381,20 +400,52 @@ def ranked(work: Workspace, session: Session) -> list[int]:
 
 def answer_of(work: Workspace, session: Session, search, row: int) -> dict:
     """What is found on a picture, as the page shows it."""
-    view = view_of(work, session, row)
-    answer = search(view, row)
-    boxes, scores, labels = (part.tolist() for part in answer.found)
-    shares = [(left / view.width, top / view.height, right / view.width, bottom / view.height) for left, top, right, bottom in boxes]
-    listed = [[*(round(v, 4) for v in at), round(score, 3), label] for at, score, label in zip(shares, scores, labels, strict=True)]
-    return {"row": row, "url": small_of(work, session, row, view), "w": view.width, "h": view.height,
-            "boxes": [box for box in listed if box[4] >= 0.02], "masks": None, "mw": 0, "mh": 0}  # fmt: skip
+    sight = sight_of(work, session, row)
+    answer = search(sight, row)
+    sides = answer.found.boxes.new_tensor([sight.width, sight.height]).repeat(2)
+    boxes = [
+        [*(round(v, 4) for v in at), round(score, 3), label]
+        for at, score, label in zip(
+            *(part.tolist() for part in (answer.found.boxes / sides, *answer.found[1:])), strict=True
+        )
+        if score >= FAINT
+    ]
+    masks, (high, wide) = masks_of(work, session, row, answer.outlines)
+    return {"row": row, "url": small_of(work, session, row, sight), "w": sight.width, "h": sight.height,
+            "boxes": boxes, "masks": masks, "mw": wide, "mh": high}  # fmt: skip
 
 
-def small_of(work: Workspace, session: Session, row: int, view) -> str:
+def masks_of(work: Workspace, session: Session, row: int, outlines) -> tuple[str | None, tuple[int, int]]:
+    """URL of outlines (classes, H, W) as bytes, and their height and width there; None where nothing is likely."""
+    import torch.nn.functional as F
+
+    if outlines.max() < FAINT:
+        return None, (0, 0)
+    high, wide = outlines.shape[1:]
+    scale = min(1.0, MASK / max(high, wide))
+    size = max(1, round(high * scale)), max(1, round(wide * scale))
+    small = F.interpolate(outlines[None], size=size, mode="bilinear", antialias=True)[0]
+    name = f"{session.name}-{_mark_of(work, session)}-masks-{row}"
+    return thumbs.binary((255 * small.clamp(0, 1)).round().byte().numpy(), work.home / "thumbs", name), size
+
+
+def suggested(answers: list[dict]) -> float:
+    """How sure a box must be for the best F1 that the chances promise, over all boxes but drawn ones; 0.5 without any.
+
+    F1 of the boxes above a bound is 2 * (sum of their chances) / (their number + sum of all chances).
+    """
+    scores = np.array(sorted((box[4] for one in answers for box in one["boxes"] if box[4] < 1), reverse=True))
+    if not len(scores):
+        return 0.5
+    quality = 2 * scores.cumsum() / (np.arange(1, len(scores) + 1) + scores.sum())
+    return float(np.clip(np.floor(50 * scores[quality.argmax()]) / 50, 0.02, 0.98))
+
+
+def small_of(work: Workspace, session: Session, row: int, sight) -> str:
     """URL of a picture at the size of the list; drawn once."""
     kept = work.seen(session).setdefault("small", {})
     if row not in kept:
-        image = _image(view)
+        image = _image(sight)
         image.thumbnail((SMALL, SMALL))
         name = f"{session.name}-{_mark_of(work, session)}-found-{row}"
         kept[row] = thumbs.large(image, name, work.home / "thumbs")
@@ -402,5 +453,50 @@ def small_of(work: Workspace, session: Session, row: int, view) -> str:
 
 
 def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[list]:
-    """Saves what was found as a file. Yields [locator, file]."""
-    raise InputError(safe("not yet"))
+    """Saves what was found on the pictures that were looked through. Yields [locator, file]."""
+    from byolmeta import located
+    from byolmeta.commands import write_csv
+
+    kind, sure, seen = sent(event, "kind"), sent(event, "sure"), work.seen(session)
+    if kind not in FILES or type(sure) not in (int, float) or not 0 <= sure <= 1:
+        raise InputError(words["locate_early"])
+    answers = (seen.get("located") or {}).get("rows")
+    if not answers or not seen.get("search"):
+        raise InputError(words["locate_early"])
+    names = [one["name"] for one in session.marks["classes"]]
+    found = []
+    for done, one in enumerate(answers, 1):
+        with contextlib.suppress(InputError):
+            found.append(located_on(work, session, seen["search"], one["row"], sure))
+        note = {"state": "looking", "done": done, "total": len(answers), "note": words["locate_writing"]}
+        yield [gr.update(found=seen["located"] | note), gr.skip()]
+    path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{FILES[kind]}")
+    if kind == "csv":
+        write_csv(path, located.rows_of(found, names))
+    else:
+        write = {"coco": located.write_coco, "yolo": located.write_yolo}
+        write |= {"masks": located.write_masks, "overlays": located.write_pictures}
+        write[kind](found, names, path)
+    yield [gr.update(found=seen["located"]), fetched(path)]
+
+
+def located_on(work: Workspace, session: Session, search, row: int, sure: float):
+    """What is found on a picture with at least this chance, in its own pixels."""
+    import torch.nn.functional as F
+
+    from byolmeta import tidy
+    from byolmeta.decode import Limits, whole
+    from byolmeta.located import Located
+
+    index = work.pictures(session).store.index
+    with tidy.originals(index) as read:
+        image, (wide, high) = whole(read(index.paths[row]), DRAWN, Limits())
+    sight = sight_of(work, session, row)
+    answer = search(sight, row)
+    kept = answer.found.scores >= sure
+    scale = answer.found.boxes.new_tensor([wide / sight.width, high / sight.height]).repeat(2)
+    chance, label = F.interpolate(answer.outlines[None], size=(high, wide), mode="bilinear")[0].max(0)
+    mask = ((label + 1) * (chance > max(0.5, sure))).byte()
+    boxes, scores, labels = answer.found
+    return Located(thumbs.text(index.paths[row]), image, wide, high, (boxes[kept] * scale).numpy(), scores[kept].numpy(),
+                   labels[kept].numpy(), mask.numpy())  # fmt: skip

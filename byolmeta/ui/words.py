@@ -357,6 +357,7 @@ ENGLISH = {
     "locate_thing": "Thing 1",
     "locate_gone": "This picture is not there any more. Choose another one.",
     "locate_no_examples": "The boxes of Teach hold no pictures of this folder yet. Put some there, or draw here.",
+    "locate_writing": "Writing the file…",
     "locate_early": "Nothing was found yet. Draw a box around the thing on one picture first.",
     "step_measure": "Measure",
     "measure_line": "For experts: how well few examples suffice, measured on many small tasks that are drawn from your "

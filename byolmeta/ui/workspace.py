@@ -107,7 +107,7 @@ class Workspace:
         self.small: dict[tuple, tuple[ImageStore, str]] = {}  # by source: at the thumbnails' size, and their kind
         self.vectors: dict[tuple, np.ndarray] = {}  # newest first
         self.eyes: dict[tuple, object] = {}  # encoders in memory, newest first
-        self.views: dict[tuple, object] = {}  # pictures with what an encoder sees on them, newest last
+        self.sights: dict[tuple, object] = {}  # pictures with what an encoder sees on them, newest last
         self.tiles: dict[tuple, str] = {}  # by file and time of a visitor's own picture: where its thumbnail is
         self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
         self.locks: dict[tuple, threading.RLock] = {}

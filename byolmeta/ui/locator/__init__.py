@@ -123,7 +123,13 @@ class Locator(Component):
         **looks,
     ):
         constants = {"CSS": STYLE, "WORDS": WORDS | (words or {})}
-        props = {"pictures": pictures, "marked": marked, "order": order or [], "shown": shown or {}, "found": found or {}}
+        props = {
+            "pictures": pictures,
+            "marked": marked,
+            "order": order or [],
+            "shown": shown or {},
+            "found": found or {},
+        }
         # Styles go in by script, once: a css_template is compiled again with each update of a prop.
         super().__init__(TEMPLATE, "", SCRIPT, constants, **props, **looks)
 

@@ -179,7 +179,7 @@ function takePictures() {
   if (memory.key === pictures()?.key) return;
   memory.key = pictures()?.key;
   memory.row = null;
-  memory.all = false;
+  memory.all = memory.byHand = false;
   search.value = "";
   cards.clear();
   grid.replaceChildren();
@@ -191,6 +191,7 @@ function take() {
   takePictures();
   takeMarks();
   const one = shown();
+  takeSure();
   if (one && memory.row === null) memory.row = one.row;
   draw();
 }

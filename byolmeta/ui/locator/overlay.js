@@ -78,7 +78,7 @@ function bytesOf(url, then) {
 
 const MARKS = [(x, y) => (x + y) % 8 < 2, (x, y) => (x - y + 8000) % 8 < 2, (x, y) => x % 7 < 2, (x, y) => y % 7 < 2]; // a pattern of its own for each class
 
-// Where each class is surer than `sure` and than the others: a tint, a pattern, and a full outline.
+// Where each class is surer than the others, than `sure` and than even chances: a tint, a pattern, and a full outline.
 function drawMasks(brush, one, r, sure, then) {
   if (!one.masks || !classes.length) return;
   const bytes = bytesOf(one.masks, then);
@@ -87,7 +87,7 @@ function drawMasks(brush, one, r, sure, then) {
   const w = Math.max(1, Math.round(r.w)), h = Math.max(1, Math.round(r.h));
   const planes = [];
   for (let layer = 0; layer < layers; layer += 1) planes.push(enlarged(bytes.subarray(layer * mw * mh, (layer + 1) * mw * mh), mw, mh, w, h));
-  const least = 255 * sure, best = new Int8Array(w * h).fill(-1);
+  const least = 255 * Math.max(0.5, sure), best = new Int8Array(w * h).fill(-1);
   for (let i = 0; i < w * h; i += 1) {
     let top = least;
     for (let layer = 0; layer < layers; layer += 1) if (planes[layer][i] > top) { top = planes[layer][i]; best[i] = layer; }

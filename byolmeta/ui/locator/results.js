@@ -106,10 +106,16 @@ function drawCard(card) {
 }
 
 slider.addEventListener("input", () => {
+  memory.byHand = true;
   memory.sure = Number(slider.value);
   drawGrid();
   later();
 });
+
+// Until somebody moves the slider it stands where the computer expects the best balance.
+function takeSure() {
+  if (!memory.byHand && found().sure) memory.sure = found().sure;
+}
 
 // ---------------------------------------------------------------- the strip
 
