@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -294,9 +293,9 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
             if outdated():
                 return
             yield shown(state="looking", done=done, total=total)
-        search = seen["search"] = learned(work, session)
+        search = seen["search"] = learned(work, session, state)
         count = len(work.pictures(session).store)
-        rows = ranked(work, session)[: seen.get("looked", AT_ONCE)]
+        rows = ranked(work, session, state)[: seen.get("looked", AT_ONCE)]
         answers, skipped, last = {}, 0, 0.0
         for done, row in enumerate(rows, 1):
             if outdated():
@@ -325,46 +324,48 @@ def _merged(seen: dict, answers: dict[int, dict], rows: list[int]) -> list[dict]
     return [*answers.values(), *before]
 
 
-def usual_of(work: Workspace, session: Session) -> Iterator[tuple[int, int]]:
-    """Learns what is usual in the session's pictures, once; yields (done, of)."""
-    from byolmeta.search import learn_usual
+class Usual(threading.Thread):
+    """Learns what is usual in a session's pictures; `step` is (done, of), `problem` what it ended by, if it did."""
 
+    def __init__(self, work: Workspace, session: Session):
+        super().__init__(daemon=True)
+        self.work, self.session, self.seen = work, session, work.seen(session)
+        self.step, self.problem = (0, USUAL), None
+
+    def run(self) -> None:
+        from byolmeta.search import learn_usual
+
+        try:
+            sights = []
+            for row in spread(len(self.work.pictures(self.session).store), USUAL):
+                with contextlib.suppress(InputError):
+                    sights.append(sight_of(self.work, self.session, row))
+            if not sights:
+                raise InputError("None of the pictures can be read any more. Open them again under Pictures.")
+            self.seen["usual"] = learn_usual(sights, lambda *step: setattr(self, "step", step))
+        except Exception as problem:
+            self.problem = problem
+
+
+def usual_of(work: Workspace, session: Session) -> Iterator[tuple[int, int]]:
+    """Waits until what is usual in the session's pictures is learned, which is done once; yields (done, of)."""
     seen = work.seen(session)
     with work.alone("usual", session.name):
-        if "usual" in seen:
-            return
-        rows, sights = spread(len(work.pictures(session).store), USUAL), []
-        for row in rows:
-            with contextlib.suppress(InputError):
-                sights.append(sight_of(work, session, row))
-        if not sights:
-            raise InputError("None of the pictures can be read any more. Open them again under Pictures.")
-        steps = queue.SimpleQueue()
-        problems = []
-
-        def make() -> None:
-            try:
-                seen["usual"] = learn_usual(sights, lambda *step: steps.put(step))
-            except BaseException as problem:
-                problems.append(problem)
-
-        maker = threading.Thread(target=make, daemon=True)
-        maker.start()
-        step = 0, len(sights)
-        while maker.is_alive():
-            maker.join(EVERY)
-            while not steps.empty():
-                step = steps.get()
-            yield step
-        if problems:
-            raise problems[0]
+        maker = seen.get("usual_maker")
+        if maker is None or maker.problem:
+            maker = seen["usual_maker"] = Usual(work, session)
+            maker.start()
+    while maker.is_alive():
+        yield maker.step
+        maker.join(EVERY)
+    if maker.problem:
+        raise maker.problem
 
 
-def learned(work: Workspace, session: Session):
-    """What the session's marks teach."""
+def learned(work: Workspace, session: Session, state: dict):
+    """What marks teach."""
     from byolmeta.search import learn
 
-    state = session.marks
     sights = {row: sight_of(work, session, row) for row in sorted({mark["row"] for mark in state["marks"]})}
     marks = marks_of(state, sights)
     return learn(maps_of(work, session), sights, marks, len(state["classes"]), work.seen(session)["usual"])
@@ -386,9 +387,9 @@ def marks_of(state: dict, sights: dict) -> list:
     return found
 
 
-def ranked(work: Workspace, session: Session) -> list[int]:
+def ranked(work: Workspace, session: Session, state: dict) -> list[int]:
     """All rows in the order in which they are looked at: the stage, marked ones, then those most like pictures with the thing."""
-    marks, stage = session.marks["marks"], work.seen(session).get("staged")
+    marks, stage = state["marks"], work.seen(session).get("staged")
     count = len(work.pictures(session).store)
     has = sorted({mark["row"] for mark in marks if not mark.get("no")})
     vectors = work.bank(session)[:count]
@@ -465,7 +466,7 @@ def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Ite
         raise InputError(words["locate_early"])
     names = [one["name"] for one in session.marks["classes"]]
     found = []
-    for done, one in enumerate(answers, 1):
+    for done, one in enumerate(sorted(answers, key=lambda one: one["row"]), 1):
         with contextlib.suppress(InputError):
             found.append(located_on(work, session, seen["search"], one["row"], sure))
         note = {"state": "looking", "done": done, "total": len(answers), "note": words["locate_writing"]}

@@ -55,11 +55,16 @@ const ownTag = () => marksOn(memory.row).find((mark) => mark.kind === "tag" && m
 
 // ---------------------------------------------------------------- classes
 
+let drawnClasses = "";
+
 function drawClasses() {
   const editing = document.activeElement;
   if (chips.contains(editing) && editing.tagName === "INPUT") return; // a name that is being written stays
   const held = chips.contains(editing) ? editing.dataset.id : null;
   const chosen = current()?.id;
+  const key = JSON.stringify([classes, chosen, marks.map((mark) => mark.cls + Boolean(mark.no))]);
+  if (key === drawnClasses) return;
+  drawnClasses = key;
   chips.replaceChildren(...classes.map((kind) => chip(kind, kind.id === chosen)), ...(classes.length < MAX_CLASSES ? [newClass] : []));
   if (held) chips.querySelector(`[data-id="${held}"]`)?.focus();
 }
@@ -106,6 +111,7 @@ function rename(id) {
     over = true;
     const name = field.value.trim();
     field.remove();
+    drawnClasses = "";
     if (keep && name && name !== kind.name) change({ classes: classes.map((each) => (each.id === id ? { ...each, name } : each)) });
     else draw();
   };

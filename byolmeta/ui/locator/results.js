@@ -129,10 +129,15 @@ function choices() {
 }
 
 let wide = TILES;
+let drawnStrip = "";
 
+// Anew only where it changes: a button that is replaced under a finger loses the click.
 function drawStrip() {
   const rows = choices(), sheet = pictures();
   const has = new Set(marks.map((mark) => mark.row));
+  const key = JSON.stringify([rows.slice(0, wide), rows.length, [...has], memory.row, sheet?.key, Boolean(names)]);
+  if (key === drawnStrip) return;
+  drawnStrip = key;
   const nodes = rows.slice(0, wide).map((row) => {
     const button = make("button", "", { type: "button", title: nameOf(row), "aria-label": nameOf(row), "data-row": row });
     if (row === memory.row) button.setAttribute("aria-current", "true");
