@@ -387,6 +387,7 @@ def teach_detector(
     learner=None,
     settings: Settings = Settings(),
     progress: Progress | None = None,
+    seed: int = 0,
 ) -> Detector:
     """Learns to find what the examples show. `images`: their pictures by row, uint8 (3, H, W) or views; `others`: more of the
     user's pictures, without boxes, to tell what is usual (20 are enough).
@@ -402,14 +403,14 @@ def teach_detector(
     for example in (*examples, *negatives):
         check_box(example, views[example.row])
     if ground is None:
-        ground = learn_ground([*views.values(), *(_view(maps, other) for other in others)], settings, progress)
+        ground = learn_ground([*views.values(), *(_view(maps, other) for other in others)], settings, progress, seed)
     labels = range(max(example.label for example in examples) + 1)
     return Detector(
-        maps, ground, tuple(_taught(ground, views, examples, negatives, label, learner) for label in labels)
+        maps, ground, tuple(_taught(ground, views, examples, negatives, label, learner, seed) for label in labels)
     )
 
 
-def _taught(ground: Ground, views: Mapping[int, View], examples, negatives, label: int, learner) -> Finder:
+def _taught(ground: Ground, views: Mapping[int, View], examples, negatives, label: int, learner, seed: int) -> Finder:
     """The finder of one class. Examples of the others are negatives, but where they lie on its own (a rider and a horse)."""
     own = [example for example in examples if example.label == label]
     if not own:
@@ -422,7 +423,7 @@ def _taught(ground: Ground, views: Mapping[int, View], examples, negatives, labe
         and (other.row not in boxes or box_iou(torch.tensor([other.box]), boxes[other.row]).max() < ground.settings.far)
     ]
     wrong = [negative for negative in negatives if negative.label in (NONE, label)]
-    return teach_class(ground, views, own, [*wrong, *apart], learner)
+    return teach_class(ground, views, own, [*wrong, *apart], learner, seed)
 
 
 def _view(maps: Maps, picture: Tensor | View) -> View:
