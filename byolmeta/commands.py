@@ -408,6 +408,25 @@ def _opened(encoder: str, examples: Path | None, images: Path, learner: str, pro
     return found.classifier, asked, torch.from_numpy(vectors), 0
 
 
+def detect(
+    encoder: EncoderName,
+    examples: Annotated[Path, arg(metavar="FILE", help="a COCO-style JSON file of a few drawn boxes")],
+    images: Annotated[Path, arg(metavar="FOLDER", help=FOLDER)],
+    out: File,
+    threshold: Annotated[float, arg(help="how sure a box must be at least, 0..1")] = 0.0,
+    seed: Seed = 0,
+) -> dict:
+    """Find things in pictures from a few drawn boxes; OUT gets a list of COCO results, the surest of each picture first.
+
+    The file has images (id, file_name relative to it), annotations (image_id, category_id, bbox) and categories (id, name). An
+    annotation with "negative": true is a box around what is none of them.
+    """
+    from byolmeta import locate
+
+    check_seed(seed)
+    return locate.detect(encoder, examples, images, out, threshold, seed)
+
+
 def import_encoder(
     file: Annotated[Positional[Path], arg(metavar="CHECKPOINT", help="a .pt, .pth, .ckpt or .safetensors file")],
     out: Annotated[Path, arg(metavar="FILE", help="the encoder file to write, ending in .safetensors")],
@@ -477,5 +496,5 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         )
 
 
-VERBS = {f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, export, push)}
+VERBS = {f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, detect, export, push)}
 VERBS["import"] = import_encoder  # a word of Python's own

@@ -53,7 +53,9 @@ class Mark:
     front: tuple[Point, ...] = ()  # a stroke on the thing: its corners, or one point for a click
     back: tuple[Point, ...] = ()  # a stroke on what is not it
     radius: float = 4.0  # of a stroke
-    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom; the thing is nowhere else
+    box: tuple[float, float, float, float] | None = (
+        None  # left, top, right, bottom around a thing; all lie in such boxes
+    )
     has: bool | None = None  # whether the thing is in the picture at all
 
     @property
@@ -86,8 +88,8 @@ class Settings:
     edges: float = 2.0  # how much a step of the mean size in colour holds the walk back
     hold: float = 0.003  # weight of the prior at each point of the walk, beside that of a step in even colour
     hold_drawn: float = 0.0003  # the same where strokes tell both the thing and what is not it
-    turns: int = 2  # of colours and walk
-    colours: float = 1.5  # weight of the colours, as of logarithms of chances
+    turns: int = 3  # of colours and walk
+    colours: float = 2.0  # weight of the colours, as of logarithms of chances
     bins: int = 12  # of the histograms, for each channel
     glance: int = 96  # pixels of the longer side at which tags are told apart: about what the encoder learned with
     middle: float = 2.0  # log-odds by which the middle of a side is likelier to be tagged than its end
@@ -223,19 +225,16 @@ def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Sett
     height, width = picture.colours(settings).shape[:2]
     across, down = width / picture.width, height / picture.height
     seeds = np.full((height, width), -1, np.int8)
+    boxes = [mark.box for mark in marks if mark.label == label and mark.box is not None]
+    if boxes:
+        seeds[np.all([_outside(box, picture, height, width) for box in boxes], 0)] = 0
     for mark in sorted(marks, key=lambda mark: mark.label == label):  # the class itself last
-        own = mark.label == label
-        if own and mark.has is False:
-            seeds[:] = 0
-        if own and mark.box is not None:
-            seeds[_outside(mark.box, picture, height, width)] = 0
         if mark.mask is not None:
             shown = torch.as_tensor(mark.mask)[None, None].float()
             inside = F.interpolate(shown, size=(height, width), mode="area")[0, 0].numpy() > 0.5
-            if own:
-                seeds[:] = inside
-            else:
-                seeds[inside] = 0
+            seeds = inside.astype(np.int8) if mark.label == label else np.where(inside, np.int8(0), seeds)
+        elif mark.has is False and mark.label == label:
+            seeds[:] = 0
     for mark in marks:
         own = mark.label == label
         for points, value in ((mark.front, int(own)), (mark.back if own else (), 0)):

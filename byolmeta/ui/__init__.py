@@ -23,6 +23,7 @@ from byolmeta.ui import (
     filling,
     learn,
     lessons,
+    locate,
     measure,
     measuring,
     pictures,
@@ -177,6 +178,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 beside = {"why": why.layout, "cell": why.cell_layout, "fill": lambda: filling.layout(words)}
                 beside |= {"advice": lambda: advice.layout(words), "carry": lambda: carry.layout(work, words)}
                 task = teach.layout(words, SimpleNamespace(**beside), shared=not work.public)
+            with gr.Tab(words["step_locate"], id="locate", render_children=True, elem_id="locate-tab") as locate_tab:
+                place = locate.layout(words)
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
@@ -279,6 +282,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             """After an adaptation: what looks wrong in the boxes, the next question, and why, where that was asked."""
             return event.then(_sentences(advise, words), who, [*task.advice.outputs, task.why, task.cell], **often)
 
+        def placed(who: str):
+            return locate.again(work, words, work.session(who))
+
         def because(event: gr.EventData, who: str):
             return why.asked(work, words, work.session(who), map_step.sent(event, "id"))
 
@@ -303,6 +309,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
             ).then(*repaint, **options).then(*retidy, **options)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
+            shown.then(_sentences(placed, words), who, place.locator, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
         # `who` goes out as it came in: Gradio calls back only for a state that an event has set
@@ -392,6 +399,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                             [*practice.live, *both, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
         measure.connect(work, words, gauge, measure_tab, who, in_words)
+        locate.connect(work, words, place, locate_tab, who, in_words)
         endpoints.connect(work)
     for event in demo.fns.values():
         if event.fn is not None and event.name == "<lambda>":  # by which Gradio fills `who`, open to programs
