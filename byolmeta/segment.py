@@ -81,7 +81,7 @@ class Settings:
     damping: float = 20.0  # of the covariance of the features, in mean variances
     cells: int = 2400  # that a learner sees, at most
     penalty: float = 0.002  # of the ridge regression, for each cell
-    prior: float = -0.8  # added to its scores, which take the thing and the rest to be as frequent
+    prior: float = -1.2  # added to its scores, which take the thing and the rest to be as frequent
     placed: float = 1.0  # weight of where in pictures the thing lies
     blur: float = 0.05  # of that, as a share of the picture
     anywhere: float = 0.2  # pictures in which it is anywhere, added to the marked ones
