@@ -213,7 +213,7 @@ def drawn(points: Sequence[Point], radius: float, height: int, width: int) -> np
         draw.line([tuple(point) for point in points], fill=1, width=max(1, round(2 * radius)))
     for x, y in points:
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1)
-    return np.asarray(canvas)
+    return np.array(canvas)
 
 
 def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Settings) -> np.ndarray:
