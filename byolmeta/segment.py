@@ -79,7 +79,7 @@ class Settings:
     usual: int = 200  # cells of each picture that tell what is usual
     channels: int = 200  # of the features, their main directions
     damping: float = 20.0  # of the covariance of the features, in mean variances
-    cells: int = 2400  # that a learner sees, at most
+    cells: int = 1200  # that a learner sees, at most
     penalty: float = 0.002  # of the ridge regression, for each cell
     prior: float = -1.2  # added to its scores, which take the thing and the rest to be as frequent
     placed: float = 1.0  # weight of where in pictures the thing lies
