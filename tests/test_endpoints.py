@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ pytest.importorskip("gradio")
 pytest.importorskip("gradio_client")
 
 import gradio_client as client
+from conftest import scene
 
 from byolmeta import commands
 from byolmeta.errors import InputError
@@ -107,3 +109,39 @@ def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
     with pytest.raises(InputError, match="project"):
         endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
+
+
+def drawn_boxes(folder: Path) -> tuple[dict, list[Path], list[Path]]:
+    """A COCO-style object, the two pictures it is drawn on, and three others."""
+    files, notes = [], []
+    for seed in range(5):
+        image, boxes = scene(seed, "ring cross")
+        files.append(folder / f"{seed}.png")
+        image.save(files[-1])
+        left, top, right, bottom = boxes[0]
+        notes.append({"image_id": seed, "category_id": 7, "bbox": [left, top, right - left, bottom - top]})
+    images = [{"id": seed, "file_name": files[seed].name} for seed in range(2)]
+    return {"images": images, "annotations": notes[:2], "categories": [{"id": 7, "name": "ring"}]}, files[:2], files[2:]
+
+
+def test_detect_answers_as_the_command_does(served, tmp_path):
+    work, session, address = served
+    asked, shown = tmp_path / "asked", tmp_path / "shown"
+    asked.mkdir(), shown.mkdir()
+    boxes, examples, others = drawn_boxes(shown)
+    for path in others:
+        path.rename(asked / path.name)
+    (shown / "boxes.json").write_text(json.dumps(boxes))
+    caller = client.Client(address, verbose=False)
+    images = [client.handle_file(path) for path in sorted(asked.iterdir())]
+    shows = [client.handle_file(path) for path in examples]
+    by_program = caller.predict(images, shows, boxes, "photos-small", 0.05, api_name="/detect")
+    commands.detect("photos-small", shown / "boxes.json", asked, tmp_path / "found.json", 0.05)
+    by_command = json.loads((tmp_path / "found.json").read_text())
+    assert by_program and by_program == by_command
+    with pytest.raises(Exception, match="not among the examples"):
+        caller.predict(images, shows[:1], boxes, "", 0.05, api_name="/detect")
+    with pytest.raises(Exception, match="Name one of these"):
+        caller.predict(images, shows, boxes, "/etc/passwd", 0.05, api_name="/detect")
+    with pytest.raises(Exception, match="no boxes of things"):
+        caller.predict(images, shows, boxes | {"annotations": []}, "", 0.05, api_name="/detect")

@@ -1,5 +1,8 @@
 """What programs may call over HTTP: named endpoints that do what the commands of the same names do."""
 
+import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import gradio as gr
@@ -7,6 +10,8 @@ import numpy as np
 from gradio import FileData
 
 from byolmeta.errors import InputError
+from byolmeta.files import starters
+from byolmeta.starters import suggest
 from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.workspace import Workspace
@@ -30,7 +35,25 @@ def connect(work: Workspace) -> None:
         except InputError as problem:
             raise gr.Error(str(problem), print_exception=False) from None
 
+    def detect(
+        images: list[FileData], examples: list[FileData], boxes: dict, encoder: str = "", threshold: float = 0.0
+    ) -> list[dict]:
+        """Find things in pictures from a few drawn boxes.
+
+        Args:
+            images: the pictures to look through, up to 500
+            examples: the pictures that boxes are drawn on, by the names that `boxes` has
+            boxes: COCO-style: images (id, file_name), annotations (image_id, category_id, bbox), categories (id, name)
+            encoder: a shipped encoder; left out, the one that suits photos
+            threshold: how sure a box must be at least, 0 to 1
+        """
+        try:
+            return detected(work, images, examples, boxes, encoder, threshold)
+        except InputError as problem:
+            raise gr.Error(str(problem), print_exception=False) from None
+
     gr.api(classify, api_name="classify", concurrency_limit=2)
+    gr.api(detect, api_name="detect", concurrency_limit=1)
 
 
 def classified(work: Workspace, images: list[dict], project: dict | None) -> list[dict]:
@@ -61,6 +84,58 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
     return [{"name": row.pop("path")} | row for row in rows]  # clients take a "path" for a file to fetch
 
 
+def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> list[dict]:
+    """COCO results with `file_name`, as the command `detect` writes them."""
+    from byolmeta.locate import detect_folder
+
+    if not isinstance(boxes, dict) or type(threshold) not in (int, float):
+        raise InputError("`boxes` must be a COCO-style object and `threshold` a number from 0 to 1.")
+    with tempfile.TemporaryDirectory() as folder:
+        asked, shown = Path(folder, "asked"), Path(folder, "shown")
+        names, known = _numbered(images, asked), {name: number for number, name in _numbered(examples, shown).items()}
+        listed = boxes.get("images")
+        for one in listed if isinstance(listed, list) else ():
+            name = one.get("file_name") if isinstance(one, dict) else None
+            if not isinstance(name, str) or name not in known:
+                raise InputError(
+                    f"The image {str(name)[:80]!r} of `boxes` is not among the examples. Send it with them."
+                )
+        placed = boxes | {"images": [one | {"file_name": known[one["file_name"]]} for one in listed or ()]}
+        path = shown / "boxes.json"
+        path.write_text(json.dumps(placed), encoding="utf-8")
+        found, about = detect_folder(shipped(encoder), path, asked, float(threshold))
+    if len(about["skipped"]) == len(names):
+        raise InputError(f"None of the pictures could be read. {next(iter(about['skipped'].values()))}")
+    return [one | {"file_name": names[one["file_name"]]} for one in found]
+
+
+def shipped(encoder) -> str:
+    """The name of a shipped encoder; the one that suits photos where none is given."""
+    name = encoder or suggest("photos")
+    if name not in starters():
+        raise InputError(f"The encoder {str(encoder)[:80]!r} is not one of {', '.join(starters())}. Name one of these.")
+    return name
+
+
+def _check_count(images) -> None:
+    if not isinstance(images, (list, tuple)) or not 0 < len(images) <= MOST:
+        found = len(images) if isinstance(images, (list, tuple)) else "something else than a list"
+        raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
+
+
+def _numbered(images, folder: Path) -> dict[str, str]:
+    """Copies files that the caller sent into a new folder; {name there: name that the caller gave}."""
+    _check_count(images)
+    folder.mkdir()
+    names = {}
+    for number, image in enumerate(images):
+        path, name = _file(image)
+        there = f"{number:04}{Path(path).suffix.lower()}"
+        shutil.copyfile(path, folder / there)
+        names[there] = name
+    return names
+
+
 def _file(sent) -> tuple[str, str]:
     """(path, name) of a file that the caller sent to this server."""
     named = sent if isinstance(sent, dict) else {}
@@ -69,8 +144,6 @@ def _file(sent) -> tuple[str, str]:
 
 def _opened(work: Workspace, path: str):
     """The encoder and the classifier of a project file; nothing of it stays on disk."""
-    import tempfile
-
     from byolmeta.encoder import load_encoder
     from byolmeta.project import open_project
 
