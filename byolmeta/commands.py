@@ -3,7 +3,6 @@
 Every verb takes a folder or zip of pictures and returns a dict. Progress goes to standard error.
 """
 
-import csv
 import dataclasses
 import os
 import sys
@@ -19,7 +18,7 @@ from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, read_card
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import MetatrainConfig, PretrainConfig, check_seed
 from byolmeta.train import same_settings, settings_of, train
-from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable
+from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable, write_csv
 
 ENCODER = "an encoder file, a run folder, a name in pretrained/, or torchvision:resnet18, timm:NAME, hub:OWNER/NAME"
 FOLDER = "a folder or zip of pictures"
@@ -483,17 +482,6 @@ def push(
     from byolmeta.hub import push as upload
 
     return upload(find_encoder(encoder), repository)
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """A CSV that is safe to open in a spreadsheet: text that would be a formula gets an apostrophe in front."""
-    with open(path, "w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, rows[0].keys() if rows else ["path"])
-        writer.writeheader()
-        writer.writerows(
-            {k: f"'{v}" if isinstance(v, str) and v.startswith(tuple("=+-@\t\r")) else v for k, v in row.items()}
-            for row in rows
-        )
 
 
 VERBS = {f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, detect, export, push)}

@@ -33,6 +33,11 @@ from byolmeta.learners import Ridge, Support
 Maps = Callable[[Tensor, int], Tensor]  # of a picture uint8 (3, H, W) and a longer side: features (D, h, w)
 Point = tuple[float, float]  # x, y in pixels of the upright picture
 Progress = Callable[[int, int], None]  # done, of
+PLACES = 32  # rows and columns of a map of where things lie
+FAST = 1e3  # weight of what was drawn
+SURE = 0.8  # chance from which a learner takes a point for the thing, and below 1 minus it for none
+THIN = 0.01  # share of a cell that a stroke covers at least
+REPEAT = 20  # times that a cell counts at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +54,7 @@ class Mark:
     back: tuple[Point, ...] = ()  # a stroke on what is not it
     radius: float = 4.0  # of a stroke
     box: tuple[float, float, float, float] | None = (
-        None  # left, top, right, bottom around a thing; it is in no other place but in such boxes
+        None  # left, top, right, bottom around a thing; all lie in such boxes
     )
     has: bool | None = None  # whether the thing is in the picture at all
 
@@ -71,16 +76,25 @@ class Settings:
 
     side: int = 512  # pixels of the longer side at which the encoder looks
     fine: int = 128  # and at which edges are followed
+    usual: int = 200  # cells of each picture that tell what is usual
+    channels: int = 200  # of the features, their main directions
     damping: float = 20.0  # of the covariance of the features, in mean variances
-    cells: int = 2400  # of the marked pictures that a learner sees, at most
-    penalty: float = 0.003  # of the ridge regression, for each cell
-    prior: float = -0.5  # added to its scores, which take things and the rest to be as frequent
+    cells: int = 1200  # that a learner sees, at most
+    penalty: float = 0.002  # of the ridge regression, for each cell
+    prior: float = -1.2  # added to its scores, which take the thing and the rest to be as frequent
+    placed: float = 1.0  # weight of where in pictures the thing lies
+    blur: float = 0.05  # of that, as a share of the picture
+    anywhere: float = 0.2  # pictures in which it is anywhere, added to the marked ones
     edges: float = 2.0  # how much a step of the mean size in colour holds the walk back
     hold: float = 0.003  # weight of the prior at each point of the walk, beside that of a step in even colour
-    turns: int = 1  # of colours and walk
-    colours: float = 0.5  # weight of the colours, as of logarithms of chances
-    inside: float = 2.0  # log-odds of the thing within a box, before its colours are known
+    hold_drawn: float = 0.0003  # the same where strokes tell both the thing and what is not it
+    turns: int = 3  # of colours and walk
+    colours: float = 2.0  # weight of the colours, as of logarithms of chances
     bins: int = 12  # of the histograms, for each channel
+    glance: int = 96  # pixels of the longer side at which tags are told apart: about what the encoder learned with
+    middle: float = 2.0  # log-odds by which the middle of a side is likelier to be tagged than its end
+    shown: float = 0.25  # share of a picture that what it was tagged for takes, at first
+    least: float = 0.05  # share of the cells that a learner sees that come from each picture with marks
 
 
 class Picture:
@@ -89,10 +103,18 @@ class Picture:
     def __init__(self, maps: Maps, image: Tensor):
         self.image, self.height, self.width = image, image.shape[1], image.shape[2]
         self._maps, self._kept = maps, {}
+        self._basis, self._cells = None, None
 
-    def features(self, settings: Settings) -> Tensor:
-        """float16 (D, h, w)."""
-        return self._once(("features", settings.side), lambda: self._maps(self.image, settings.side).half())
+    def features(self, settings: Settings, side: int | None = None) -> Tensor:
+        """float16 (D, h, w), with the longer side at `settings.side` or another."""
+        side = side or settings.side
+        return self._once(("features", side), lambda: self._maps(self.image, side).half())
+
+    def cells(self, basis: Basis, settings: Settings) -> Tensor:
+        """The features in the main directions, float32 (C, h, w); kept for the basis that was asked for last."""
+        if basis is not self._basis:
+            self._basis, self._cells = basis, basis(self.features(settings).float())
+        return self._cells
 
     def colours(self, settings: Settings) -> np.ndarray:
         """Lightness and two colour differences at the size at which edges are followed, float64 (h, w, 3)."""
@@ -149,23 +171,32 @@ def colour_odds(chance: np.ndarray, colours: np.ndarray, bins: int) -> np.ndarra
     return np.log(shares[0] / shares[1]).ravel()[cell]
 
 
-def refined(picture: Picture, odds: np.ndarray, settings: Settings, seeds: np.ndarray | None = None) -> np.ndarray:
+def refined(
+    picture: Picture,
+    odds: np.ndarray,
+    settings: Settings,
+    seeds: np.ndarray | None = None,
+    hold: float | None = None,
+) -> np.ndarray:
     """Chances (h, w) along the picture's own edges and colours, of log-odds (h, w) at the size of `picture.colours`.
 
-    `seeds` (h, w): 1 where the thing was drawn, 0 where what is not it, -1 elsewhere. They hold.
+    `seeds` (h, w): 1 where the thing was drawn, 0 where what is not it, -1 elsewhere. They hold. `hold`: of the
+    prior beside them, if another than usual.
     """
+    if seeds is not None and (seeds >= 0).all():
+        return seeds.astype(float)
     colours = picture.colours(settings)
-    known = None if seeds is None or (seeds < 0).all() else seeds.ravel() >= 0
-    if known is None:
-        solve = picture.walk(settings)
+    if seeds is None or (seeds < 0).all():
+        known, hold, solve = False, settings.hold, picture.walk(settings)
     else:
+        known, hold = seeds.ravel() >= 0, settings.hold if hold is None else hold
         steps = walk_matrix(colours, settings.edges)
-        solve = splu((steps + sparse.diags(np.where(known, 1e3, settings.hold))).tocsc()).solve
+        solve = splu((steps + sparse.diags(np.where(known, FAST, hold))).tocsc()).solve
 
     def walked(values: np.ndarray) -> np.ndarray:
-        prior = settings.hold / (1 + np.exp(-values.ravel()))
-        if known is not None:
-            prior = np.where(known, 1e3 * seeds.ravel(), prior)
+        prior = hold / (1 + np.exp(-values.ravel()))
+        if seeds is not None:
+            prior = np.where(known, FAST * seeds.ravel(), prior)
         return solve(prior).reshape(values.shape).clip(0, 1)
 
     chance = walked(odds)
@@ -182,22 +213,31 @@ def drawn(points: Sequence[Point], radius: float, height: int, width: int) -> np
         draw.line([tuple(point) for point in points], fill=1, width=max(1, round(2 * radius)))
     for x, y in points:
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1)
-    return np.asarray(canvas)
+    return np.array(canvas)
 
 
-def seeds_of(marks: Sequence[Mark], picture: Picture, settings: Settings) -> np.ndarray:
-    """What strokes, and boxes by what is outside of them, say of points for sure: int8 (h, w), as `refined` takes them.
+def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Settings) -> np.ndarray:
+    """What the marks of a picture say of points for sure, for one class: int8 (h, w), as `refined` takes them.
 
-    Later marks win over earlier ones. Strokes thinner than a point still count.
+    Things of other classes are none of it. Strokes win over masks, boxes and tags, and later ones over earlier ones; those
+    thinner than a point still count.
     """
     height, width = picture.colours(settings).shape[:2]
     across, down = width / picture.width, height / picture.height
     seeds = np.full((height, width), -1, np.int8)
-    boxes = [mark.box for mark in marks if mark.box is not None]
+    boxes = [mark.box for mark in marks if mark.label == label and mark.box is not None]
     if boxes:
         seeds[np.all([_outside(box, picture, height, width) for box in boxes], 0)] = 0
+    for mark in sorted(marks, key=lambda mark: mark.label == label):  # the class itself last
+        if mark.mask is not None:
+            shown = torch.as_tensor(mark.mask)[None, None].float()
+            inside = F.interpolate(shown, size=(height, width), mode="area")[0, 0].numpy() > 0.5
+            seeds = inside.astype(np.int8) if mark.label == label else np.where(inside, np.int8(0), seeds)
+        elif mark.has is False and mark.label == label:
+            seeds[:] = 0
     for mark in marks:
-        for points, value in ((mark.front, 1), (mark.back, 0)):
+        own = mark.label == label
+        for points, value in ((mark.front, int(own)), (mark.back if own else (), 0)):
             if points:
                 placed = [(x * across - 0.5, y * down - 0.5) for x, y in points]
                 seeds[drawn(placed, max(mark.radius * across, 0.7), height, width)] = value
@@ -213,13 +253,37 @@ def _outside(box, picture: Picture, height: int, width: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
+class Finder:
+    """What was taught of one class."""
+
+    predict: Callable[[Tensor], Tensor]  # features (n, C) to scores (n, 2): the rest, the thing
+    place: Tensor | None = None  # log-odds (PLACES, PLACES) of where in pictures it lies; None: not known yet
+
+    def odds(self, picture: Picture, basis: Basis, settings: Settings) -> np.ndarray:
+        """Log-odds of the thing at each point where edges are followed, (h, w), by features and place alone."""
+        cells = picture.cells(basis, settings)
+        scores = self.predict(cells.flatten(1).T)
+        odds = (scores[:, 1] - scores[:, 0] + settings.prior).reshape(cells.shape[1:])
+        size = picture.colours(settings).shape[:2]
+        odds = _resized(odds, size)
+        if self.place is not None:
+            odds = odds + settings.placed * _resized(self.place, size)
+        return odds.double().numpy()
+
+
+def _resized(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """(h, w) to another size, bilinear (align_corners=False)."""
+    return F.interpolate(values[None, None].float(), size=size, mode="bilinear", antialias=True)[0, 0]
+
+
+@dataclass(frozen=True, eq=False)
 class Segmenter:
     """What was taught of all classes. Other pictures are asked by calling it."""
 
     maps: Maps
     basis: Basis
     settings: Settings
-    predictors: tuple[Callable[[Tensor], Tensor], ...]  # of each class: features (n, C) to scores (n, 2)
+    finders: tuple[Finder, ...]  # one a class
     marks: tuple[Mark, ...]
 
     def picture(self, image: Tensor) -> Picture:
@@ -228,30 +292,20 @@ class Segmenter:
 
     @torch.no_grad()
     def __call__(self, picture: Tensor | Picture, row: int | None = None) -> Outline:
-        """The outlines in a picture, or image uint8 (3, H, W); of the one in this row of the marks, whose strokes then hold.
+        """The outlines in a picture, or image uint8 (3, H, W). In that of a `row` of the marks, its own marks hold.
 
         Chances go from the small grid to the pixels by bilinear resizing (align_corners=False).
         """
         picture = _picture(self.maps, picture)
         own = [mark for mark in self.marks if mark.row == row]
         chances = []
-        for label, predict in enumerate(self.predictors):
-            seeds = seeds_of([mark for mark in own if mark.label == label and mark.strokes], picture, self.settings)
-            odds = odds_of(predict, picture, self.basis, self.settings)
-            chances.append(refined(picture, odds, self.settings, seeds))
+        for label, finder in enumerate(self.finders):
+            seeds = seeds_of(own, label, picture, self.settings)
+            chances.append(refined(picture, finder.odds(picture, self.basis, self.settings), self.settings, seeds))
         chance = torch.from_numpy(np.stack(chances)).float()[None]
         chance = F.interpolate(chance, size=(picture.height, picture.width), mode="bilinear")[0].clamp_(0, 1)
         surest = chance.max(0)
         return Outline(chance, torch.where(surest.values > 0.5, surest.indices + 1, 0))
-
-
-def odds_of(predict, picture: Picture, basis: Basis, settings: Settings) -> np.ndarray:
-    """Log-odds of the thing at each point where edges are followed, (h, w), by the features alone."""
-    cells = basis(picture.features(settings).float())
-    scores = predict(cells.flatten(1).T)
-    odds = (scores[:, 1] - scores[:, 0] + settings.prior).reshape(1, 1, *cells.shape[1:])
-    size = picture.colours(settings).shape[:2]
-    return F.interpolate(odds, size=size, mode="bilinear", antialias=True)[0, 0].double().numpy()
 
 
 def teach_segmenter(
@@ -281,8 +335,8 @@ def teach_segmenter(
     if basis is None:
         basis = learn_basis([*pictures.values(), *(_picture(maps, other) for other in others)], settings, progress)
     labels = range(max(mark.label for mark in marks) + 1)
-    predictors = tuple(_taught(pictures, marks, label, basis, learner, settings) for label in labels)
-    return Segmenter(maps, basis, settings, predictors, tuple(marks))
+    finders = tuple(_taught(pictures, marks, label, basis, learner, settings) for label in labels)
+    return Segmenter(maps, basis, settings, finders, tuple(marks))
 
 
 def maps_of(encoder: Encoder, device: str = "cpu") -> Maps:
@@ -297,44 +351,89 @@ def learn_basis(
     generator, cells = torch.Generator().manual_seed(seed), []
     for done, picture in enumerate(pictures, 1):
         found = picture.features(settings).float().flatten(1)
-        cells.append(found[:, torch.randperm(found.shape[1], generator=generator)[:1000]].T)
+        cells.append(found[:, torch.randperm(found.shape[1], generator=generator)[: settings.usual]].T)
         if progress:
             progress(done, len(pictures))
     vectors = torch.cat(cells)
-    return Basis(*main_directions(vectors, vectors.shape[1], settings.damping))
+    return Basis(*main_directions(vectors, settings.channels, settings.damping))
 
 
 def _picture(maps: Maps, picture: Tensor | Picture) -> Picture:
     return picture if isinstance(picture, Picture) else Picture(maps, picture)
 
 
-def _taught(pictures: Mapping[int, Picture], marks, label: int, basis: Basis, learner, settings: Settings):
-    """What tells the cells of a class from the rest: features (n, C) to scores (n, 2)."""
-    own = [mark for mark in marks if mark.label == label]
-    if not any(_shows(mark) for mark in own):
+def _taught(pictures: Mapping[int, Picture], marks, label: int, basis: Basis, learner, settings: Settings) -> Finder:
+    """The finder of one class: first from the cells that its marks are sure of, then from what that outlines in their
+    pictures, where strokes, boxes and tags left it open."""
+    by_row = {row: [mark for mark in marks if mark.row == row] for row in pictures}
+    own = {row: [mark for mark in mine if mark.label == label] for row, mine in by_row.items()}
+    shown = [row for row, mine in own.items() if any(map(_shows, mine))]
+    if not shown:
         raise InputError(f"Class {label} has no example. Draw on one, or take the class away.")
-    predict = None
-    places = {mark.row for mark in own if mark.has is None}
-    if not any(_shows(mark) for mark in own if mark.row in places):  # nothing but tags says where it is
-        predict = activation(pictures, own, basis, settings)
+    seeds = {row: seeds_of(mine, label, pictures[row], settings) for row, mine in by_row.items()}
+    known = {row: known_cells(own[row], seeds[row], pictures[row], settings) for row in pictures}
+    if any((cells == 1).any() for cells in known.values()):
+        together = _of_cells(pictures, _with_background(known), basis, learner, settings)
+    else:
+        together = activation(pictures, own, settings)
+    chances, sure = {}, dict(known)
+    for row in shown:
+        alone = (known[row] == 0).any() and (known[row] == 1).any()  # its own marks tell most of it
+        finder = _of_cells(pictures, {row: known[row]}, basis, learner, settings) if alone else together
+        hold = settings.hold_drawn if alone and any(mark.strokes for mark in own[row]) else settings.hold
+        odds = finder.odds(pictures[row], basis, settings)
+        chances[row] = torch.from_numpy(refined(pictures[row], odds, settings, seeds[row], hold)).float()
+        if (seeds[row] < 0).any():
+            sure[row] = sure_cells(chances[row], known[row].shape)
+    if any((cells == 1).any() for cells in sure.values()):
+        together = _of_cells(pictures, _with_background(sure), basis, learner, settings)
+    return Finder(together.predict, place_of(list(chances.values()), settings))
+
+
+def _with_background(known: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Where nothing was marked as background, all that was not marked is taken for it at first: most of it is."""
+    if any((cells == 0).any() for cells in known.values()):
+        return known
+    return {row: torch.where(cells < 0, 0, cells) if (cells == 1).any() else cells for row, cells in known.items()}
+
+
+def known_cells(marks: Sequence[Mark], seeds: np.ndarray, picture: Picture, settings: Settings) -> Tensor:
+    """What the seeds of a class and its marks say of the features' cells: int64 (h, w), 1 the thing, 0 not, -1 not said."""
+    size = picture.features(settings).shape[1:]
+    parts = torch.from_numpy(np.stack([seeds == 0, seeds == 1]))[None].float()
+    others, inside = F.interpolate(parts, size=size, mode="area")[0]
+    enough = THIN if (seeds < 0).any() else SURE  # of a cell: strokes are thin, and masks end within cells
+    cells = torch.full(size, -1)
+    cells[(others > enough) & (others >= inside)] = 0
+    cells[(inside > enough) & (inside > others)] = 1
+    if not (cells == 1).any():
+        for mark in marks:
+            if mark.box is not None:  # at first all that is inside
+                cells[torch.from_numpy(~_outside(mark.box, picture, *size))] = 1
+    return cells
+
+
+def _of_cells(pictures: Mapping[int, Picture], known: Mapping[int, Tensor], basis, learner, settings) -> Finder:
+    """A finder by what is known of cells. Those of a picture with few, as of a correction, count more than once."""
     inputs, labels = [], []
-    for row in sorted({mark.row for mark in own}):
-        chance = truth_of([mark for mark in own if mark.row == row], pictures[row], predict, basis, settings)
-        if chance is None:
-            continue
-        cells = basis(pictures[row].features(settings).float())
-        shown = F.interpolate(torch.from_numpy(chance)[None, None], size=cells.shape[1:], mode="area").flatten()
-        sure = (shown < 0.2) | (shown > 0.8)
-        inputs.append(cells.flatten(1).T[sure])
-        labels.append((shown[sure] > 0.5).long())
-    return _last(learner, torch.cat(inputs), torch.cat(labels), settings)
+    for row, cells in known.items():
+        sure = (cells.flatten() >= 0).nonzero()[:, 0]
+        times = round(settings.least * settings.cells / max(1, len(sure)))
+        sure = sure.repeat(min(max(1, times), REPEAT))
+        inputs.append(pictures[row].cells(basis, settings).flatten(1).T[sure])
+        labels.append(cells.flatten()[sure])
+    return Finder(_last(learner, torch.cat(inputs), torch.cat(labels), settings))
 
 
 def _last(learner, inputs: Tensor, labels: Tensor, settings: Settings, seed: int = 0):
-    """What a learner predicts by at its last step, from some of the examples."""
-    chosen = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[: settings.cells]
-    learner = learner or Ridge(penalty=settings.penalty * len(chosen))
-    for step in learner.adapt(nn.Identity(), Support(inputs[chosen], labels[chosen], 2)):
+    """What a learner predicts by at its last step, from some of the examples: as many of each of the two kinds, if there are."""
+    generator, chosen = torch.Generator().manual_seed(seed), []
+    for label in (0, 1):
+        rows = (labels == label).nonzero()[:, 0]
+        chosen.append(rows[torch.randperm(len(rows), generator=generator)[: settings.cells // 2]])
+    rows = torch.cat(chosen)
+    learner = learner or Ridge(penalty=settings.penalty * len(rows))
+    for step in learner.adapt(nn.Identity(), Support(inputs[rows], labels[rows], 2)):
         pass
     return step.predict
 
@@ -344,37 +443,56 @@ def _shows(mark: Mark) -> bool:
     return bool(mark.front or mark.box or mark.has or (mark.mask is not None and mark.mask.any()))
 
 
-def truth_of(marks: Sequence[Mark], picture: Picture, predict, basis: Basis, settings: Settings) -> np.ndarray | None:
-    """Where the thing is in a picture by its marks, float32 chances (h, w); None where nothing is known but that it is there.
+def sure_cells(chance: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cells as `known_cells` has them, of chances (h, w) where these are sure."""
+    shown = F.interpolate(chance[None, None], size=size, mode="area")[0, 0]
+    return torch.where(shown > SURE, 1, torch.where(shown < 1 - SURE, 0, -1))
 
-    A mask says so itself. The others become one along edges and colours; tags start from what `predict` says.
+
+def place_of(chances: Sequence[Tensor], settings: Settings) -> Tensor:
+    """Where in pictures the thing lies, by chances (h, w) in some of them: log-odds (PLACES, PLACES), 0 where as often as anywhere.
+
+    Left and right count alike. Some pictures where it is anywhere are added, so that few do not say too much.
     """
-    for mark in reversed(marks):
-        if mark.mask is not None:
-            return torch.as_tensor(mark.mask).float().numpy()
-    if any(mark.has is False for mark in marks):
-        return np.zeros((picture.height, picture.width), np.float32)
-    seeds = seeds_of(marks, picture, settings)
-    tag = not any(mark.box is not None or mark.strokes for mark in marks)
-    if tag and predict is None:
-        return None
-    if any(mark.box is not None for mark in marks):
-        odds = np.full(seeds.shape, settings.inside)
-    else:
-        odds = odds_of(predict, picture, basis, settings) if predict else np.zeros(seeds.shape)
-    return refined(picture, odds, settings, seeds).astype(np.float32)
+    maps = [F.interpolate(each[None, None], size=(PLACES, PLACES), mode="area")[0, 0] for each in chances]
+    mean = torch.stack(maps).mean(0)
+    share = mean.mean().clamp(0.01, 0.9)
+    mean = (len(maps) * (mean + mean.flip(1)) / 2 + settings.anywhere * share) / (len(maps) + settings.anywhere)
+    blurred = gaussian_filter(mean.numpy(), settings.blur * PLACES, mode="nearest")
+    return torch.from_numpy(blurred).clamp(0.02, 0.9).logit() - share.logit()
 
 
-def activation(pictures: Mapping[int, Picture], marks: Sequence[Mark], basis: Basis, settings: Settings):
+@dataclass(frozen=True, eq=False)
+class Activation:
     """Class activation: what tells the pictures that have the thing from those that do not, of each part of them."""
-    tagged = [mark for mark in marks if mark.has is not None]
-    if len({mark.has for mark in tagged}) < 2:
+
+    predict: Callable[[Tensor], Tensor]  # as in `Finder`, of features at the side `glance`
+    basis: Basis
+
+    def odds(self, picture: Picture, basis: Basis, settings: Settings) -> np.ndarray:
+        """Log-odds (h, w), as of `Finder`, in a picture that has the thing: it takes the share `shown` of it, where it is
+        activated most and towards the middle, as things that pictures are taken of mostly lie there."""
+        cells = self.basis(picture.features(settings, settings.glance).float())
+        scores = self.predict(cells.flatten(1).T)
+        active = _resized((scores[:, 1] - scores[:, 0]).reshape(cells.shape[1:]), picture.colours(settings).shape[:2])
+        active = (active - active.mean()) / active.std(correction=0).clamp_min(1e-6)
+        y, x = (torch.linspace(-1, 1, length) for length in active.shape)
+        odds = active - settings.middle * (y[:, None].square() + x.square())
+        return (odds - odds.flatten().quantile(1 - settings.shown)).double().numpy()
+
+
+def activation(pictures: Mapping[int, Picture], marks: Mapping[int, Sequence[Mark]], settings: Settings) -> Activation:
+    """Taught with tags: the means of whole pictures' features."""
+    tags = {row: mark.has for row, mine in marks.items() for mark in mine if mark.has is not None}
+    if len(set(tags.values())) < 2:
         raise InputError(
             "The tags all say the same. Tag a picture that has the thing and one that has it not, or draw on one."
         )
-    means = torch.stack([basis(pictures[m.row].features(settings).float()).mean((1, 2)) for m in tagged])
-    labels = torch.tensor([int(mark.has) for mark in tagged])
-    return _last(None, means, labels, settings)
+    features = [pictures[row].features(settings, settings.glance).float() for row in tags]
+    cells = torch.cat([each.flatten(1).T for each in features])
+    basis = Basis(*main_directions(cells, cells.shape[1], settings.damping))
+    means = torch.stack([basis(each).mean((1, 2)) for each in features])
+    return Activation(_last(None, means, torch.tensor([int(has) for has in tags.values()]), settings), basis)
 
 
 def check_mark(mark: Mark, picture: Picture) -> None:

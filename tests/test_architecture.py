@@ -13,7 +13,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
     {"ui", "cli"},
     {"commands"},
     {"why"},
-    {"jobs", "train", "occlusion", "project"},
+    {"jobs", "train", "occlusion", "project", "outline"},
     {"pretrain", "metatrain", "evaluate", "measure", "classifier", "locate", "located"},
     {"watch", "plan", "checkpoint", "workplace", "puzzles", "practice"},
     {"step"},
