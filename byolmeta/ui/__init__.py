@@ -57,6 +57,7 @@ POINTED = (
     ("#learn-tab-button", "below"),
     ("#map-tab-button", "below"),
     ("#teach-tab-button", "below"),
+    ("#locate-tab-button", "below"),
 )
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")

@@ -534,6 +534,7 @@ ENGLISH = {
         "A ready-made starter sees them already. Here it can also study your own pictures, by itself.",
         "See what it makes of them: pictures that look alike to it lie together.",
         "Teach it: drag a picture or two into each box. It sorts all others at once, and says how often it is right.",
+        "Draw a box around a thing on one picture. It finds and outlines it on the others.",
     ],
     "lessons_line": "Lessons for a talk, five minutes each:",
     "lessons": {
