@@ -35,6 +35,7 @@ from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
+from byolmeta.ui.guard import PAGES, Guard
 from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
 from byolmeta.ui.lesson import Bar
@@ -61,7 +62,9 @@ STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for lon
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
-def launch(*, public: bool, language: str, port: int | None, share: bool, browser: bool) -> None:
+def launch(
+    *, public: bool, language: str, port: int | None, share: bool, browser: bool, auth: tuple[str, str] | None = None
+) -> None:
     """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers."""
     from byolmeta.workplace import home
 
@@ -69,9 +72,11 @@ def launch(*, public: bool, language: str, port: int | None, share: bool, browse
     work = Workspace(home(), public)
     demo = build(work, table(language))
     threading.Thread(target=warm, args=(work,), daemon=True).start()
+    if public:
+        threading.Thread(target=tend, args=(work, demo), daemon=True).start()
     try:
         demo.queue(default_concurrency_limit=8).launch(
-            **launch_options(work, port, share), inbrowser=browser and not public
+            **launch_options(work, port, share), auth=auth, inbrowser=browser and not public
         )
     except OSError as problem:
         raise InputError(f"The page cannot be served ({problem}) Choose another port with --port.") from None
@@ -83,6 +88,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr.set_static_paths(chart_paths())
+    guard = Middleware(Guard, work=work, files=chart_paths(), most_bytes=pictures.PUBLIC_BYTES)
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"]
     )
@@ -97,15 +103,19 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
             block_info_text_color="*body_text_color_subdued",
         ),
         "allowed_paths": [str((work.home / "thumbs").resolve())],
-        "show_error": True,
+        "show_error": not work.public,  # else what a bug said: sentences for visitors are shown in any case
+        "enable_monitoring": False,
+        "ssr_mode": False,  # its server would stand before the guard
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
         "footer_links": [],
         "head": HEAD,
-        "max_file_size": "200mb" if work.public else None,
+        "app_kwargs": {"middleware": [guard]},
+        "max_file_size": pictures.PUBLIC_FILE_BYTES if work.public else None,
+        "state_session_capacity": PAGES if work.public else 10_000,
     }
     if not work.public:
         hosts = ["127.0.0.1", "localhost"]
-        options["app_kwargs"] = {"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]}
+        options["app_kwargs"]["middleware"].insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=hosts))
         options["server_name"] = "127.0.0.1"
     elif not os.environ.get("GRADIO_SERVER_NAME"):
         options["server_name"] = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"
@@ -119,6 +129,22 @@ def _worth_telling(record: logging.LogRecord) -> bool:
     frames = traceback.extract_tb(problem.__traceback__) if problem else []
     twice = isinstance(problem, KeyError) and frames and frames[-1].name == "sse_stream"  # it forgets the page twice
     return not (twice or isinstance(problem, RuntimeError) and getattr(gone, "status_code", None) == 404)
+
+
+def tend(work: Workspace, demo: gr.Blocks, seconds: float = 300) -> None:
+    """On a shared machine: forgets, again and again, visitors whom Gradio keeps no longer, and how much they sent."""
+    while True:
+        time.sleep(seconds)
+        present = names_kept(work, demo)
+        work.leave(present)
+        if work.visitors:
+            work.visitors.tidy(set(demo.state_holder.session_data))
+
+
+def names_kept(work: Workspace, demo: gr.Blocks) -> set[str]:
+    """The visitors of whom Gradio keeps a page: open, or closed for less than an hour."""
+    pages = list(demo.state_holder.session_data.values())
+    return {name for page in pages if (name := page.state_data.get(work.state_of_who))}
 
 
 def warm(work: Workspace) -> None:
@@ -144,13 +170,14 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             measuring.forget(place)
             work.forget(place)
 
-    work.place_of = lessons.place_of
+    work.place_of, work.forget_all = lessons.place_of, forget
     cache = (3600, 3600) if work.public else None  # seconds between two looks, and that a file sent by a browser stays
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True, delete_cache=cache) as demo:
         who = gr.State(
             lambda: secrets.token_hex(16) if work.public else "local",
             delete_callback=forget if work.public else None,  # an hour after the page was closed
         )
+        work.state_of_who = who._id
         who.load_event_to_attach = None  # it would name the visitor anew while the first events are under way
         bar = Bar(lessons.shown(words), lessons.PARTS, words.get("of_lesson"), elem_id="lesson", padding=False)
         with gr.Row(elem_id="top"):

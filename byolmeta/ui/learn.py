@@ -90,7 +90,12 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
         if jobs.active_run(work.home / "runs"):
             raise InputError(words["busy"])
         run = jobs.new_run(work.home / "runs", Path(session.label or "creatures").stem)
-        run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()))
+        run.create(
+            config,
+            folder=str(work.source(session)),
+            home=str(work.own(session).resolve()),
+            **running.begun_by(work, session),
+        )
         jobs.start(run)
     session.run, session.judged = str(run.folder), ""
     work.save(session)

@@ -114,10 +114,11 @@ def layouts(work: Workspace, words: dict[str, str], session: Session) -> Iterato
     def stale() -> bool:
         return work.seen(session) is not seen
 
-    bank = features.encoder_bank(where, found.store, work.home / "banks").fingerprint
+    banks = work.own(session, where) / "banks"
+    bank = features.encoder_bank(where, found.store, banks).fingerprint
     if stale() or len(vectors) != len(found.store):
         return
-    cached = work.home / "banks" / f"{bank}-map.npy"
+    cached = banks / f"{bank}-map.npy"
     places, earlier = _read(cached, len(vectors)), earlier_places(work, session)
     sketch = image_map.pca_layout(vectors) if places is earlier is None else None
     if sketch is not None:

@@ -320,7 +320,8 @@ def explained(work: Workspace, words: dict[str, str], session: Session, row, tru
     same_pictures(results.store, store, words)
     if file_of(line.where) != line.file or store.fingerprint != line.store:
         raise InputError(words["measure_changed"])
-    found = occlusion(candidate(line.where, line.learner, store, work.home), store, results.tasks[shot], number, row)
+    one = candidate(line.where, line.learner, store, work.own(session, line.where))
+    found = occlusion(one, store, results.tasks[shot], number, row)
     drawn = np.asarray(panels(store.pixels[row], found.heat)).transpose(2, 0, 1)
     return reason(results, shot, number, row, found, thumbs.one(drawn, work.home / "thumbs", session.name), words)
 

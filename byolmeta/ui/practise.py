@@ -159,7 +159,13 @@ def begin(
         if jobs.active_run(work.home / "runs"):
             raise InputError(words["busy"])
         run = jobs.new_run(work.home / "runs", f"{Path(session.label or 'creatures').stem[:30]}-practised")
-        run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()), encoder_file=_file(encoder))
+        run.create(
+            config,
+            folder=str(work.source(session)),
+            home=str(work.own(session, encoder).resolve()),
+            **running.begun_by(work, session),
+            encoder_file=_file(encoder),
+        )
         jobs.start(run)
     session.practice, session.practice_judged = str(run.folder), ""
     work.save(session)

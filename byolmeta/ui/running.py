@@ -37,6 +37,11 @@ def follow(work: Workspace, session: Session, kind: str) -> Run | None:
     return run
 
 
+def begun_by(work: Workspace, session: Session) -> dict[str, str]:
+    """What the config.json of a run says of whose it is on a shared machine, so that it leaves with them."""
+    return {"visitor": session.name} if work.public else {}
+
+
 def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, what: str) -> None:
     """Pauses, resumes or stops a session's run; one that ended in between is continued from its checkpoint."""
     if what not in ("pause", "resume", "stop"):

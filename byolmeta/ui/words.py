@@ -519,6 +519,9 @@ ENGLISH = {
     "error_what": "Something went wrong",
     "public_no_paths": "Folder paths work only on your own computer. Upload the pictures instead.",
     "public_bytes": "That is more than {gb} GB, the most for this shared page. Choose fewer pictures.",
+    "public_count": "That is more than {n} files, the most for this shared page. Choose fewer pictures.",
+    "public_limits": "On this shared computer: at most {n} pictures of {mb} MB and {pixels} million pixels each, {gb} GB "
+    "together; a zip of {zip} MB that unpacks to {unpacked} GB. Everything is deleted an hour after you close the page.",
     "public_study": "Studying on this shared page is limited to {m} minutes.",
     "busy": "Another study or practice is running. Stop it first, or wait.",
     "box_name": "Box {n}",
