@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import logging
 import os
 import secrets
@@ -58,6 +59,7 @@ POINTED = (
     ("#map-tab-button", "below"),
     ("#teach-tab-button", "below"),
 )
+TIDY_SECONDS = 300  # between two looks for visitors who have left a shared machine
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
@@ -131,14 +133,17 @@ def _worth_telling(record: logging.LogRecord) -> bool:
     return not (twice or isinstance(problem, RuntimeError) and getattr(gone, "status_code", None) == 404)
 
 
-def tend(work: Workspace, demo: gr.Blocks, seconds: float = 300) -> None:
-    """On a shared machine: forgets, again and again, visitors whom Gradio keeps no longer, and how much they sent."""
-    while True:
-        time.sleep(seconds)
-        present = names_kept(work, demo)
-        work.leave(present)
-        if work.visitors:
-            work.visitors.tidy(set(demo.state_holder.session_data))
+def tend(work: Workspace, demo: gr.Blocks) -> None:
+    """What a shared machine does again and again: whose turn it is to train; visitors whom Gradio keeps no longer go."""
+    for second in itertools.count(1):
+        time.sleep(1)
+        try:
+            work.line.step()
+            if second % TIDY_SECONDS == 0:
+                work.leave(names_kept(work, demo))
+                work.visitors.tidy(set(demo.state_holder.session_data))
+        except Exception:  # a bug must not end it for all others
+            traceback.print_exc()
 
 
 def names_kept(work: Workspace, demo: gr.Blocks) -> set[str]:

@@ -212,19 +212,16 @@ class Guard:
             raise GONE from None
         if path in self.files:
             return {}
-        if not path.is_relative_to(self.thumbs):
-            raise GONE
-        top, *rest = path.relative_to(self.thumbs).parts
-        saved = top == "exports"
-        if not rest or not (saved or path.suffix in SERVED):
+        parts = path.relative_to(self.thumbs).parts if path.is_relative_to(self.thumbs) else ()
+        if len(parts) < 2 or not (parts[0] == "exports" or path.suffix in SERVED):
             raise GONE
         if self.work.public:
             names = self.names(app, owner)
-            whose = VISITOR.match(rest[0])
-            mine = whose.group() in names if whose else any(top in self.work.sheets_of(each) for each in names)
+            whose = VISITOR.match(parts[1])
+            mine = whose.group() in names if whose else any(parts[0] in self.work.sheets_of(each) for each in names)
             if not mine:
                 raise GONE
-        return INERT | ({b"content-disposition": b"attachment"} if saved else {})
+        return INERT | ({b"content-disposition": b"attachment"} if parts[0] == "exports" else {})
 
     def names(self, app, owner: str) -> set[str]:
         """The visitors' names that Gradio keeps for an owner's pages."""

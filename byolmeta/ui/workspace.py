@@ -41,6 +41,7 @@ from byolmeta.runs import Run
 from byolmeta.starters import kind_of, suggest
 from byolmeta.ui import thumbs
 from byolmeta.ui.board import empty_boxes
+from byolmeta.ui.line import Line
 
 MOST_EXTRAS = 300  # pictures of their own that a visitor of a shared machine may add
 KEPT = 256  # side at which pictures dropped from the desktop are kept
@@ -116,6 +117,7 @@ class Workspace:
         self.places: dict[str, tuple[str, np.ndarray]] = {}  # by visitor: key of the pictures, last whole map
         self.sheets: dict[str, dict[str, bool]] = {}  # by session: keys of its sheets, and whether they are of uploads
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
+        self.line = Line(self.home / "runs")  # of a shared machine's runs
         self.layouts = None  # the map worker, started with the app
         self.state_of_who = 0  # the number of Gradio's state that holds the visitor's name
         self.visitors = None  # who owns what on a shared machine, see ui/guard.py
@@ -202,6 +204,7 @@ class Workspace:
             theirs = {key for key, own in self.sheets.pop(name, {}).items() if own}
             theirs -= {key for others in self.sheets.values() for key in others}  # the same pictures, of somebody else
         for run in {run.folder: run for run in self._runs_of(name) + _runs_shown(session)}.values():
+            self.line.leave(run)
             jobs.end(run)
             shutil.rmtree(run.folder, ignore_errors=True)
         places = [uploads, self.home / "visitors" / name]
