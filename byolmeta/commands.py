@@ -466,14 +466,17 @@ def push(
     return upload(find_encoder(encoder), repository)
 
 
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # with which spreadsheets, also those of wide letters, begin one
+
+
 def write_csv(path: Path, rows: list[dict]) -> None:
     """A CSV that is safe to open in a spreadsheet: text that would be a formula gets an apostrophe in front."""
     with open(path, "w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, rows[0].keys() if rows else ["path"])
+        fields = rows[0].keys() if rows else ["path"]
+        writer = csv.DictWriter(file, fields, quoting=csv.QUOTE_NONNUMERIC)  # else "a;=1" is two cells where ; divides
         writer.writeheader()
         writer.writerows(
-            {k: f"'{v}" if isinstance(v, str) and v.startswith(tuple("=+-@\t\r")) else v for k, v in row.items()}
-            for row in rows
+            {k: f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for k, v in row.items()} for row in rows
         )
 
 

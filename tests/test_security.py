@@ -34,6 +34,7 @@ STATE_CHANGING = [
     ("/reset", {"json": {"event_id": "x"}}),
     ("/upload", {"files": [("files", ("a.png", b"x"))]}),
 ]
+WEB = httpx.Client(verify=False, timeout=60)  # no certificates to load: the pages are on this machine
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
     {"Sec-Fetch-Site": "cross-site"},
@@ -91,7 +92,7 @@ def ben(public):
 @pytest.mark.parametrize("path, sent", STATE_CHANGING)
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_what_another_website_asks_for_is_refused(local, path, sent, headers):
-    answer = httpx.post(local[2] + API + path, headers=headers, **sent)
+    answer = WEB.post(local[2] + API + path, headers=headers, **sent)
     assert answer.status_code == 403 and "Another website" in answer.json()["detail"]
 
 
@@ -99,7 +100,7 @@ def test_what_another_website_asks_for_is_refused(local, path, sent, headers):
 def test_the_page_itself_and_programs_are_let_through(local, path, sent):
     origin = {"Origin": local[2], "Sec-Fetch-Site": "same-origin"}
     for headers in ({}, origin, {"Origin": local[2]}):
-        assert httpx.post(local[2] + API + path, headers=headers, **sent).status_code != 403
+        assert WEB.post(local[2] + API + path, headers=headers, **sent).status_code != 403
 
 
 def test_another_website_reads_and_frames_nothing_but_may_link(local):
@@ -107,14 +108,14 @@ def test_another_website_reads_and_frames_nothing_but_may_link(local):
     url = work.pictures(work.session("local")).sheets["sheets"][0]
     embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
     linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert httpx.get(address + url).status_code == 200
+    assert WEB.get(address + url).status_code == 200
     for headers in (embedded, linked):
-        assert httpx.get(address + url, headers=headers).status_code == 403
-    assert httpx.get(address + "/config", headers=embedded).status_code == 403
-    page = httpx.get(address + "/", headers=linked)
+        assert WEB.get(address + url, headers=headers).status_code == 403
+    assert WEB.get(address + "/config", headers=embedded).status_code == 403
+    page = WEB.get(address + "/", headers=linked)
     assert page.status_code == 200 and page.headers["x-frame-options"] == "SAMEORIGIN"
-    assert httpx.get(address + "/", headers={"Host": "evil.example"}).status_code == 400
-    assert httpx.options(address + API + "/upload", headers={"Origin": "https://evil.example"}).status_code != 200
+    assert WEB.get(address + "/", headers={"Host": "evil.example"}).status_code == 400
+    assert WEB.options(address + API + "/upload", headers={"Origin": "https://evil.example"}).status_code != 200
 
 
 # What is served
@@ -133,7 +134,7 @@ def test_another_website_reads_and_frames_nothing_but_may_link(local):
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_what_the_page_does_not_need_is_not_there(local, path, method):
-    assert httpx.request(method, local[2] + path, json={}).status_code in (404, 405)
+    assert WEB.request(method, local[2] + path, json={}).status_code in (404, 405)
 
 
 def test_of_files_only_thumbnails_are_served(local, tmp_path):
@@ -157,7 +158,7 @@ def test_a_saved_file_is_saved_and_never_opened_in_the_page(local):
     work, _, address = local
     path = explore.export_path(work, work.session("local"), "map.html")
     path.write_text("<script>alert(1)</script>")
-    answer = httpx.get(address + json.loads(explore.fetched(path))["url"])
+    answer = WEB.get(address + json.loads(explore.fetched(path))["url"])
     assert answer.status_code == 200 and answer.headers["content-disposition"] == "attachment"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"].startswith("sandbox")

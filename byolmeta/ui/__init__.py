@@ -40,6 +40,7 @@ from byolmeta.ui.guard import PAGES, Guard
 from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
 from byolmeta.ui.lesson import Bar
+from byolmeta.ui.map import sent
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -237,38 +238,39 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return choose
 
         def received(event: gr.EventData, who: str):
-            yield from pictures.chosen(work, words, work.session(who), pictures.choose_upload, event.files)
+            yield from pictures.chosen(work, words, work.session(who), pictures.choose_upload, sent(event, "files"))
 
         def adapt(event: gr.EventData, who: str):
             if event._data:  # Gradio's own "change", after an update of props, carries nothing
                 yield from teach.changed(work, words, work.session(who), event._data)
 
         def dropped(event: gr.EventData, who: str):
-            return teach.dropped(work, words, work.session(who), event.box, event.files)
+            return teach.dropped(work, words, work.session(who), sent(event, "box"), sent(event, "files"))
 
         def look_live(event: gr.EventData, who: str):
-            return gr.update(answers=camera_step.guess(work, work.session(who), event._data))
+            return gr.update(answers=camera_step.guess(work, work.session(who), _whole(event)))
 
         def recorded(event: gr.EventData, who: str):
-            return camera_step.record(work, work.session(who), event._data)
+            return camera_step.record(work, work.session(who), _whole(event))
 
         def chips(event: gr.EventData, who: str):
             if not event._data:
                 return gr.skip()
-            return camera_step.chips(work, work.session(who), {"rev": event.rev, "boxes": event.boxes})
+            return camera_step.chips(work, work.session(who), {key: sent(event, key) for key in ("rev", "boxes")})
 
         def camera(who: str):
             return camera_step.whole(work, work.session(who))
 
         def assigned(event: gr.EventData, who: str):
-            return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
+            found = (sent(event, name) for name in ("indices", "box", "key"))
+            return teach.assigned(work, words, work.session(who), *found)
 
         def filled(function):
             return lambda value, who: function(work, words, work.session(who), value)
 
         def undone(event: gr.EventData, who: str):
             session = work.session(who)
-            if map_step.sent(event, "what") != "assign":
+            if sent(event, "what") != "assign":
                 return [gr.skip(), gr.skip()]
             return teach.taken_back(work, session, map_step.chosen_ids(work, session, event))
 
@@ -312,13 +314,13 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return event.then(_sentences(advise, words), who, [*task.advice.outputs, task.why, task.cell], **often)
 
         def because(event: gr.EventData, who: str):
-            return why.asked(work, words, work.session(who), map_step.sent(event, "id"))
+            return why.asked(work, words, work.session(who), sent(event, "id"))
 
         def uncounted(event: gr.EventData, who: str):
             return why.pressed(work, words, work.session(who), event)
 
         def cell(event: gr.EventData, who: str):
-            return why.cell(work, words, work.session(who), event.x, event.y)
+            return why.cell(work, words, work.session(who), sent(event, "x"), sent(event, "y"))
 
         def asked(event: gr.EventData, who: str):
             return advice.answered(work, words, work.session(who), event)
@@ -455,6 +457,11 @@ def _sentences(function, words: dict[str, str]):
             ) from None
 
     return shown
+
+
+def _whole(event: gr.EventData) -> dict:
+    """All that the page sent with an event; empty for anything but named values."""
+    return event._data if isinstance(event._data, dict) else {}
 
 
 def _headline(words: dict[str, str], public: bool) -> str:

@@ -347,7 +347,7 @@ def _understood(data: bytes) -> tuple[dict, bytes]:
     """A JSON object, and it written anew: what Gradio reads is what was checked, no name stands twice, all is UTF-8."""
     try:
         found = json.loads(data)
-        text = json.dumps(found).encode()
+        text = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, RecursionError):
         raise NOT_JSON from None
     if not isinstance(found, dict):

@@ -83,7 +83,11 @@ def has_points(work: Workspace, session: Session) -> bool:
 def sent(event, name: str):
     """A field of what the page sent; None where it is missing."""
     found = getattr(event, "_data", None)
-    return found.get(name) if isinstance(found, dict) else getattr(event, name, None)
+    if isinstance(found, dict):
+        return found.get(name)
+    return (
+        None if isinstance(event, gr.EventData) else getattr(event, name, None)
+    )  # Gradio's raises where it has no names
 
 
 def chosen_ids(work: Workspace, session: Session, event) -> list[int]:

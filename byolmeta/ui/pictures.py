@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from byolmeta.ui.workspace import Pictures, Session, Workspace
 SHOWN = 21  # thumbnails on the report card
 LISTED = 50  # unreadable files that are named
 PUBLIC_BYTES = 1_000_000_000  # of one upload on a shared machine
+PUBLIC_SECONDS = 120  # that reading an upload may take
 PUBLIC_FILE_BYTES = 200_000_000  # of one file of it, which may be a zip
 
 
@@ -75,7 +77,19 @@ def choose_upload(work: Workspace, words: dict[str, str], session: Session, file
     tops = {name.replace("\\", "/").strip("/").split("/")[0] for _, name in arrived}
     label = next(iter(tops)) if len(tops) == 1 else words["uploaded"]
     with work.received(session, arrived) as folder:
-        work.choose(session, folder, label, progress)
+        work.choose(session, folder, label, bounded(progress, words) if work.public else progress)
+
+
+def bounded(progress: Callable, words: dict[str, str]) -> Callable:
+    """`progress` that ends the work, by InputError, after PUBLIC_SECONDS."""
+    end = time.monotonic() + PUBLIC_SECONDS
+
+    def told(done: int, total: int) -> None:
+        if time.monotonic() > end:
+            raise InputError(words["public_slow"].format(seconds=PUBLIC_SECONDS, done=f"{done:,}", total=f"{total:,}"))
+        progress(done, total)
+
+    return told
 
 
 def limits_line(work: Workspace, words: dict[str, str]) -> str:
@@ -87,6 +101,7 @@ def limits_line(work: Workspace, words: dict[str, str]) -> str:
         zip=PUBLIC_FILE_BYTES // 10**6,
         gb=PUBLIC_BYTES // 10**9,
         unpacked=work.limits.total_bytes // 10**9,
+        seconds=PUBLIC_SECONDS,
     )
 
 

@@ -522,8 +522,10 @@ ENGLISH = {
     "public_no_paths": "Folder paths work only on your own computer. Upload the pictures instead.",
     "public_bytes": "That is more than {gb} GB, the most for this shared page. Choose fewer pictures.",
     "public_count": "That is more than {n} files, the most for this shared page. Choose fewer pictures.",
+    "public_slow": "After {seconds} seconds {done} of {total} pictures were read, the most for this shared page. Choose fewer "
+    "or smaller ones.",
     "public_limits": "On this shared computer: at most {n} pictures of {mb} MB and {pixels} million pixels each, {gb} GB "
-    "together; a zip of {zip} MB that unpacks to {unpacked} GB. Everything is deleted an hour after you close the page.",
+    "together; a zip of {zip} MB that unpacks to {unpacked} GB; {seconds} seconds to read them. Everything is deleted an hour after you close the page.",
     "public_no_pause": "On a shared computer others wait for their turn, so nothing can be paused. You can stop it and keep what it has.",
     "busy_yours": "You already have a study or practice that runs or waits for its turn. Stop it first, or wait.",
     "busy_many": "{n} others are waiting for their turn on this shared computer, the most there may be. Try again in some minutes.",

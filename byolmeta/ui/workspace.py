@@ -40,7 +40,7 @@ from byolmeta.images import ImageStore, open_store, read_image
 from byolmeta.runs import Run
 from byolmeta.starters import kind_of, suggest
 from byolmeta.ui import thumbs
-from byolmeta.ui.board import empty_boxes
+from byolmeta.ui.board import check_boxes, empty_boxes
 from byolmeta.ui.line import Line
 
 MOST_EXTRAS = 300  # pictures of their own that a visitor of a shared machine may add
@@ -161,13 +161,7 @@ class Workspace:
         name = self.place_of(name)
         with self.lock:
             if name not in self.sessions:
-                session = Session(name)
-                try:
-                    saved = json.loads(self._project(name).read_text(encoding="utf-8"))
-                    session = Session(**{k: v for k, v in saved.items() if k in Session.__dataclass_fields__})
-                except (OSError, ValueError, TypeError):
-                    pass
-                session.name = name
+                session = self._saved(name)
                 session.extras = next(i for i in itertools.count() if not (self._extras(session) / f"{i}.png").exists())
                 if session.count:
                     for box in session.boxes["boxes"]:
@@ -176,6 +170,21 @@ class Workspace:
                     session.encoder = ""
                 self.sessions[name] = session
             return self.sessions[name]
+
+    def _saved(self, name: str) -> Session:
+        """A session as it was kept; a new one where it was not, or where the file is damaged, which then stays beside."""
+        file = self._project(name)
+        try:
+            saved = json.loads(file.read_text(encoding="utf-8"))
+            session = Session(**{k: v for k, v in saved.items() if k in Session.__dataclass_fields__} | {"name": name})
+            _check_saved(session)
+            return session
+        except OSError:
+            pass  # none, or none that can be read
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError):
+            with contextlib.suppress(OSError):
+                os.replace(file, file.with_suffix(".damaged"))
+        return Session(name)
 
     def save(self, session: Session) -> None:
         """Keeps what was chosen, with the names of the pictures in boxes."""
@@ -653,6 +662,21 @@ class Workspace:
     def file(self, session: Session, array: np.ndarray, name: str) -> str:
         """URL of an array as a file of a session's map; the same name is used again."""
         return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{self.token}-{name}")
+
+
+def _check_saved(session: Session) -> None:
+    """Raises one of several errors unless every field of a session that was kept is of its own kind."""
+    usual = Session("")
+    if any(type(getattr(session, key)) is not type(value) for key, value in vars(usual).items()):
+        raise TypeError("a field is of another type")
+    for each in (vars(session), *session.kept.values()):
+        boxes = each["boxes"] if isinstance(each["boxes"], dict) else {"rev": 0, "boxes": each["boxes"]}
+        check_boxes(boxes, 2**53)
+        names, count = each.get("names", {}), each.get("count", 0)
+        if type(count) is not int or not all(key.isdecimal() and isinstance(path, str) for key, path in names.items()):
+            raise TypeError("the names of pictures are of another type")
+    if not all(type(row) is int for row in session.grouped):
+        raise TypeError("the groups are of another type")
 
 
 def _runs_shown(session: Session | None) -> list[Run]:
