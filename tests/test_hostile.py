@@ -444,9 +444,9 @@ BODIES = {
     "nothing": b"", "no JSON": b"{", "a list": b"[]", "a number": b"1" * 5000, "deep": b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "too long": b'{"data": "' + b"x" * (9 << 20) + b'"}', "other letters": '{"data": []}'.encode("utf-32"), "no letters": b"\xff\xfe\x00",
     "not a number": b'{"data": [NaN, Infinity], "fn_index": 0}', "hash of another type": b'{"data": [], "session_hash": {"a": 1}}',
-    "long hash": b'{"data": [], "session_hash": "' + b"x" * 5000 + b'"}', 
+    "long hash": b'{"data": [], "session_hash": "' + b"x" * 5000 + b'"}',
     "number below zero": b'{"data": [], "fn_index": -5, "session_hash": "q"}',
-    "no such event": b'{"data": [], "fn_index": 99999, "session_hash": "q"}', 
+    "no such event": b'{"data": [], "fn_index": 99999, "session_hash": "q"}',
     "batched": b'{"data": [[1]], "fn_index": 0, "batched": true, "session_hash": "q"}',
 }  # fmt: skip
 

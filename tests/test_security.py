@@ -288,6 +288,24 @@ def test_who_left_leaves_nothing(public, pictures):
     assert {path for path in work.home.rglob("*") if path.is_file()} <= before and session.name not in work.sessions
 
 
+def test_a_reload_finds_everything_and_only_the_last_page_takes_it_along(public, pictures):
+    work, demo, address = public
+    first = Visitor(address)
+    first.first()
+    name = first.name(work, demo)
+    some = sorted(pictures.rglob("*.png"))[2:8]
+    first.event("drop", "received", sent={"files": first.upload({p.name: p.read_bytes() for p in some})})
+    again, other = Visitor(address), Visitor(address)
+    again.web.cookies = first.web.cookies
+    again.first(), other.first()
+    assert again.name(work, demo) == name != other.name(work, demo)
+    demo.state_holder.delete_state(first.hash)
+    demo.state_holder.session_data.pop(first.hash)
+    assert work.session(name).source and list((work.home / "uploads" / name).iterdir())
+    demo.state_holder.delete_state(again.hash)
+    assert not (work.home / "uploads" / name).exists()
+
+
 def test_an_upload_that_cannot_be_opened_leaves_nothing_and_a_later_one_replaces_it(public, pictures):
     work, demo, address = public
     visitor = Visitor(address)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
@@ -36,7 +37,7 @@ from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
-from byolmeta.ui.guard import PAGES, Guard
+from byolmeta.ui.guard import COOKIE, PAGES, Guard
 from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
 from byolmeta.ui.lesson import Bar
@@ -172,6 +173,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
 
     def forget(name: str) -> None:
+        if [page.state_data.get(who._id) for page in list(demo.state_holder.session_data.values())].count(name) > 1:
+            return  # another page of the same browser
         for place in lessons.places_of(name):
             measuring.forget(place)
             work.forget(place)
@@ -225,6 +228,15 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def arrive(who: str):
             yield from map_step.arrive(work, words, work.session(who))
 
+        def known(who: str) -> str:
+            """The visitor's name; on a shared machine that of the same browser's other pages."""
+            request = LocalContext.request.get(None) if work.public else None
+            cookie = request.request.cookies.get(COOKIE, "") if request and request.request else ""
+            return work.visitors.known(cookie, who, names_kept(work, demo)) if cookie else who
+
+        def begin_page(who: str) -> list:
+            return [lessons.begin(work, words, who), who]
+
         def look(who: str):
             yield from map_step.look(work, words, work.session(who))
 
@@ -242,7 +254,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
         def adapt(event: gr.EventData, who: str):
             if event._data:  # Gradio's own "change", after an update of props, carries nothing
-                yield from teach.changed(work, words, work.session(who), event._data)
+                yield from teach.changed(work, words, work.session(who), _whole(event))
 
         def dropped(event: gr.EventData, who: str):
             return teach.dropped(work, words, work.session(who), sent(event, "box"), sent(event, "files"))
@@ -340,7 +352,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
         # `who` goes out as it came in: Gradio calls back only for a state that an event has set
-        begun = _sentences(lambda who: [lessons.begin(work, words, who), who], words)
+        begun = _sentences(lambda who: begin_page(known(who)), words)
         opened = demo.load(begun, who, [bar, who], **options)
         refresh(
             opened.then(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)

@@ -73,6 +73,7 @@ class Visitors:
 
     def __init__(self):
         self.owners: collections.OrderedDict[str, str] = collections.OrderedDict()
+        self.names: dict[str, str] = {}  # by cookie: the visitor's name on all pages of that browser
         self.files: dict[str, collections.OrderedDict[str, None]] = {}
         self.bytes: dict[str, list[tuple[float, int]]] = {}  # by owner: when, how many
         self.lock = threading.Lock()
@@ -86,6 +87,15 @@ class Visitors:
             while len(self.owners) > 10 * PAGES:
                 self.owners.popitem(last=False)
             return mine
+
+    def known(self, cookie: str, name: str, kept: set[str]) -> str:
+        """The name of a browser's visitor: that of its other pages if one is kept, so that a reload finds everything."""
+        if not VISITOR.fullmatch(cookie):
+            return name
+        with self.lock:
+            if self.names.get(cookie) not in kept:
+                self.names[cookie] = name
+            return self.names[cookie]
 
     def hashes(self, owner: str) -> list[str]:
         with self.lock:
@@ -116,7 +126,8 @@ class Visitors:
         now = time.monotonic()
         with self.lock:
             here = {owner for session_hash, owner in self.owners.items() if session_hash in kept}
-            for owner in (self.bytes.keys() | self.files.keys()) - here:
+            for owner in (self.names.keys() | self.bytes.keys() | self.files.keys()) - here:
+                self.names.pop(owner, None)
                 if all(now - then > 3600 for then, _ in self.bytes.get(owner, [])):
                     self.bytes.pop(owner, None)
                     self.files.pop(owner, None)
