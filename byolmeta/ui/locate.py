@@ -456,7 +456,7 @@ def small_of(work: Workspace, session: Session, row: int, sight) -> str:
 def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[list]:
     """Saves what was found on the pictures that were looked through. Yields [locator, file]."""
     from byolmeta import located
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     kind, sure, seen = sent(event, "kind"), sent(event, "sure"), work.seen(session)
     if kind not in FILES or type(sure) not in (int, float) or not 0 <= sure <= 1:
