@@ -1,5 +1,6 @@
 """The Locate step as a person uses it: marks by mouse, keys and touch, what is found, corrections, tags, files."""
 
+import csv
 import io
 import json
 import zipfile
@@ -217,8 +218,9 @@ def test_files_of_what_was_found(page):
     x, y, w, h = max(first, key=lambda one: one["score"])["bbox"]
     left, top, right, bottom = shares(0, 0)
     assert overlap((x, y, x + w, y + h), (160 * left, 120 * top, 160 * right, 120 * bottom)) > 0.95
-    table = download(page, "Table").decode("utf-8-sig").splitlines()
-    assert table[0] == "path,class,score,left,top,width,height,outlined" and len(table) == 1 + len(told["annotations"])
+    table = list(csv.DictReader(download(page, "Table").decode("utf-8-sig").splitlines()))
+    assert list(table[0]) == ["path", "class", "score", "left", "top", "width", "height", "outlined"]
+    assert len(table) == len(told["annotations"])
     with zipfile.ZipFile(io.BytesIO(download(page, "Masks"))) as masks:
         mask = np.asarray(Image.open(masks.open(f"masks/{TURNED:02}.png")))
         assert mask.shape == (120, 160) and set(np.unique(mask)) <= {0, 1, 2} and mask.any()

@@ -13,7 +13,6 @@ from gradio import FileData
 from byolmeta.errors import InputError
 from byolmeta.files import starters
 from byolmeta.starters import suggest
-from byolmeta.tidy import safe_name
 from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.workspace import Workspace
@@ -137,6 +136,7 @@ def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[d
     """For each picture {file_name, mask: a PNG as the command `segment` writes it, base64, shares: of the picture by class}."""
     from byolmeta.located import png_of
     from byolmeta.outline import read_masks, read_tags, segment_folder
+    from byolmeta.tidy import safe_name
 
     count = len(examples) if isinstance(examples, (list, tuple)) else 0
     hints = masks or tags

@@ -75,14 +75,20 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
 def whole(work: Workspace, words: dict[str, str], session: Session, event=None) -> dict:
     """All that the locator shows, in one update; a picture to begin with where none is on the stage."""
     found, seen = work.pictures(session), work.seen(session)
-    with work.alone("marks", session.name):
-        if not session.marks.get("classes"):
-            session.marks = no_marks(words["locate_thing"])
+    state_of(work, words, session)
     order = offered(work, session)
     row = seen.get("staged")
     shown = shown_of(work, session, order[0] if row is None and order else row)
     answer = seen.get("located") or {"state": "", "rows": []}
     return gr.update(pictures=found.sheets, marked=told(session), order=order, shown=shown, found=answer)
+
+
+def state_of(work: Workspace, words: dict[str, str], session: Session) -> dict:
+    """The session's marks; at first one class and none."""
+    with work.alone("marks", session.name):
+        if not session.marks.get("classes"):
+            session.marks = no_marks(words["locate_thing"])
+        return session.marks
 
 
 def told(session: Session) -> dict:
@@ -152,7 +158,7 @@ def sight_of(work: Workspace, session: Session, row: int):
     from byolmeta.search import Sight
 
     store, where = work.pictures(session).store, work.encoder(session)
-    key = where, work._encoder_stamp(where), store.fingerprint, row
+    key = str(work.source(session)), store.fingerprint, where, work._encoder_stamp(where), row
     with work.lock:
         sight = work.sights.pop(key, None)
     if sight is None:
@@ -189,7 +195,7 @@ def marked(work: Workspace, words: dict[str, str], session: Session, event) -> I
         return
     state = check_marks(state, len(found.store))
     with work.alone("marks", session.name):
-        late = state["rev"] <= session.marks.get("rev", 0) and session.marks.get("classes")
+        late = state["rev"] <= state_of(work, words, session)["rev"]
         if not late:
             session.marks = state
             work.save(session)
@@ -220,7 +226,7 @@ def tagged(work: Workspace, words: dict[str, str], session: Session, event) -> I
         raise InputError(words["locate_no_examples"])
     colours = {chip["id"]: chip for chip in box_chips(session)}
     with work.alone("marks", session.name):
-        state = session.marks
+        state = state_of(work, words, session)
         known = {one["name"]: one for one in state["classes"]}
         unused = not state["marks"]
         classes = [] if unused else list(state["classes"])
@@ -268,7 +274,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
     from byolmeta import features
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
-    seen, state = work.seen(session), session.marks
+    seen, state = work.seen(session), state_of(work, words, session)
     seen["stopped"] = False
     ids = [one["id"] for one in state["classes"]]
     if not any(not mark.get("no") for mark in state["marks"]):

@@ -111,7 +111,9 @@ class Workspace:
         self.small: dict[tuple, tuple[ImageStore, str]] = {}  # by source: at the thumbnails' size, and their kind
         self.vectors: dict[tuple, np.ndarray] = {}  # newest first
         self.eyes: dict[tuple, object] = {}  # encoders in memory, newest first
-        self.sights: dict[tuple, object] = {}  # pictures with what an encoder sees on them, newest last
+        self.sights: dict[
+            tuple, object
+        ] = {}  # by source and more: pictures with what an encoder sees on them, newest last
         self.tiles: dict[tuple, str] = {}  # by file and time of a visitor's own picture: where its thumbnail is
         self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
         self.locks: dict[tuple, threading.RLock] = {}
@@ -210,7 +212,7 @@ class Workspace:
             for kept in (self.places, self.shown):
                 kept.pop(name, None)
             uploads = self.home / "uploads" / name
-            for kept in ("opened", "small"):
+            for kept in ("opened", "small", "sights"):
                 of = getattr(self, kept)
                 setattr(self, kept, {k: v for k, v in of.items() if not Path(k[0]).is_relative_to(uploads)})
             theirs = {key for key, own in self.sheets.pop(name, {}).items() if own}
