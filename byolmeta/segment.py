@@ -5,8 +5,8 @@ pictures differ, which needs no marks, they are given to a learner of learners/ 
 says follows the picture's own edges and colours after that: a random walk whose prior it is (Grady 2005, "Multilabel random
 walker image segmentation using prior models"), in turns with histograms of the colours inside and outside (as GrabCut, Rother
 et al. 2004). Strokes and boxes become masks of their own pictures in the same way. Tags need no place at all: a learner tells
-the means of whole pictures' maps apart, and being linear says what each part adds to that (class activation, Zhou et al. 2016,
-arXiv 1512.04150).
+the means of whole pictures' maps apart, and what it says of each part of them (class activation, Zhou et al. 2016, arXiv
+1512.04150), with the middle of a picture before its rim, is where the walk begins.
 """
 
 import math
@@ -53,9 +53,7 @@ class Mark:
     front: tuple[Point, ...] = ()  # a stroke on the thing: its corners, or one point for a click
     back: tuple[Point, ...] = ()  # a stroke on what is not it
     radius: float = 4.0  # of a stroke
-    box: tuple[float, float, float, float] | None = (
-        None  # left, top, right, bottom around a thing; all lie in such boxes
-    )
+    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom; it lies in such boxes alone
     has: bool | None = None  # whether the thing is in the picture at all
 
     @property
@@ -228,13 +226,13 @@ def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Sett
     boxes = [mark.box for mark in marks if mark.label == label and mark.box is not None]
     if boxes:
         seeds[np.all([_outside(box, picture, height, width) for box in boxes], 0)] = 0
-    for mark in sorted(marks, key=lambda mark: mark.label == label):  # the class itself last
-        if mark.mask is not None:
-            shown = torch.as_tensor(mark.mask)[None, None].float()
-            inside = F.interpolate(shown, size=(height, width), mode="area")[0, 0].numpy() > 0.5
-            seeds = inside.astype(np.int8) if mark.label == label else np.where(inside, np.int8(0), seeds)
-        elif mark.has is False and mark.label == label:
-            seeds[:] = 0
+    inside = {own: _inside([m for m in marks if (m.label == label) == own], height, width) for own in (False, True)}
+    if inside[False] is not None:
+        seeds[inside[False]] = 0
+    if inside[True] is not None:
+        seeds = inside[True].astype(np.int8)
+    if any(mark.has is False and mark.label == label for mark in marks):
+        seeds[:] = 0
     for mark in marks:
         own = mark.label == label
         for points, value in ((mark.front, int(own)), (mark.back if own else (), 0)):
@@ -242,6 +240,14 @@ def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Sett
                 placed = [(x * across - 0.5, y * down - 0.5) for x, y in points]
                 seeds[drawn(placed, max(mark.radius * across, 0.7), height, width)] = value
     return seeds
+
+
+def _inside(marks: Sequence[Mark], height: int, width: int) -> np.ndarray | None:
+    """The points that masks cover, bool (height, width); None without masks."""
+    masks = [torch.as_tensor(mark.mask)[None].float() for mark in marks if mark.mask is not None]
+    if not masks:
+        return None
+    return (F.interpolate(torch.stack(masks), size=(height, width), mode="area") > 0.5).any(0)[0].numpy()
 
 
 def _outside(box, picture: Picture, height: int, width: int) -> np.ndarray:
