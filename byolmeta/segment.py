@@ -391,8 +391,7 @@ def _taught(pictures: Mapping[int, Picture], marks, label: int, basis: Basis, le
         chances[row] = torch.from_numpy(refined(pictures[row], odds, settings, seeds[row], hold)).float()
         if (seeds[row] < 0).any():
             sure[row] = sure_cells(chances[row], known[row].shape)
-    if any((cells == 1).any() for cells in sure.values()):
-        together = _of_cells(pictures, _with_background(sure), basis, learner, settings)
+    together = _of_cells(pictures, _with_background(sure), basis, learner, settings)
     return Finder(together.predict, place_of(list(chances.values()), settings))
 
 
@@ -450,9 +449,9 @@ def _shows(mark: Mark) -> bool:
 
 
 def sure_cells(chance: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cells as `known_cells` has them, of chances (h, w) where these are sure."""
+    """Cells as `known_cells` has them, of chances (h, w) where these are sure; the thing is there, so the surest ones are it."""
     shown = F.interpolate(chance[None, None], size=size, mode="area")[0, 0]
-    return torch.where(shown > SURE, 1, torch.where(shown < 1 - SURE, 0, -1))
+    return torch.where(shown >= min(SURE, float(shown.max())), 1, torch.where(shown < 1 - SURE, 0, -1))
 
 
 def place_of(chances: Sequence[Tensor], settings: Settings) -> Tensor:

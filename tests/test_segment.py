@@ -24,6 +24,7 @@ from byolmeta.segment import (
     place_of,
     refined,
     seeds_of,
+    sure_cells,
     teach_segmenter,
     walk_matrix,
 )
@@ -327,3 +328,9 @@ def test_horses_are_outlined_from_five_masks(encoder):
     segmenter = teach_segmenter(encoder, images, marks, others=images[5:])
     found = [overlap(segmenter(images[row]).labels == 1, masks[row]) for row in range(5, 10)]
     assert np.mean(found) > 0.5
+
+
+def test_the_surest_cells_of_a_picture_are_its_thing():
+    chance = torch.tensor([[0.3, 0.1], [0.25, 0.15]])
+    assert sure_cells(chance, (2, 2)).tolist() == [[1, 0], [-1, 0]]
+    assert sure_cells(torch.tensor([[0.9, 0.85], [0.5, 0.1]]), (2, 2)).tolist() == [[1, 1], [-1, 0]]
