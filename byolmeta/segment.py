@@ -175,11 +175,12 @@ def refined(
     settings: Settings,
     seeds: np.ndarray | None = None,
     hold: float | None = None,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
     """Chances (h, w) along the picture's own edges and colours, of log-odds (h, w) at the size of `picture.colours`.
 
     `seeds` (h, w): 1 where the thing was drawn, 0 where what is not it, -1 elsewhere. They hold. `hold`: of the
-    prior beside them, if another than usual.
+    prior beside them, if another than usual. `start` (h, w): the chances whose colours count first; usually a walk's.
     """
     if seeds is not None and (seeds >= 0).all():
         return seeds.astype(float)
@@ -197,7 +198,7 @@ def refined(
             prior = np.where(known, FAST * seeds.ravel(), prior)
         return solve(prior).reshape(values.shape).clip(0, 1)
 
-    chance = walked(odds)
+    chance = walked(odds) if start is None else start
     for _ in range(settings.turns):
         chance = walked(odds + settings.colours * colour_odds(chance, colours, settings.bins))
     return chance
@@ -382,17 +383,43 @@ def _taught(pictures: Mapping[int, Picture], marks, label: int, basis: Basis, le
         together = _of_cells(pictures, _with_background(known), basis, learner, settings)
     else:
         together = activation(pictures, own, settings)
-    chances, sure = {}, dict(known)
+    chances = {
+        row: _filled(own[row], pictures[row], seeds[row], known[row], together, basis, learner, settings)
+        for row in shown
+    }
+    sure = dict(known)
     for row in shown:
-        alone = (known[row] == 0).any() and (known[row] == 1).any()  # its own marks tell most of it
-        finder = _of_cells(pictures, {row: known[row]}, basis, learner, settings) if alone else together
-        hold = settings.hold_drawn if alone and any(mark.strokes for mark in own[row]) else settings.hold
-        odds = finder.odds(pictures[row], basis, settings)
-        chances[row] = torch.from_numpy(refined(pictures[row], odds, settings, seeds[row], hold)).float()
         if (seeds[row] < 0).any():
             sure[row] = sure_cells(chances[row], known[row].shape)
     together = _of_cells(pictures, _with_background(sure), basis, learner, settings)
     return Finder(together.predict, place_of(list(chances.values()), settings))
+
+
+def _filled(
+    marks, picture: Picture, seeds, known: Tensor, together, basis: Basis, learner, settings: Settings
+) -> Tensor:
+    """Where the thing is in a picture by its own marks of a class, chances (h, w): whatever they leave open is filled in.
+
+    From boxes by the colours inside against those outside; from strokes on both sides by what they tell apart, learned
+    twice; from others by what was learned from all pictures `together`.
+    """
+    if (seeds >= 0).all():
+        return torch.from_numpy(seeds).float()
+    strokes = any(mark.strokes for mark in marks)
+    if any(mark.box is not None for mark in marks) and not strokes:
+        return torch.from_numpy(
+            refined(picture, np.zeros(seeds.shape), settings, seeds, start=(seeds < 0).astype(float))
+        ).float()
+    if not ((known == 0).any() and (known == 1).any()):
+        return torch.from_numpy(refined(picture, together.odds(picture, basis, settings), settings, seeds)).float()
+    hold, cells = settings.hold_drawn if strokes else settings.hold, known
+    for _ in range(2):
+        finder = _of_cells({0: picture}, {0: cells}, basis, learner, settings)
+        chance = torch.from_numpy(
+            refined(picture, finder.odds(picture, basis, settings), settings, seeds, hold)
+        ).float()
+        cells = sure_cells(chance, known.shape)
+    return chance
 
 
 def _with_background(known: dict[int, Tensor]) -> dict[int, Tensor]:
