@@ -426,6 +426,28 @@ def detect(
     return locate.detect(encoder, examples, images, out, threshold, seed)
 
 
+def segment(
+    encoder: EncoderName,
+    examples: Annotated[
+        Path, arg(metavar="FOLDER", help="images/ and masks/ of the same names; with --tags class folders")
+    ],
+    images: Annotated[Path, arg(metavar="FOLDER", help=FOLDER)],
+    out: Annotated[Path, arg(metavar="FOLDER", help="gets masks/ and outlines.csv")],
+    tags: Annotated[bool, arg(help="no masks: a folder for each thing, and one named none")] = False,
+    overlays: Annotated[bool, arg(help="also pictures/ with the outlines drawn on them")] = False,
+    seed: Seed = 0,
+) -> dict:
+    """Outline things in pictures from a few masks, or from tags alone; OUT gets a mask of each picture's own size.
+
+    Masks: 0 is background, every other value, or colour, a class. Tags: class folders of pictures that have the thing, and one
+    named `none` (or `background`) of pictures that have none.
+    """
+    from byolmeta import outline
+
+    check_seed(seed)
+    return outline.segment(encoder, examples, images, out, tags, overlays)
+
+
 def import_encoder(
     file: Annotated[Positional[Path], arg(metavar="CHECKPOINT", help="a .pt, .pth, .ckpt or .safetensors file")],
     out: Annotated[Path, arg(metavar="FILE", help="the encoder file to write, ending in .safetensors")],
@@ -484,5 +506,7 @@ def push(
     return upload(find_encoder(encoder), repository)
 
 
-VERBS = {f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, detect, export, push)}
+VERBS = {
+    f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, detect, segment, export, push)
+}
 VERBS["import"] = import_encoder  # a word of Python's own

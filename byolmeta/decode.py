@@ -29,6 +29,7 @@ from byolmeta.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what may be decoded, whatever the ending says
 TURNS = dict(zip(range(2, 9), (Image.Transpose(t) for t in (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF values
+SCANS = 64  # that a JPEG may have: about ten are usual, and each costs a walk over all of its pixels
 MEMORY = 4 << 30  # bytes of address space for a worker, where the system can limit it
 START_SECONDS = 120  # a worker that has not imported Pillow by then will not
 
@@ -76,6 +77,8 @@ def opened(picture: bytes | Image.Image, size: int, limits: Limits) -> tuple[Ima
     if math.prod(image.size) > limits.pixels:
         raise InputError(too_many_pixels(math.prod(image.size), limits))
     if isinstance(picture, bytes):
+        if image.format == "JPEG" and picture.count(b"\xff\xda") > SCANS:
+            raise InputError(f"It is packed in {picture.count(bytes((255, 218))):,} layers; the limit is {SCANS}.")
         image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at 1/2, 1/4 or 1/8 of the size
     turn = TURNS.get(orientation(image))
     return plain(image), turn

@@ -324,7 +324,7 @@ def _load_practice(encoder: Encoder, path: Path) -> None:
             return
         found = file.get_tensor("practice.projection")
     width = encoder.vectors(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
-    fits = found.dtype == torch.float32 and found.ndim == 2 and found.shape[0] == width and found.shape[1] > 0
+    fits = found.dtype == torch.float32 and found.ndim == 2 and found.shape[0] == width >= found.shape[1] > 0
     if not (fits and found.isfinite().all() and practice_in_force(encoder.card)):
         raise InputError(f"The practice in '{path.name}' does not fit its network; use another copy of the file.")
     encoder.practice = found
@@ -338,7 +338,7 @@ def _load_readout(encoder: Encoder, path: Path) -> None:
             return
         mean, matrix = file.get_tensor("readout.mean"), file.get_tensor("readout.matrix")
     width = encoder.pooled(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).shape[1]
-    fits = mean.shape == (width,) and matrix.ndim == 2 and len(matrix) == width and matrix.shape[1] > 0
+    fits = mean.shape == (width,) and matrix.ndim == 2 and len(matrix) == width >= matrix.shape[1] > 0
     fits = fits and bool((matrix.norm(dim=0) > 1e-15).all())  # else a direction that nothing could vary in
     if not (fits and mean.dtype == matrix.dtype == torch.float32 and mean.isfinite().all() and matrix.isfinite().all()):
         raise InputError(f"The readout in '{path.name}' does not fit its network; use another copy of the file.")

@@ -40,7 +40,7 @@ from byolmeta.scan import zip_reason
 ENDING = ".byolmeta"
 FORMAT = 1
 MOST = 2000  # examples in all boxes
-BYTES = {"project.json": 64 << 20, "encoder.safetensors": 1 << 29, "task.safetensors": 256 << 20}  # at most, unpacked
+BYTES = {"project.json": 32 << 20, "encoder.safetensors": 1 << 28, "task.safetensors": 64 << 20}  # at most, unpacked
 PICTURE = re.compile(r"(pictures/(0|[1-9]\d{0,3})\.png|thumbs/(0|[1-9]\d{0,3})\.jpg)")
 PICTURE_BYTES = 4 << 20
 THUMB = 256  # pixels, at most, of the side of a thumbnail

@@ -118,15 +118,6 @@ class Picture:
         """Lightness and two colour differences at the size at which edges are followed, float64 (h, w, 3)."""
         return self._once(("colours", settings.fine), lambda: _colours(self.image, settings.fine))
 
-    def walk(self, settings: Settings):
-        """Solves the walk without seeds: priors (h w,) to chances (h w,)."""
-
-        def solver():
-            steps = walk_matrix(self.colours(settings), settings.edges)
-            return splu((steps + settings.hold * sparse.identity(steps.shape[0])).tocsc()).solve
-
-        return self._once(("walk", settings.fine, settings.edges, settings.hold), solver)
-
     def _once(self, key, make):
         if key not in self._kept:
             self._kept[key] = make()
@@ -157,6 +148,12 @@ def walk_matrix(colours: np.ndarray, edges: float) -> sparse.csr_matrix:
     return (sparse.diags(np.asarray(both.sum(1)).ravel()) - both).tocsr()
 
 
+def walker(steps: sparse.csr_matrix, weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Solves the walk for what each point (h w,) is held at by its weight: its LU parts, which a symmetric order keeps small."""
+    symmetric = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0, "options": {"SymmetricMode": True}}
+    return splu((steps + sparse.diags(weights)).tocsc(), **symmetric).solve
+
+
 def colour_odds(chance: np.ndarray, colours: np.ndarray, bins: int) -> np.ndarray:
     """Logarithm of how much likelier each point's colour is inside than outside, (h, w), by soft histograms."""
     low, high = colours.reshape(-1, 3).min(0), colours.reshape(-1, 3).max(0)
@@ -185,12 +182,9 @@ def refined(
     if seeds is not None and (seeds >= 0).all():
         return seeds.astype(float)
     colours = picture.colours(settings)
-    if seeds is None or (seeds < 0).all():
-        known, hold, solve = False, settings.hold, picture.walk(settings)
-    else:
-        known, hold = seeds.ravel() >= 0, settings.hold if hold is None else hold
-        steps = walk_matrix(colours, settings.edges)
-        solve = splu((steps + sparse.diags(np.where(known, FAST, hold))).tocsc()).solve
+    known = np.zeros(odds.size, bool) if seeds is None else seeds.ravel() >= 0
+    hold = settings.hold if hold is None or not known.any() else hold
+    solve = walker(walk_matrix(colours, settings.edges), np.where(known, FAST, hold))
 
     def walked(values: np.ndarray) -> np.ndarray:
         prior = hold / (1 + np.exp(-values.ravel()))

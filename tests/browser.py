@@ -43,8 +43,8 @@ def free_port() -> int:
 class App:
     """`python app.py` as a process of its own, with its own home."""
 
-    def __init__(self, home: Path, *flags: str, seconds: float = 90):
-        self.home, self.port = Path(home), free_port()
+    def __init__(self, home: Path, *flags: str, seconds: float = 90, port: int = 0):
+        self.home, self.port = Path(home), port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = self.home.parent / f"{self.home.name}-app.log"
         command = [sys.executable, "app.py", "--home", str(home), "--port", str(self.port), "--no-browser", *flags]

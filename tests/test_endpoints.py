@@ -1,5 +1,7 @@
 """ui/endpoints.py: a program asks over HTTP and gets the answers of the page and of the command."""
 
+import base64
+import io
 import json
 import urllib.request
 from pathlib import Path
@@ -10,7 +12,9 @@ pytest.importorskip("gradio")
 pytest.importorskip("gradio_client")
 
 import gradio_client as client
+import numpy as np
 from conftest import scene
+from PIL import Image, ImageDraw
 
 from byolmeta import commands
 from byolmeta.errors import InputError
@@ -90,7 +94,7 @@ def test_the_endpoint_is_documented(served):
     _, _, address = served
     with urllib.request.urlopen(f"{address}gradio_api/info") as answer:
         named = json.load(answer)["named_endpoints"]
-    assert list(named) == ["/classify"]
+    assert sorted(named) == ["/classify", "/detect", "/segment"]
     assert [each["parameter_name"] for each in named["/classify"]["parameters"]] == ["images", "project"]
 
 
@@ -145,3 +149,33 @@ def test_detect_answers_as_the_command_does(served, tmp_path):
         caller.predict(images, shows, boxes, "/etc/passwd", 0.05, api_name="/detect")
     with pytest.raises(Exception, match="no boxes of things"):
         caller.predict(images, shows, boxes | {"annotations": []}, "", 0.05, api_name="/detect")
+
+
+def test_segment_answers_as_the_command_does(served, tmp_path):
+    work, session, address = served
+    for name in ("images", "masks", "asked"):
+        (tmp_path / name).mkdir()
+    for seed in range(4):
+        image, boxes = scene(seed, "ring cross")
+        place = "images" if seed < 2 else "asked"
+        image.save(tmp_path / place / f"{seed}.png")
+        mask = Image.new("L", image.size)
+        ImageDraw.Draw(mask).ellipse(boxes[0], fill=9)
+        if seed < 2:
+            mask.save(tmp_path / "masks" / f"{seed}.png")
+    sent = {
+        name: [client.handle_file(path) for path in sorted((tmp_path / name).iterdir())]
+        for name in ("images", "masks", "asked")
+    }
+    caller = client.Client(address, verbose=False)
+    found = caller.predict(sent["asked"], sent["images"], sent["masks"], None, "photos-small", api_name="/segment")
+    commands.segment("photos-small", tmp_path, tmp_path / "asked", tmp_path / "out")
+    assert [one["file_name"] for one in found] == ["2.png", "3.png"]
+    for one in found:
+        mask = Image.open(io.BytesIO(base64.b64decode(one["mask"])))
+        assert (np.asarray(mask) == np.asarray(Image.open(tmp_path / "out" / "masks" / one["file_name"]))).all()
+        assert one["shares"] == {"9": pytest.approx(float((np.asarray(mask) == 9).mean()))} and one["shares"]["9"] > 0
+    tagged = caller.predict(sent["asked"], sent["images"], None, ["ring", "none"], "photos-small", api_name="/segment")
+    assert [set(one["shares"]) for one in tagged] == [{"ring"}, {"ring"}]
+    with pytest.raises(Exception, match="a word for each"):
+        caller.predict(sent["asked"], sent["images"], None, ["ring"], "", api_name="/segment")

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import logging
 import os
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
@@ -36,9 +38,11 @@ from byolmeta.ui import live as camera_step
 from byolmeta.ui import map as map_step
 from byolmeta.ui.board import Board
 from byolmeta.ui.chart import chart_paths
+from byolmeta.ui.guard import COOKIE, PAGES, Guard
 from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
 from byolmeta.ui.lesson import Bar
+from byolmeta.ui.map import sent
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -57,12 +61,16 @@ POINTED = (
     ("#learn-tab-button", "below"),
     ("#map-tab-button", "below"),
     ("#teach-tab-button", "below"),
+    ("#locate-tab-button", "below"),
 )
+TIDY_SECONDS = 300  # between two looks for visitors who have left a shared machine
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
-def launch(*, public: bool, language: str, port: int | None, share: bool, browser: bool) -> None:
+def launch(
+    *, public: bool, language: str, port: int | None, share: bool, browser: bool, auth: tuple[str, str] | None = None
+) -> None:
     """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers."""
     from byolmeta.workplace import home
 
@@ -70,9 +78,11 @@ def launch(*, public: bool, language: str, port: int | None, share: bool, browse
     work = Workspace(home(), public)
     demo = build(work, table(language))
     threading.Thread(target=warm, args=(work,), daemon=True).start()
+    if public:
+        threading.Thread(target=tend, args=(work, demo), daemon=True).start()
     try:
         demo.queue(default_concurrency_limit=8).launch(
-            **launch_options(work, port, share), inbrowser=browser and not public
+            **launch_options(work, port, share), auth=auth, inbrowser=browser and not public
         )
     except OSError as problem:
         raise InputError(f"The page cannot be served ({problem}) Choose another port with --port.") from None
@@ -84,6 +94,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr.set_static_paths(chart_paths())
+    guard = Middleware(Guard, work=work, files=chart_paths(), most_bytes=pictures.PUBLIC_BYTES)
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"]
     )
@@ -98,15 +109,19 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
             block_info_text_color="*body_text_color_subdued",
         ),
         "allowed_paths": [str((work.home / "thumbs").resolve())],
-        "show_error": True,
+        "show_error": not work.public,  # else what a bug said: sentences for visitors are shown in any case
+        "enable_monitoring": False,
+        "ssr_mode": False,  # its server would stand before the guard
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
         "footer_links": [],
         "head": HEAD,
-        "max_file_size": "200mb" if work.public else None,
+        "app_kwargs": {"middleware": [guard]},
+        "max_file_size": pictures.PUBLIC_FILE_BYTES if work.public else None,
+        "state_session_capacity": PAGES if work.public else 10_000,
     }
     if not work.public:
         hosts = ["127.0.0.1", "localhost"]
-        options["app_kwargs"] = {"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]}
+        options["app_kwargs"]["middleware"].insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=hosts))
         options["server_name"] = "127.0.0.1"
     elif not os.environ.get("GRADIO_SERVER_NAME"):
         options["server_name"] = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"
@@ -120,6 +135,25 @@ def _worth_telling(record: logging.LogRecord) -> bool:
     frames = traceback.extract_tb(problem.__traceback__) if problem else []
     twice = isinstance(problem, KeyError) and frames and frames[-1].name == "sse_stream"  # it forgets the page twice
     return not (twice or isinstance(problem, RuntimeError) and getattr(gone, "status_code", None) == 404)
+
+
+def tend(work: Workspace, demo: gr.Blocks) -> None:
+    """What a shared machine does again and again: whose turn it is to train; visitors whom Gradio keeps no longer go."""
+    for second in itertools.count(1):
+        time.sleep(1)
+        try:
+            work.line.step()
+            if second % TIDY_SECONDS == 0:
+                work.leave(names_kept(work, demo))
+                work.visitors.tidy(set(demo.state_holder.session_data))
+        except Exception:  # a bug must not end it for all others
+            traceback.print_exc()
+
+
+def names_kept(work: Workspace, demo: gr.Blocks) -> set[str]:
+    """The visitors of whom Gradio keeps a page: open, or closed for less than an hour."""
+    pages = list(demo.state_holder.session_data.values())
+    return {name for page in pages if (name := page.state_data.get(work.state_of_who))}
 
 
 def warm(work: Workspace) -> None:
@@ -141,17 +175,20 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
 
     def forget(name: str) -> None:
+        if [page.state_data.get(who._id) for page in list(demo.state_holder.session_data.values())].count(name) > 1:
+            return  # another page of the same browser
         for place in lessons.places_of(name):
             measuring.forget(place)
             work.forget(place)
 
-    work.place_of = lessons.place_of
+    work.place_of, work.forget_all = lessons.place_of, forget
     cache = (3600, 3600) if work.public else None  # seconds between two looks, and that a file sent by a browser stays
     with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True, delete_cache=cache) as demo:
         who = gr.State(
             lambda: secrets.token_hex(16) if work.public else "local",
             delete_callback=forget if work.public else None,  # an hour after the page was closed
         )
+        work.state_of_who = who._id
         who.load_event_to_attach = None  # it would name the visitor anew while the first events are under way
         bar = Bar(lessons.shown(words), lessons.PARTS, words.get("of_lesson"), elem_id="lesson", padding=False)
         with gr.Row(elem_id="top"):
@@ -195,6 +232,15 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
         def arrive(who: str):
             yield from map_step.arrive(work, words, work.session(who))
 
+        def known(who: str) -> str:
+            """The visitor's name; on a shared machine that of the same browser's other pages."""
+            request = LocalContext.request.get(None) if work.public else None
+            cookie = request.request.cookies.get(COOKIE, "") if request and request.request else ""
+            return work.visitors.known(cookie, who, names_kept(work, demo)) if cookie else who
+
+        def begin_page(who: str) -> list:
+            return [lessons.begin(work, words, who), who]
+
         def look(who: str):
             yield from map_step.look(work, words, work.session(who))
 
@@ -208,38 +254,39 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return choose
 
         def received(event: gr.EventData, who: str):
-            yield from pictures.chosen(work, words, work.session(who), pictures.choose_upload, event.files)
+            yield from pictures.chosen(work, words, work.session(who), pictures.choose_upload, sent(event, "files"))
 
         def adapt(event: gr.EventData, who: str):
             if event._data:  # Gradio's own "change", after an update of props, carries nothing
-                yield from teach.changed(work, words, work.session(who), event._data)
+                yield from teach.changed(work, words, work.session(who), _whole(event))
 
         def dropped(event: gr.EventData, who: str):
-            return teach.dropped(work, words, work.session(who), event.box, event.files)
+            return teach.dropped(work, words, work.session(who), sent(event, "box"), sent(event, "files"))
 
         def look_live(event: gr.EventData, who: str):
-            return gr.update(answers=camera_step.guess(work, work.session(who), event._data))
+            return gr.update(answers=camera_step.guess(work, work.session(who), _whole(event)))
 
         def recorded(event: gr.EventData, who: str):
-            return camera_step.record(work, work.session(who), event._data)
+            return camera_step.record(work, work.session(who), _whole(event))
 
         def chips(event: gr.EventData, who: str):
             if not event._data:
                 return gr.skip()
-            return camera_step.chips(work, work.session(who), {"rev": event.rev, "boxes": event.boxes})
+            return camera_step.chips(work, work.session(who), {key: sent(event, key) for key in ("rev", "boxes")})
 
         def camera(who: str):
             return camera_step.whole(work, work.session(who))
 
         def assigned(event: gr.EventData, who: str):
-            return teach.assigned(work, words, work.session(who), event.indices, event.box, event.key)
+            found = (sent(event, name) for name in ("indices", "box", "key"))
+            return teach.assigned(work, words, work.session(who), *found)
 
         def filled(function):
             return lambda value, who: function(work, words, work.session(who), value)
 
         def undone(event: gr.EventData, who: str):
             session = work.session(who)
-            if map_step.sent(event, "what") != "assign":
+            if sent(event, "what") != "assign":
                 return [gr.skip(), gr.skip()]
             return teach.taken_back(work, session, map_step.chosen_ids(work, session, event))
 
@@ -286,13 +333,13 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return locate.again(work, words, work.session(who))
 
         def because(event: gr.EventData, who: str):
-            return why.asked(work, words, work.session(who), map_step.sent(event, "id"))
+            return why.asked(work, words, work.session(who), sent(event, "id"))
 
         def uncounted(event: gr.EventData, who: str):
             return why.pressed(work, words, work.session(who), event)
 
         def cell(event: gr.EventData, who: str):
-            return why.cell(work, words, work.session(who), event.x, event.y)
+            return why.cell(work, words, work.session(who), sent(event, "x"), sent(event, "y"))
 
         def asked(event: gr.EventData, who: str):
             return advice.answered(work, words, work.session(who), event)
@@ -313,7 +360,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
         # `who` goes out as it came in: Gradio calls back only for a state that an event has set
-        begun = _sentences(lambda who: [lessons.begin(work, words, who), who], words)
+        begun = _sentences(lambda who: begin_page(known(who)), words)
         opened = demo.load(begun, who, [bar, who], **options)
         refresh(
             opened.then(lambda who: learn.attach(work, words, work.session(who)), who, [*study.live, *both], **options)
@@ -431,6 +478,11 @@ def _sentences(function, words: dict[str, str]):
             ) from None
 
     return shown
+
+
+def _whole(event: gr.EventData) -> dict:
+    """All that the page sent with an event; empty for anything but named values."""
+    return event._data if isinstance(event._data, dict) else {}
 
 
 def _headline(words: dict[str, str], public: bool) -> str:

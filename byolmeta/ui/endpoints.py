@@ -1,5 +1,6 @@
 """What programs may call over HTTP: named endpoints that do what the commands of the same names do."""
 
+import base64
 import json
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from gradio import FileData
 from byolmeta.errors import InputError
 from byolmeta.files import starters
 from byolmeta.starters import suggest
+from byolmeta.tidy import safe_name
 from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.workspace import Workspace
@@ -52,7 +54,29 @@ def connect(work: Workspace) -> None:
         except InputError as problem:
             raise gr.Error(str(problem), print_exception=False) from None
 
+    def segment(
+        images: list[FileData],
+        examples: list[FileData],
+        masks: list[FileData] | None = None,
+        tags: list[str] | None = None,
+        encoder: str = "",
+    ) -> list[dict]:
+        """Outline things in pictures from a few masks or tags.
+
+        Args:
+            images: the pictures to outline things in, up to 500
+            examples: the pictures that show what to outline
+            masks: a mask for each example, in their order: 0 is background, each other value or colour a class
+            tags: or for each example what it shows; `none` where it shows none of the things
+            encoder: a shipped encoder; left out, the one that suits photos
+        """
+        try:
+            return segmented(work, images, examples, masks, tags, encoder)
+        except InputError as problem:
+            raise gr.Error(str(problem), print_exception=False) from None
+
     gr.api(classify, api_name="classify", concurrency_limit=2)
+    gr.api(segment, api_name="segment", concurrency_limit=1)
     gr.api(detect, api_name="detect", concurrency_limit=1)
 
 
@@ -109,6 +133,41 @@ def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> li
     return [one | {"file_name": names[one["file_name"]]} for one in found]
 
 
+def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[dict]:
+    """For each picture {file_name, mask: a PNG as the command `segment` writes it, base64, shares: of the picture by class}."""
+    from byolmeta.located import png_of
+    from byolmeta.outline import read_masks, read_tags, segment_folder
+
+    count = len(examples) if isinstance(examples, (list, tuple)) else 0
+    hints = masks or tags
+    if not isinstance(hints, (list, tuple)) or len(hints) != count or bool(masks) == bool(tags):
+        raise InputError("Send a mask for each example as `masks`, in their order, or else a word for each as `tags`.")
+    with tempfile.TemporaryDirectory() as folder:
+        asked, shown = Path(folder, "asked"), Path(folder, "shown")
+        names = _numbered(images, asked)
+        there = _numbered(examples, shown / "images")
+        if masks:
+            _numbered(masks, shown / "masks")
+        else:
+            for file, tag in zip(there, tags, strict=True):
+                if not isinstance(tag, str) or not safe_name(tag):
+                    raise InputError("A tag is not a word. Send what each example shows, or `none`.")
+                place = shown / "tags" / safe_name(tag).replace("/", "_")
+                place.mkdir(parents=True, exist_ok=True)
+                (shown / "images" / file).rename(place / file)
+        taught = read_masks(shown) if masks else read_tags(shown / "tags")
+        skipped, found = {}, []
+        for one in segment_folder(shipped(encoder), taught, asked, skipped):
+            shares = {
+                name: float((one.mask == value).mean()) for name, value in zip(taught.names, taught.values, strict=True)
+            }
+            mask = base64.b64encode(png_of(one.mask)).decode()
+            found.append({"file_name": names[one.path], "mask": mask, "shares": shares})
+    if not found:
+        raise InputError(f"None of the pictures could be read. {next(iter(skipped.values()))}")
+    return found
+
+
 def shipped(encoder) -> str:
     """The name of a shipped encoder; the one that suits photos where none is given."""
     name = encoder or suggest("photos")
@@ -126,7 +185,7 @@ def _check_count(images) -> None:
 def _numbered(images, folder: Path) -> dict[str, str]:
     """Copies files that the caller sent into a new folder; {name there: name that the caller gave}."""
     _check_count(images)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     names = {}
     for number, image in enumerate(images):
         path, name = _file(image)

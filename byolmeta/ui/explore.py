@@ -184,8 +184,8 @@ def _landed(work: Workspace, session: Session, seen: dict, files: list[tuple[str
     pictures, where, rows = work.pictures(session), work.encoder(session), seen.get("rows")
     vectors = paint.vectors_of(work, session)
     vectors = vectors if rows is None else vectors[rows]
-    small = [read_image(path, thumbs.TILE) for path, _ in files]
-    pixels = np.stack([read_image(path, pictures.store.size) for path, _ in files])
+    small = [read_image(path, thumbs.TILE, work.limits) for path, _ in files]
+    pixels = np.stack([read_image(path, pictures.store.size, work.limits) for path, _ in files])
     places, near = image_map.place(features.encode(where, pictures.store, pixels), vectors, seen["places"])
     near = near[:, :NEAR] if rows is None else rows[near[:, :NEAR]]
     return [
@@ -215,7 +215,7 @@ def similar(work: Workspace, words: dict[str, str], session: Session, event) -> 
 def large(work: Workspace, words: dict[str, str], session: Session, event) -> dict:
     """The map with a picture shown large, from its own file, and what is known of it."""
     from byolmeta import tidy
-    from byolmeta.decode import Limits, whole
+    from byolmeta.decode import whole
 
     index = work.pictures(session).store.index
     number = map_step.sent(event, "id")
@@ -224,7 +224,7 @@ def large(work: Workspace, words: dict[str, str], session: Session, event) -> di
     path = index.paths[number]
     with tidy.originals(index) as read:
         content = read(path)
-    image, own = whole(content, LARGE, Limits())
+    image, own = whole(content, LARGE, work.limits)
     url = thumbs.large(image, f"{session.name}-{work.token}-{number % 8}", work.home / "thumbs")
     facts = [
         thumbs.text(path),
@@ -402,7 +402,7 @@ def turned(work: Workspace, session: Session, ids: np.ndarray, places: np.ndarra
 def exported(work: Workspace, words: dict[str, str], session: Session, event, by: str, count: float) -> str:
     """The selected pictures as a list or as a zip of copies; returns what the browser fetches."""
     from byolmeta import tidy
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     ids = map_step.chosen_ids(work, session, event)
     store = work.pictures(session).store

@@ -11,17 +11,18 @@ import numpy as np
 from byolmeta import jobs
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED
-from byolmeta.runs import ACTIVE, Run, alone, collapse_floor
+from byolmeta.runs import Run, collapse_floor
 from byolmeta.settings import PRESETS, PretrainConfig
 from byolmeta.ui import figures, running, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.forms import pretrain_fields, pretrain_values
 from byolmeta.ui.html import safe, tile
+from byolmeta.ui.line import GOING
 from byolmeta.ui.scatter import Scatter
 from byolmeta.ui.workspace import Session, Workspace
 
 LENGTHS = {name: round(values["minutes"]) for name, values in PRESETS.items()}
-PUBLIC_MINUTES = 5
+PUBLIC_MINUTES = 2
 SCRATCH = "scratch"
 moving: dict[str, dict] = {}  # the moving map of each visitor: the step shown, and points ready to be shown
 
@@ -76,22 +77,19 @@ def begin(work: Workspace, words: dict[str, str], session: Session, length: str,
     """Starts studying the session's pictures in a process of its own; returns the outputs of `attach`."""
     encoder = work.encoder(session)
     init = "" if start == SCRATCH or encoder == "untrained" else encoder
-    values = pretrain_values(form)
+    values = {"minutes": PUBLIC_MINUTES} if work.public else pretrain_values(form)
     if not (values.get("epochs") or values.get("minutes")):
         values["preset"] = length if length in PRESETS else "quick"
-    if work.public:
-        values = {"minutes": min(values.get("minutes") or LENGTHS["quick"], PUBLIC_MINUTES)}
     config = PretrainConfig(
         **values | {"init": init, "kind": work.encoder_kind(session) if init else work.kind(session)}
     )
     if len(work.pictures(session).store) < 4:
         raise InputError("Studying needs at least 4 pictures, and gets useful from about 100. Add pictures first.")
-    with alone(work.home / "runs"):
-        if jobs.active_run(work.home / "runs"):
-            raise InputError(words["busy"])
-        run = jobs.new_run(work.home / "runs", Path(session.label or "creatures").stem)
-        run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()))
-        jobs.start(run)
+    run = jobs.new_run(work.home / "runs", Path(session.label or "creatures").stem)
+    own = str(work.own(session).resolve())
+    running.begin(
+        work, words, run, config, folder=str(work.source(session)), home=own, **running.begun_by(work, session)
+    )
     session.run, session.judged = str(run.folder), ""
     work.save(session)
     return attach(work, words, session)
@@ -103,7 +101,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     run = running.follow(work, session, "run")
     if run is None:
         return [*[gr.skip()] * 6, *running.buttons("idle"), gr.Timer(active=False), *shared(work, words, session)]
-    status, metrics = run.status(), run.metrics()
+    status, metrics = running.status_of(work, run), run.metrics()
     checks = [m["check"] for m in metrics if "check" in m]
     other = "" if session.encoder == session.run else work.encoder_name(session)
     return [
@@ -113,7 +111,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         _block(health_line(checks, words) if checks else ""),
         _block(alike(work, words, session, run)),
         gr.update(visible=True if status["state"] in ("done", "stopped") else "hidden"),
-        *running.buttons(status["state"]),
+        *running.buttons(status["state"], work.public),
         running.timer(session, "run", status["state"]),
         *shared(work, words, session),
     ]
@@ -132,7 +130,7 @@ def _block(html: str) -> dict:
 def poll(work: Workspace, words: dict[str, str], session: Session) -> list:
     """`attach`, the moving map, and the name of a run that has just ended (which makes the page look with it)."""
     points, ended = _moving_points(work, session), gr.skip()
-    if session.run and Run(session.run).status()["state"] not in ACTIVE:
+    if session.run and Run(session.run).status()["state"] not in GOING:
         judge(work, session)
         ended = f"{session.run} {time.time()}"
     points = gr.update(points=points) if points else gr.skip()
@@ -170,9 +168,10 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str], looks
         "speed": round(status.get("images_per_second", 0)),
         "left": words["time_left"].format(left=left) if left else "",
     }
-    parts = [running.bar(words.get(f"state_{state}", state).format(**values), values["share"])]
+    said = running.waits(status, words) or words.get(f"state_{state}", state).format(**values)
+    parts = [running.bar(said, values["share"])]
     parts.append(running.page_note(status, words))
-    if state not in (*ACTIVE, "failed") and len(checks) > 1:
+    if state not in (*GOING, "failed") and len(checks) > 1:
         parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, looks_with))}</p>")
     if status.get("message"):
         parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")

@@ -22,8 +22,8 @@ AT_ONCE = 60  # pictures that are looked through before more are asked for
 USUAL = 12  # pictures, evenly from all, that tell how pictures differ
 OFFERED = 200  # pictures in the strip
 SMALL = 320  # pixels of the longer side of a found picture in the list
-SIGHTS = 150  # pictures whose maps are kept in memory, about 5 MB each
-SHARED_SIGHTS = 60  # the same on a shared machine, of all visitors
+SIGHTS = 100  # pictures whose maps are kept in memory, some 10 MB each
+SHARED_SIGHTS = 40  # the same on a shared machine, of all visitors
 DRAWN = 1600  # pixels of the longer side of a picture with its boxes drawn on it
 FILES = {"coco": "found.json", "yolo": "yolo.zip", "masks": "masks.zip", "csv": "found.csv", "overlays": "pictures.zip"}
 MASK = 200  # pixels of the longer side of the masks that the page draws
@@ -456,7 +456,7 @@ def small_of(work: Workspace, session: Session, row: int, sight) -> str:
 def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[list]:
     """Saves what was found on the pictures that were looked through. Yields [locator, file]."""
     from byolmeta import located
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     kind, sure, seen = sent(event, "kind"), sent(event, "sure"), work.seen(session)
     if kind not in FILES or type(sure) not in (int, float) or not 0 <= sure <= 1:

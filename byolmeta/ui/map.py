@@ -83,7 +83,11 @@ def has_points(work: Workspace, session: Session) -> bool:
 def sent(event, name: str):
     """A field of what the page sent; None where it is missing."""
     found = getattr(event, "_data", None)
-    return found.get(name) if isinstance(found, dict) else getattr(event, name, None)
+    if isinstance(found, dict):
+        return found.get(name)
+    return (
+        None if isinstance(event, gr.EventData) else getattr(event, name, None)
+    )  # Gradio's raises where it has no names
 
 
 def chosen_ids(work: Workspace, session: Session, event) -> list[int]:
@@ -114,10 +118,11 @@ def layouts(work: Workspace, words: dict[str, str], session: Session) -> Iterato
     def stale() -> bool:
         return work.seen(session) is not seen
 
-    bank = features.encoder_bank(where, found.store, work.home / "banks").fingerprint
+    banks = work.own(session, where) / "banks"
+    bank = features.encoder_bank(where, found.store, banks).fingerprint
     if stale() or len(vectors) != len(found.store):
         return
-    cached = work.home / "banks" / f"{bank}-map.npy"
+    cached = banks / f"{bank}-map.npy"
     places, earlier = _read(cached, len(vectors)), earlier_places(work, session)
     sketch = image_map.pca_layout(vectors) if places is earlier is None else None
     if sketch is not None:

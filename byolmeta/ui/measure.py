@@ -12,6 +12,7 @@ from byolmeta.files import PIXELS
 from byolmeta.ui import figures, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.html import safe
+from byolmeta.ui.map import sent
 from byolmeta.ui.measured import (
     SLOW,
     SLOW_TASKS,
@@ -177,10 +178,10 @@ def connect(work: Workspace, words: dict[str, str], parts: SimpleNamespace, tab,
         part.input(of(cell), [*parts.cell, *wrong], [parts.pictures, parts.why], **quiet)
 
     def picked(event: gr.EventData, chosen, shot, who: str):
-        return picked_cell(work, words, work.session(who), event.x, event.y, chosen, shot)
+        return picked_cell(work, words, work.session(who), sent(event, "x"), sent(event, "y"), chosen, shot)
 
     def pressed(event: gr.EventData, truth, taken, chosen, shot, who: str):
-        return explained(work, words, work.session(who), event.row, truth, taken, chosen, shot)
+        return explained(work, words, work.session(who), sent(event, "row"), truth, taken, chosen, shot)
 
     parts.confusion.pick(sentences(picked), wrong, [*parts.cell, parts.pictures, parts.why], **quiet)
     parts.pictures.click(sentences(pressed), [*parts.cell, *wrong], parts.why, **quiet)
@@ -320,7 +321,8 @@ def explained(work: Workspace, words: dict[str, str], session: Session, row, tru
     same_pictures(results.store, store, words)
     if file_of(line.where) != line.file or store.fingerprint != line.store:
         raise InputError(words["measure_changed"])
-    found = occlusion(candidate(line.where, line.learner, store, work.home), store, results.tasks[shot], number, row)
+    one = candidate(line.where, line.learner, store, work.own(session, line.where))
+    found = occlusion(one, store, results.tasks[shot], number, row)
     drawn = np.asarray(panels(store.pixels[row], found.heat)).transpose(2, 0, 1)
     return reason(results, shot, number, row, found, thumbs.one(drawn, work.home / "thumbs", session.name), words)
 

@@ -198,7 +198,7 @@ def store_for(work: Workspace, session: Session, where: str):
 
     source, size = work.source(session), image_size_of(where)
     with work.alone("pictures", str(source), size):
-        return open_store(source, work.home / "stores", size, limits=work.limits)
+        return open_store(source, work.own(session) / "stores", size, limits=work.limits)
 
 
 def same_pictures(first, second, words: dict[str, str]) -> None:
@@ -223,7 +223,7 @@ def _measure(work: Workspace, words: dict[str, str], session: Session, results: 
         for learner in plan.learners:
             slow = learner in SLOW
             making = watched(
-                lambda progress, w=where, n=learner, s=store: candidate(w, n, s, work.home, progress),
+                lambda progress, w=where, n=learner, s=store: candidate(w, n, s, work.own(session, w), progress),
                 words["looking_at"],
             )
             while True:

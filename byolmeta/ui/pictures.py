@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,9 @@ from byolmeta.ui.workspace import Pictures, Session, Workspace
 
 SHOWN = 21  # thumbnails on the report card
 LISTED = 50  # unreadable files that are named
-PUBLIC_BYTES = 1 << 30  # of one upload on a shared machine
+PUBLIC_BYTES = 1_000_000_000  # of one upload on a shared machine
+PUBLIC_SECONDS = 120  # that reading an upload may take
+PUBLIC_FILE_BYTES = 200_000_000  # of one file of it, which may be a zip
 
 
 def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
@@ -30,6 +33,8 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             status = gr.HTML(visible="hidden", elem_id="pictures-status", padding=False)
             gr.HTML(f"<h3>{safe(words['use_mine'])}</h3>", elem_id="use-mine", padding=False)
             drop = Drop(words=words.get("of_drop"), elem_id="drop")
+            if work.public:
+                gr.HTML(f"<p class='quiet'>{safe(limits_line(work, words))}</p>", elem_id="limits", padding=False)
             with gr.Row(visible=not work.public, elem_id="by-path"):
                 path = gr.Textbox(label=words["folder_path"], placeholder=words["folder_hint"], scale=4, min_width=200,
                                   elem_id="path", max_lines=1)  # fmt: skip
@@ -66,11 +71,38 @@ def choose_upload(work: Workspace, words: dict[str, str], session: Session, file
     """What the browser sent: pictures with the names of their folders, or one zip."""
     arrived = received_files(files)
     if work.public and sum(Path(path).stat().st_size for path, _ in arrived) > PUBLIC_BYTES:
-        raise InputError(words["public_bytes"].format(gb=PUBLIC_BYTES >> 30))
-    folder = work.receive(session, arrived)
+        raise InputError(words["public_bytes"].format(gb=PUBLIC_BYTES // 10**9))
+    if work.public and len(arrived) > work.limits.images:
+        raise InputError(words["public_count"].format(n=f"{work.limits.images:,}"))
     tops = {name.replace("\\", "/").strip("/").split("/")[0] for _, name in arrived}
     label = next(iter(tops)) if len(tops) == 1 else words["uploaded"]
-    work.choose(session, folder, label, progress)
+    with work.received(session, arrived) as folder:
+        work.choose(session, folder, label, bounded(progress, words) if work.public else progress)
+
+
+def bounded(progress: Callable, words: dict[str, str]) -> Callable:
+    """`progress` that ends the work, by InputError, after PUBLIC_SECONDS."""
+    end = time.monotonic() + PUBLIC_SECONDS
+
+    def told(done: int, total: int) -> None:
+        if time.monotonic() > end:
+            raise InputError(words["public_slow"].format(seconds=PUBLIC_SECONDS, done=f"{done:,}", total=f"{total:,}"))
+        progress(done, total)
+
+    return told
+
+
+def limits_line(work: Workspace, words: dict[str, str]) -> str:
+    """What may be sent to a shared machine."""
+    return words["public_limits"].format(
+        n=f"{work.limits.images:,}",
+        mb=work.limits.file_bytes // 10**6,
+        pixels=work.limits.pixels // 10**6,
+        zip=PUBLIC_FILE_BYTES // 10**6,
+        gb=PUBLIC_BYTES // 10**9,
+        unpacked=work.limits.total_bytes // 10**9,
+        seconds=PUBLIC_SECONDS,
+    )
 
 
 def choose_path(work: Workspace, words: dict[str, str], session: Session, path: str, progress) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 from byolmeta import jobs
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED, find_encoder
-from byolmeta.runs import ACTIVE, Run, alone
+from byolmeta.runs import Run
 from byolmeta.settings import MetatrainConfig
 from byolmeta.ui import figures, running, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.html import safe, tile
+from byolmeta.ui.line import GOING
 from byolmeta.ui.workspace import Session, Workspace
 
 PUBLIC_MINUTES = 2
@@ -155,12 +156,10 @@ def begin(
         raise InputError(words["practise_choice"])
     limit = {"minutes": PUBLIC_MINUTES} if work.public else {}
     config = MetatrainConfig(tasks=tasks, learner=learner, seed=_seed(seed, words), **OFTEN, **limit)
-    with alone(work.home / "runs"):
-        if jobs.active_run(work.home / "runs"):
-            raise InputError(words["busy"])
-        run = jobs.new_run(work.home / "runs", f"{Path(session.label or 'creatures').stem[:30]}-practised")
-        run.create(config, folder=str(work.source(session)), home=str(work.home.resolve()), encoder_file=_file(encoder))
-        jobs.start(run)
+    run = jobs.new_run(work.home / "runs", f"{Path(session.label or 'creatures').stem[:30]}-practised")
+    told = {"folder": str(work.source(session)), "home": str(work.own(session, encoder).resolve())}
+    told |= {"encoder_file": _file(encoder)} | running.begun_by(work, session)
+    running.begin(work, words, run, config, **told)
     session.practice, session.practice_judged = str(run.folder), ""
     work.save(session)
     return attach(work, words, session)
@@ -189,8 +188,8 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     run = running.follow(work, session, "practice")
     both = running.shared(words, session, work.encoder(session) != UNTRAINED)
     config = _config(session.practice)
-    status = run.status() if run else {}
-    if run is None or (status["state"] not in ACTIVE and config.get("folder") != str(work.source(session))):
+    status = running.status_of(work, run) if run else {}
+    if run is None or (status["state"] not in GOING and config.get("folder") != str(work.source(session))):
         return [*_idle(words), *running.buttons("idle"), gr.Timer(active=False), *both]  # none, or of other pictures
     checks = [(m["step"], m["check"]) for m in run.metrics() if "check" in m]
     result = status.get("result") or {}
@@ -199,13 +198,13 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     if work.practised(config.get("encoder_file", "")):  # what it practised with had practised before
         words = words | {"without_practice": words["before_practice"]}
     drawn = words | {"kept": words["best_here"]} if rejected else words
-    last = (status.get("step") if status["state"] not in ACTIVE else 0) or _window(checks, status)
+    last = (status.get("step") if status["state"] not in GOING else 0) or _window(checks, status)
     inner, idle = figures.inner_figures(checks, kept, words), words["inner_idle"]
-    if status["state"] in ACTIVE:
+    if status["state"] in GOING:
         idle = words["inner_at_once" if checks else "inner_soon"]
     elif checks:
         idle = words["inner_at_once"]
-    pause, resume, stop = running.buttons(status["state"])
+    pause, resume, stop = running.buttons(status["state"], work.public)
     if status["state"] == "failed" and not run.resume.exists():  # nothing to go on from
         resume = gr.update(visible="hidden")
     return [
@@ -215,7 +214,7 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
         gr.update(figure=inner.get("accuracy", {}), empty=idle),
         gr.update(
             figure=figures.practice_figure(checks, kept, last, drawn) if checks else {},
-            empty=words["inner_soon" if status["state"] in ACTIVE else "practice_idle"],
+            empty=words["inner_soon" if status["state"] in GOING else "practice_idle"],
         ),
         gr.update(figure=inner.get("loss", {}), empty=idle),
         _titled(words["chart_practice"], outer_line(checks, kept, words, rejected)),
@@ -245,7 +244,7 @@ def _window(checks: list, status: dict) -> int:
 def poll(work: Workspace, words: dict[str, str], session: Session) -> list:
     """`attach`, and the name of a practice that has just ended (which makes the page look with it)."""
     ended = gr.skip()
-    if session.practice and Run(session.practice).status()["state"] not in ACTIVE:
+    if session.practice and Run(session.practice).status()["state"] not in GOING:
         judge(work, session)
         ended = f"{session.practice} {time.time()}"
     return [*attach(work, words, session), ended]
@@ -286,7 +285,7 @@ def progress_line(status: dict, words: dict[str, str], looks_with: str = "", bat
     }
     share = 100 if state == "done" else values["share"]  # it may end before all its steps
     parts = [
-        running.bar(words.get(f"practice_{state}", state).format(**values), share),
+        running.bar(running.waits(status, words) or words.get(f"practice_{state}", state).format(**values), share),
         running.page_note(status, words),
     ]
     if ended:

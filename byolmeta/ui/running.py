@@ -9,6 +9,7 @@ from byolmeta import jobs
 from byolmeta.errors import InputError
 from byolmeta.runs import ACTIVE, Run, alone
 from byolmeta.ui.html import safe
+from byolmeta.ui.line import GOING, WAITING
 from byolmeta.ui.workspace import Session, Workspace
 
 JUDGED = {
@@ -37,6 +38,11 @@ def follow(work: Workspace, session: Session, kind: str) -> Run | None:
     return run
 
 
+def begun_by(work: Workspace, session: Session) -> dict[str, str]:
+    """What the config.json of a run says of whose it is on a shared machine, so that it leaves with them."""
+    return {"visitor": session.name} if work.public else {}
+
+
 def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, what: str) -> None:
     """Pauses, resumes or stops a session's run; one that ended in between is continued from its checkpoint."""
     if what not in ("pause", "resume", "stop"):
@@ -45,31 +51,61 @@ def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, wha
     if not where or not Path(where).is_dir():
         raise InputError(words[f"no_{kind}"])
     run = Run(where)
+    if work.public and what == "pause":
+        raise InputError(words["public_no_pause"])
     if what == "resume":
-        if run.status()["state"] in ACTIVE:
+        state = run.status()["state"]
+        if state in ACTIVE:
             run.withdraw("pause")
-        else:
+        elif work.public and state != WAITING:
+            work.line.join(run, session.name, words)
+        elif state != WAITING:
             with alone(work.home / "runs"):
                 if jobs.active_run(work.home / "runs"):
                     raise InputError(words["busy"])
                 jobs.start(run, resume=True)
+        if state not in GOING:
             setattr(session, JUDGED[kind], "")
             work.save(session)
-    else:
+    elif not (work.public and work.line.leave(run)):
         run.ask(what)
         if what == "stop":
             run.withdraw("pause")
     time.sleep(0.3)
 
 
+def begin(work: Workspace, words: dict[str, str], run: Run, config, **more) -> None:
+    """Makes a run and starts it; on a shared machine when its turn comes."""
+    if work.public:
+        return work.line.join(run, more["visitor"], words, lambda: run.create(config, **more))
+    with alone(work.home / "runs"):
+        if jobs.active_run(work.home / "runs"):
+            raise InputError(words["busy"])
+        run.create(config, **more)
+        jobs.start(run)
+
+
+def status_of(work: Workspace, run: Run) -> dict:
+    """The status of a run; on a shared machine with its place in the line."""
+    return run.status() | ({"public": True} | work.line.about(run) if work.public else {})
+
+
+def waits(status: dict, words: dict[str, str]) -> str:
+    """How long a run waits for its turn; "" for one that does not."""
+    if status["state"] != WAITING:
+        return ""
+    minutes = max(1, round(status.get("seconds", 0) / 60))
+    return words["state_waiting"].format(place=status.get("place", 1), minutes=minutes)
+
+
 def timer(session: Session, kind: str, state: str) -> gr.Timer:
     """Ticks while a run is active, and until it has been acted on once it ended."""
-    return gr.Timer(active=state in ACTIVE or getattr(session, JUDGED[kind]) != getattr(session, kind))
+    return gr.Timer(active=state in GOING or getattr(session, JUDGED[kind]) != getattr(session, kind))
 
 
-def buttons(state: str) -> list:
-    """Updates of [pause, resume, stop] for a state of the run."""
-    shown = (state == "running", state in ("paused", "failed"), state in ACTIVE)
+def buttons(state: str, public: bool = False) -> list:
+    """Updates of [pause, resume, stop] for a state of the run; on a shared machine others wait, and nothing pauses."""
+    shown = (state == "running" and not public, state in ("paused", "failed"), state in GOING)
     return [gr.update(visible=True if each else "hidden") for each in shown]
 
 
@@ -77,7 +113,7 @@ def shared(words: dict[str, str], session: Session, able: bool) -> list:
     """Updates of [study, practise, tab]: no run can begin beside another, and the tab says how far one is, so that it is
     seen from the other steps too. `able`: there is an encoder to practise with."""
     found = [Run(where).status() for kind in JUDGED if (where := getattr(session, kind))]
-    active = [status for status in found if status["state"] in ACTIVE]
+    active = [status for status in found if status["state"] in GOING]
     free = not active
     name = tab_name(active[0], words) if active else words["step_learn"]
     return [gr.update(interactive=free), gr.update(interactive=free and able), gr.Tab(label=name)]
@@ -108,6 +144,7 @@ def bar(text: str, share: float) -> str:
 
 def page_note(status: dict, words: dict[str, str]) -> str:
     """That the page may be closed, while a run is active; one that waits for the disk has its own message."""
-    if status["state"] not in ACTIVE or status.get("full"):
+    if status["state"] not in GOING or status.get("full"):
         return ""
-    return f"<p class='quiet'>{safe(words['page_note_paused' if status['state'] == 'paused' else 'page_note'])}</p>"
+    key = "page_note_public" if status.get("public") else "page_note"
+    return f"<p class='quiet'>{safe(words['page_note_paused' if status['state'] == 'paused' else key])}</p>"

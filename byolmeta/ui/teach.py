@@ -449,6 +449,7 @@ def assigned(work: Workspace, words: dict[str, str], session: Session, indices: 
     found = work.pictures(session)
     if key != found.sheets["key"]:
         raise InputError("The map showed other pictures. Select once more.")
+    indices = indices if isinstance(indices, (list, tuple)) else []
     ids = list(dict.fromkeys(i for i in indices if type(i) is int and 0 <= i < len(found.store)))
     with work.board(session):
         for other in session.boxes["boxes"]:

@@ -70,6 +70,8 @@ ENGLISH = {
     "state_stopped": "Stopped at {share} %.",
     "state_failed": "It stopped unexpectedly.",
     "page_note": "You may close this page: it goes on, and shows here again.",
+    "page_note_public": "Keep this page open: an hour after you close it, everything of yours is deleted.",
+    "state_waiting": "Others are training on this shared computer. You are number {place} in line; it begins in about {minutes} min.",
     "page_note_paused": "It waits until you press Go on, also when this page is closed.",
     "idle": "Choose how long, then press the button. You then see here how well it learns to see.",
     "verdict_better": "Studying helped: {what}.",
@@ -525,7 +527,14 @@ ENGLISH = {
     "error_what": "Something went wrong",
     "public_no_paths": "Folder paths work only on your own computer. Upload the pictures instead.",
     "public_bytes": "That is more than {gb} GB, the most for this shared page. Choose fewer pictures.",
-    "public_study": "Studying on this shared page is limited to {m} minutes.",
+    "public_count": "That is more than {n} files, the most for this shared page. Choose fewer pictures.",
+    "public_slow": "After {seconds} seconds {done} of {total} pictures were read, the most for this shared page. Choose fewer "
+    "or smaller ones.",
+    "public_limits": "On this shared computer: at most {n} pictures of {mb} MB and {pixels} million pixels each, {gb} GB "
+    "together; a zip of {zip} MB that unpacks to {unpacked} GB; {seconds} seconds to read them. Everything is deleted an hour after you close the page.",
+    "public_no_pause": "On a shared computer others wait for their turn, so nothing can be paused. You can stop it and keep what it has.",
+    "busy_yours": "You already have a study or practice that runs or waits for its turn. Stop it first, or wait.",
+    "busy_many": "{n} others are waiting for their turn on this shared computer, the most there may be. Try again in some minutes.",
     "busy": "Another study or practice is running. Stop it first, or wait.",
     "box_name": "Box {n}",
     "sorted_note": "{n} sorted here",
@@ -534,6 +543,7 @@ ENGLISH = {
         "A ready-made starter sees them already. Here it can also study your own pictures, by itself.",
         "See what it makes of them: pictures that look alike to it lie together.",
         "Teach it: drag a picture or two into each box. It sorts all others at once, and says how often it is right.",
+        "Draw a box around a thing on one picture. It finds and outlines it on the others.",
     ],
     "lessons_line": "Lessons for a talk, five minutes each:",
     "lessons": {

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from byolmeta.copies import copies_group_ids, descriptors, with_more
 from byolmeta.errors import InputError
 from byolmeta.files import (
     ARCHITECTURES,
+    HISTOGRAM,
     PIXELS,
     UNTRAINED,
     find_encoder,
@@ -38,12 +40,14 @@ from byolmeta.images import ImageStore, open_store, read_image
 from byolmeta.runs import Run
 from byolmeta.starters import kind_of, suggest
 from byolmeta.ui import thumbs
-from byolmeta.ui.board import empty_boxes
+from byolmeta.ui.board import check_boxes, empty_boxes
+from byolmeta.ui.line import Line
 
 MOST_EXTRAS = 300  # pictures of their own that a visitor of a shared machine may add
 KEPT = 256  # side at which pictures dropped from the desktop are kept
 UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that one says without its practice
 VISITOR = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")  # begins the names of what belongs to one of a shared machine
+PUBLIC = decode.Limits(5_000, 50_000_000, 40_000_000, 1_000_000_000, 10)  # what pictures of one visitor may cost
 KEPT_SOURCES = 20  # whose boxes are remembered
 EYES, TILES = 6, 2000  # encoders and addresses of thumbnails that are remembered
 
@@ -98,7 +102,7 @@ class Workspace:
     def __init__(self, home: Path, public: bool = False):
         self.home, self.public = Path(home), public
         self.token = secrets.token_hex(4)  # apps may share a home
-        for name in ("stores", "banks", "runs", "thumbs", "projects", "uploads"):
+        for name in ("stores", "banks", "runs", "thumbs", "projects", "uploads", "visitors"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         if public:
             self._sweep()
@@ -113,18 +117,35 @@ class Workspace:
         self.locks: dict[tuple, threading.RLock] = {}
         self.numbers = itertools.count(1)
         self.places: dict[str, tuple[str, np.ndarray]] = {}  # by visitor: key of the pictures, last whole map
+        self.sheets: dict[str, dict[str, bool]] = {}  # by session: keys of its sheets, and whether they are of uploads
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
+        self.line = Line(self.home / "runs")  # of a shared machine's runs
         self.layouts = None  # the map worker, started with the app
+        self.state_of_who = 0  # the number of Gradio's state that holds the visitor's name
+        self.visitors = None  # who owns what on a shared machine, see ui/guard.py
+        self.forget_all = self.forget  # deletes what a visitor has in all their sessions
         self.place_of = lambda who: who  # the name of the session that a visitor's page works in; a lesson has its own
-        self.limits = decode.Limits(images=5_000, total_bytes=1 << 30) if public else decode.Limits()
+        self.limits = PUBLIC if public else decode.Limits()
 
     def _sweep(self) -> None:
         """Deletes what visitors of an earlier process left on a shared machine."""
-        places = [self.home / name for name in ("projects", "uploads")]
+        for run in self._runs_of(""):
+            jobs.end(run)
+            shutil.rmtree(run.folder, ignore_errors=True)
+        places = [self.home / name for name in ("projects", "uploads", "visitors")]
         places += [self.home / "thumbs" / name for name in ("exports", "maps", "large", "single")]
         for path in (path for place in places if place.is_dir() for path in place.iterdir()):
             if VISITOR.match(path.name):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _runs_of(self, name: str) -> list[Run]:
+        """The runs that a visitor of a shared machine began; those of all visitors for ""."""
+        found = []
+        for run in jobs.list_runs(self.home / "runs"):
+            with contextlib.suppress(InputError):  # damaged
+                begun_by = str(run.config().get("visitor", ""))
+                found += [run] if (begun_by == name if name else VISITOR.match(begun_by)) else []
+        return found
 
     def alone(self, *key) -> threading.RLock:
         """The lock of one piece of slow work: who asks for the same waits for it, nobody else does."""
@@ -142,13 +163,7 @@ class Workspace:
         name = self.place_of(name)
         with self.lock:
             if name not in self.sessions:
-                session = Session(name)
-                try:
-                    saved = json.loads(self._project(name).read_text(encoding="utf-8"))
-                    session = Session(**{k: v for k, v in saved.items() if k in Session.__dataclass_fields__})
-                except (OSError, ValueError, TypeError):
-                    pass
-                session.name = name
+                session = self._saved(name)
                 session.extras = next(i for i in itertools.count() if not (self._extras(session) / f"{i}.png").exists())
                 if session.count:
                     for box in session.boxes["boxes"]:
@@ -157,6 +172,21 @@ class Workspace:
                     session.encoder = ""
                 self.sessions[name] = session
             return self.sessions[name]
+
+    def _saved(self, name: str) -> Session:
+        """A session as it was kept; a new one where it was not, or where the file is damaged, which then stays beside."""
+        file = self._project(name)
+        try:
+            saved = json.loads(file.read_text(encoding="utf-8"))
+            session = Session(**{k: v for k, v in saved.items() if k in Session.__dataclass_fields__} | {"name": name})
+            _check_saved(session)
+            return session
+        except OSError:
+            pass  # none, or none that can be read
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError):
+            with contextlib.suppress(OSError):
+                os.replace(file, file.with_suffix(".damaged"))
+        return Session(name)
 
     def save(self, session: Session) -> None:
         """Keeps what was chosen, with the names of the pictures in boxes."""
@@ -180,22 +210,19 @@ class Workspace:
             for kept in (self.places, self.shown):
                 kept.pop(name, None)
             uploads = self.home / "uploads" / name
-            theirs = {key: found for key, found in self.opened.items() if Path(key[0]).is_relative_to(uploads)}
-            self.opened = {key: found for key, found in self.opened.items() if key not in theirs}
-            small = {key: found for key, found in self.small.items() if Path(key[0]).is_relative_to(uploads)}
-            self.small = {key: found for key, found in self.small.items() if key not in small}
-        places = [uploads, *(self.home / "projects" / f"{name}-{part}" for part in ("exchange", "tidy", "encoders"))]
+            for kept in ("opened", "small"):
+                of = getattr(self, kept)
+                setattr(self, kept, {k: v for k, v in of.items() if not Path(k[0]).is_relative_to(uploads)})
+            theirs = {key for key, own in self.sheets.pop(name, {}).items() if own}
+            theirs -= {key for others in self.sheets.values() for key in others}  # the same pictures, of somebody else
+        for run in {run.folder: run for run in self._runs_of(name) + _runs_shown(session)}.values():
+            self.line.leave(run)
+            jobs.end(run)
+            shutil.rmtree(run.folder, ignore_errors=True)
+        places = [uploads, self.home / "visitors" / name]
+        places += [self.home / "projects" / f"{name}-{part}" for part in ("exchange", "tidy", "encoders", "extras")]
         places += (self.home / "thumbs" / "exports").glob(f"{name}-*")
-        decoded = [store for found in theirs.values() for store in (found.store, found.thumbnails)]
-        for store in (*decoded, *(found for found, _ in small.values())):
-            signature = Path(store.pixels.filename).parent.name.rpartition("-")[0]
-            places += (self.home / "stores").glob(f"{signature}-*")  # at every size
-        places += [self.home / "thumbs" / found.sheets["key"] for found in theirs.values()]
-        if session:
-            places += [self._extras(session)]
-        for run in filter(None, (session.run, session.practice) if session else ()):
-            jobs.end(Run(run))
-            places += [Path(run)]
+        places += [self.home / "thumbs" / key for key in theirs]
         for place in places:
             shutil.rmtree(place, ignore_errors=True)
         drawn = [
@@ -203,6 +230,32 @@ class Workspace:
         ]
         for file in [self._project(name), *drawn]:
             file.unlink(missing_ok=True)
+
+    def leave(self, present: set[str]) -> None:
+        """Forgets all visitors of a shared machine who are not among those still here (the names that Gradio keeps)."""
+        with self.lock:
+            names = {whose.group() for name in self.sessions if (whose := VISITOR.match(name))}
+        for name in names - present:
+            self.forget_all(name)
+
+    def own(self, session: Session, where: str = "") -> Path:
+        """The home of decoded pictures, and of their vectors by an encoder.
+
+        On a shared machine each visitor's own, save for the samples as the starters and baselines see them.
+        """
+        source, uploads = self.source(session), self.home / "uploads"
+        if self.public and source.is_relative_to(uploads):
+            return self.home / "visitors" / source.relative_to(uploads).parts[0]
+        everybodys = {"", PIXELS, HISTOGRAM, UNTRAINED, *ARCHITECTURES, *starters()}
+        name, _, model = where.partition(":")
+        if not self.public or where in everybodys or (name in (UNTRAINED, UNPRACTISED) and model in everybodys):
+            return self.home
+        return self.home / "visitors" / session.name
+
+    def sheets_of(self, name: str) -> set[str]:
+        """The keys of the sheets of thumbnails that a visitor's pages show."""
+        with self.lock:
+            return {key for place, keys in self.sheets.items() if place.startswith(name) for key in keys}
 
     # Pictures
 
@@ -213,11 +266,16 @@ class Workspace:
         with self.alone("pictures", source, size):
             found = self.opened.get(key)
             if found is None:
-                store = open_store(source, self.home / "stores", size, limits=self.limits, progress=progress)
-                small = open_store(source, self.home / "stores", thumbs.TILE, limits=self.limits)  # it may have changed
+                stores = self.own(session) / "stores"
+                store = open_store(source, stores, size, limits=self.limits, progress=progress)
+                small = open_store(source, stores, thumbs.TILE, limits=self.limits)  # it may have changed
                 found = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
                 with self.lock:
                     self.opened = {key: found} | dict(list(self.opened.items())[:8])
+            if self.sessions.get(session.name) is session:
+                own = Path(source).is_relative_to(self.home / "uploads")
+                with self.lock:
+                    self.sheets.setdefault(session.name, {})[found.sheets["key"]] = own
             if session.fingerprint != found.store.fingerprint:
                 self._follow(session, found.store)
             return found
@@ -229,9 +287,8 @@ class Workspace:
         with self.alone("pictures", key[0]):
             if key not in self.small:
                 sizes = self._sizes(session)
-                found = open_store(
-                    source, self.home / "stores", thumbs.TILE, also=sizes, limits=self.limits, progress=progress
-                )
+                stores = self.own(session) / "stores"
+                found = open_store(source, stores, thumbs.TILE, also=sizes, limits=self.limits, progress=progress)
                 with self.lock:
                     self.small = {key: (found, kind_of(found.pixels))} | dict(list(self.small.items())[:8])
             return self.small[key]
@@ -331,13 +388,44 @@ class Workspace:
             if target.exists():
                 target = target.with_name(f"{number}-{target.name[-200:]}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            _put(path, target)
         single = list(folder.iterdir())
         return single[0] if len(single) == 1 and single[0].suffix.lower() == ".zip" else folder
 
+    @contextlib.contextmanager
+    def received(self, session: Session, files: list[tuple[str, str]]) -> Iterator[Path]:
+        """`receive` for as long as the files can be used: where that fails nothing of them stays.
+
+        On a shared machine the visitor's earlier uploads go once these are in use.
+        """
+        source = self.receive(session, files)
+        base = self.home / "uploads" / session.name
+        folder = base / source.relative_to(base).parts[0]
+        try:
+            yield source
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if self.public:
+            for earlier in base.iterdir():
+                if earlier != folder:
+                    shutil.rmtree(earlier, ignore_errors=True)
+            self._drop_all_but(source, self.own(session))
+
+    def _drop_all_but(self, source: Path, home: Path) -> None:
+        """Removes what a visitor's home holds of pictures other than those of one source."""
+        with self.lock:
+            mine = [found.store for key, found in self.opened.items() if key[0] == str(source)]
+        signatures = {Path(store.pixels.filename).parent.name.rpartition("-")[0] for store in mine}
+        for store in (home / "stores").glob("*-*"):
+            if store.name.rpartition("-")[0] not in signatures:
+                shutil.rmtree(store, ignore_errors=True)
+        for bank in (home / "banks").glob("*.npy"):  # made again where they are wanted
+            bank.unlink(missing_ok=True)
+
     def add_extra(self, session: Session, picture, size: int = KEPT) -> int:
         """Keeps one picture dropped from the desktop, or recorded, at a size of its side; returns its id."""
-        pixels = read_image(picture, size)
+        pixels = read_image(picture, size, self.limits)
         folder = self._extras(session)
         with self.alone("extras", session.name):
             folder.mkdir(parents=True, exist_ok=True)
@@ -483,7 +571,7 @@ class Workspace:
                 before = torch.get_num_threads()  # Teach works with one, for its small tensors
                 torch.set_num_threads(features.threads())
                 bank = features.encoder_bank(
-                    file, pictures.store, self.home / "banks", progress, practised=kind != UNPRACTISED
+                    file, pictures.store, self.own(session, where) / "banks", progress, practised=kind != UNPRACTISED
                 )
                 torch.set_num_threads(before)
                 self._remember(key, bank.vectors)
@@ -582,6 +670,34 @@ class Workspace:
     def file(self, session: Session, array: np.ndarray, name: str) -> str:
         """URL of an array as a file of a session's map; the same name is used again."""
         return thumbs.binary(array, self.home / "thumbs", f"{session.name}-{self.token}-{name}")
+
+
+def _check_saved(session: Session) -> None:
+    """Raises one of several errors unless every field of a session that was kept is of its own kind."""
+    usual = Session("")
+    if any(type(getattr(session, key)) is not type(value) for key, value in vars(usual).items()):
+        raise TypeError("a field is of another type")
+    for each in (vars(session), *session.kept.values()):
+        boxes = each["boxes"] if isinstance(each["boxes"], dict) else {"rev": 0, "boxes": each["boxes"]}
+        check_boxes(boxes, 2**53)
+        names, count = each.get("names", {}), each.get("count", 0)
+        if type(count) is not int or not all(key.isdecimal() and isinstance(path, str) for key, path in names.items()):
+            raise TypeError("the names of pictures are of another type")
+    if not all(type(row) is int for row in session.grouped):
+        raise TypeError("the groups are of another type")
+
+
+def _runs_shown(session: Session | None) -> list[Run]:
+    """The study and the practice that a session shows."""
+    return [Run(run) for run in filter(None, (session.run, session.practice) if session else ())]
+
+
+def _put(path: str, target: Path) -> None:
+    """A file that Gradio received under another name too; without a second copy where the disk allows."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def _renumber(box: dict, now: dict[int, int]) -> None:

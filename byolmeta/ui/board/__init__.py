@@ -124,6 +124,7 @@ WORDS = {
     "say_nothing_to_redo": "Nothing to redo.",
     "say_selected": "{count} selected.",
     "say_cleared": "Selection cleared.",
+    "say_caught_up": "The connection is back. What you did meanwhile counts.",
     "say_cancelled": "Nothing was moved.",
     "files_drop": "Let go to add",
     "files_sending": "Adding {what}…",

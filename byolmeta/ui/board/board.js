@@ -278,6 +278,7 @@ function apply() {
     emit();
   }
   freshPictures = emptied = false;
+  catchUp();
   indexBoxes();
   remember();
   drawAll();

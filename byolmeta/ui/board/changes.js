@@ -3,11 +3,42 @@
 function remember() {
   Object.assign(memory, { rev, boxes, filter, key: pictures?.key });
   root.dataset.rev = rev;
+  (memory.states ??= {})[rev] = JSON.stringify(boxes); // see keepUnsent
+  for (const old of Object.keys(memory.states)) if (old < memory.known) delete memory.states[old];
 }
 
 function emit() {
   trigger("change", { rev, boxes, page: memory.page, known: memory.known, key: pictures?.key ?? null });
   tell("boxes", { rev, boxes });
+  keepUnsent();
+}
+
+// A change that does not arrive, because the connection is lost or the app ended, is kept with the states that Python
+// may have instead. Gradio then loads the page anew, and there it is sent again, unless Python has yet another state.
+const UNSENT = `byolmeta-unsent-${home}`;
+
+function keepUnsent() {
+  try {
+    const { page, states } = memory;
+    sessionStorage.setItem(UNSENT, JSON.stringify({ page, key: pictures?.key, rev, boxes, states }));
+  } catch {
+    // full, or not allowed: then only what arrives counts
+  }
+}
+
+function catchUp() {
+  const next = given("boxes");
+  memory.late ??= JSON.parse(sessionStorage.getItem(UNSENT) ?? "{}"); // once: what this page sends comes to the same place
+  const late = memory.late;
+  if (!next || !late.key || late.page === memory.page || late.key !== pictures?.key) return;
+  memory.late = {};
+  if (next.rev >= late.rev || late.states[next.rev] !== JSON.stringify(next.boxes.map(tidyBox))) return;
+  memory.past.push(boxes);
+  boxes = late.boxes.map(tidyBox);
+  rev = late.rev;
+  memory.known = next.rev;
+  emit();
+  announce(say("say_caught_up"));
 }
 
 function show() {
