@@ -399,18 +399,16 @@ def _filled(
     """
     if (seeds >= 0).all():
         return torch.from_numpy(seeds).float()
-    strokes = any(mark.strokes for mark in marks)
-    if any(mark.box is not None for mark in marks) and not strokes:
-        return torch.from_numpy(
-            refined(picture, np.zeros(seeds.shape), settings, seeds, start=(seeds < 0).astype(float))
-        ).float()
+    if any(mark.box is not None for mark in marks):
+        even, start = np.zeros(seeds.shape), (seeds != 0).astype(float)
+        return torch.from_numpy(refined(picture, even, settings, seeds, start=start)).float()
     if not ((known == 0).any() and (known == 1).any()):
         return torch.from_numpy(refined(picture, together.odds(picture, basis, settings), settings, seeds)).float()
-    hold, cells = settings.hold_drawn if strokes else settings.hold, known
+    cells = known
     for _ in range(2):
         finder = _of_cells({0: picture}, {0: cells}, basis, learner, settings)
         chance = torch.from_numpy(
-            refined(picture, finder.odds(picture, basis, settings), settings, seeds, hold)
+            refined(picture, finder.odds(picture, basis, settings), settings, seeds, settings.hold_drawn)
         ).float()
         cells = sure_cells(chance, known.shape)
     return chance
@@ -435,7 +433,7 @@ def known_cells(marks: Sequence[Mark], seeds: np.ndarray, picture: Picture, sett
     if not (cells == 1).any():
         for mark in marks:
             if mark.box is not None:  # at first all that is inside
-                cells[torch.from_numpy(~_outside(mark.box, picture, *size))] = 1
+                cells[(cells < 0) & torch.from_numpy(~_outside(mark.box, picture, *size))] = 1
     return cells
 
 

@@ -1,5 +1,6 @@
 """segment.py and outline.py: things are outlined where they are, marks hold, corrections count, files are read and written."""
 
+import csv
 import json
 
 import numpy as np
@@ -135,6 +136,21 @@ def test_a_correction_holds_on_its_picture_and_changes_others(shown):
     assert after < taught(shown, marks)(pictures[3]).probability[0][there].mean()
 
 
+def test_a_stroke_in_a_box_takes_its_place_away(shown):
+    pictures, masks, _ = shown
+    left, top, right, bottom = box_of(masks[0][0] | masks[0][1])
+    x, y = middle_of(masks[0][1])
+    marks = [Mark(0, box=(left, top, right, bottom)), Mark(0, back=((x - 9, y), (x + 9, y)), radius=4)]
+    found = taught(shown, marks)(pictures[0], 0).labels == 1
+    assert overlap(found, masks[0][0]) > 0.5 and not found[drawn([(x, y)], 4, 120, 160)].any()
+
+
+def test_several_masks_on_a_picture_add_up(shown):
+    pictures, masks, _ = shown
+    seeds = seeds_of([Mark(0, mask=mask) for mask in masks[0]], 0, pictures[0], Settings(fine=160))
+    assert torch.equal(torch.from_numpy(seeds == 1), masks[0][0] | masks[0][1])
+
+
 def test_a_mask_is_its_pictures_answer(shown):
     segmenter = taught(shown, [Mark(0, mask=shown[1][0][0])])
     assert overlap(segmenter(shown[0][0], 0).labels == 1, shown[1][0][0]) > 0.9
@@ -256,10 +272,10 @@ def test_the_command_outlines_a_folder(tmp_path):
     assert found.shape == (120, 160) and set(np.unique(found)) <= {0, 7, 9}
     assert overlap(torch.from_numpy(found == 7), masks[0]) > 0.5
     assert Image.open(tmp_path / "out" / "pictures" / "sub" / "turned.png").size == (160, 120)
-    lines = (tmp_path / "out" / "outlines.csv").read_text(encoding="utf-8-sig").splitlines()
-    assert lines[0] == "path,mask,class,value,share" and len(lines) == 3
-    share = float(lines[1].split(",")[-1])
-    assert share == pytest.approx((found == 7).mean(), abs=1e-5)
+    with open(tmp_path / "out" / "outlines.csv", encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["path", "mask", "class", "value", "share"] and len(lines) == 2
+    assert float(lines[0]["share"]) == pytest.approx((found == 7).mean(), abs=1e-5)
     assert json.dumps(said)
 
 
