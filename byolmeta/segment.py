@@ -5,8 +5,8 @@ pictures differ, which needs no marks, they are given to a learner of learners/ 
 says follows the picture's own edges and colours after that: a random walk whose prior it is (Grady 2005, "Multilabel random
 walker image segmentation using prior models"), in turns with histograms of the colours inside and outside (as GrabCut, Rother
 et al. 2004). Strokes and boxes become masks of their own pictures in the same way. Tags need no place at all: a learner tells
-the means of whole pictures' maps apart, and being linear says what each part adds to that (class activation, Zhou et al. 2016,
-arXiv 1512.04150).
+the means of whole pictures' maps apart, and what it says of each part of them (class activation, Zhou et al. 2016, arXiv
+1512.04150), with the middle of a picture before its rim, is where the walk begins.
 """
 
 import math
@@ -53,9 +53,7 @@ class Mark:
     front: tuple[Point, ...] = ()  # a stroke on the thing: its corners, or one point for a click
     back: tuple[Point, ...] = ()  # a stroke on what is not it
     radius: float = 4.0  # of a stroke
-    box: tuple[float, float, float, float] | None = (
-        None  # left, top, right, bottom around a thing; all lie in such boxes
-    )
+    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom; it lies in such boxes alone
     has: bool | None = None  # whether the thing is in the picture at all
 
     @property
@@ -174,11 +172,12 @@ def refined(
     settings: Settings,
     seeds: np.ndarray | None = None,
     hold: float | None = None,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
     """Chances (h, w) along the picture's own edges and colours, of log-odds (h, w) at the size of `picture.colours`.
 
     `seeds` (h, w): 1 where the thing was drawn, 0 where what is not it, -1 elsewhere. They hold. `hold`: of the
-    prior beside them, if another than usual.
+    prior beside them, if another than usual. `start` (h, w): the chances whose colours count first; usually a walk's.
     """
     if seeds is not None and (seeds >= 0).all():
         return seeds.astype(float)
@@ -193,7 +192,7 @@ def refined(
             prior = np.where(known, FAST * seeds.ravel(), prior)
         return solve(prior).reshape(values.shape).clip(0, 1)
 
-    chance = walked(odds)
+    chance = walked(odds) if start is None else start
     for _ in range(settings.turns):
         chance = walked(odds + settings.colours * colour_odds(chance, colours, settings.bins))
     return chance
@@ -222,13 +221,13 @@ def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Sett
     boxes = [mark.box for mark in marks if mark.label == label and mark.box is not None]
     if boxes:
         seeds[np.all([_outside(box, picture, height, width) for box in boxes], 0)] = 0
-    for mark in sorted(marks, key=lambda mark: mark.label == label):  # the class itself last
-        if mark.mask is not None:
-            shown = torch.as_tensor(mark.mask)[None, None].float()
-            inside = F.interpolate(shown, size=(height, width), mode="area")[0, 0].numpy() > 0.5
-            seeds = inside.astype(np.int8) if mark.label == label else np.where(inside, np.int8(0), seeds)
-        elif mark.has is False and mark.label == label:
-            seeds[:] = 0
+    inside = {own: _inside([m for m in marks if (m.label == label) == own], height, width) for own in (False, True)}
+    if inside[False] is not None:
+        seeds[inside[False]] = 0
+    if inside[True] is not None:
+        seeds = inside[True].astype(np.int8)
+    if any(mark.has is False and mark.label == label for mark in marks):
+        seeds[:] = 0
     for mark in marks:
         own = mark.label == label
         for points, value in ((mark.front, int(own)), (mark.back if own else (), 0)):
@@ -236,6 +235,14 @@ def seeds_of(marks: Sequence[Mark], label: int, picture: Picture, settings: Sett
                 placed = [(x * across - 0.5, y * down - 0.5) for x, y in points]
                 seeds[drawn(placed, max(mark.radius * across, 0.7), height, width)] = value
     return seeds
+
+
+def _inside(marks: Sequence[Mark], height: int, width: int) -> np.ndarray | None:
+    """The points that masks cover, bool (height, width); None without masks."""
+    masks = [torch.as_tensor(mark.mask)[None].float() for mark in marks if mark.mask is not None]
+    if not masks:
+        return None
+    return (F.interpolate(torch.stack(masks), size=(height, width), mode="area") > 0.5).any(0)[0].numpy()
 
 
 def _outside(box, picture: Picture, height: int, width: int) -> np.ndarray:
@@ -370,18 +377,41 @@ def _taught(pictures: Mapping[int, Picture], marks, label: int, basis: Basis, le
         together = _of_cells(pictures, _with_background(known), basis, learner, settings)
     else:
         together = activation(pictures, own, settings)
-    chances, sure = {}, dict(known)
+    chances = {
+        row: _filled(own[row], pictures[row], seeds[row], known[row], together, basis, learner, settings)
+        for row in shown
+    }
+    sure = dict(known)
     for row in shown:
-        alone = (known[row] == 0).any() and (known[row] == 1).any()  # its own marks tell most of it
-        finder = _of_cells(pictures, {row: known[row]}, basis, learner, settings) if alone else together
-        hold = settings.hold_drawn if alone and any(mark.strokes for mark in own[row]) else settings.hold
-        odds = finder.odds(pictures[row], basis, settings)
-        chances[row] = torch.from_numpy(refined(pictures[row], odds, settings, seeds[row], hold)).float()
         if (seeds[row] < 0).any():
             sure[row] = sure_cells(chances[row], known[row].shape)
-    if any((cells == 1).any() for cells in sure.values()):
-        together = _of_cells(pictures, _with_background(sure), basis, learner, settings)
+    together = _of_cells(pictures, _with_background(sure), basis, learner, settings)
     return Finder(together.predict, place_of(list(chances.values()), settings))
+
+
+def _filled(
+    marks, picture: Picture, seeds, known: Tensor, together, basis: Basis, learner, settings: Settings
+) -> Tensor:
+    """Where the thing is in a picture by its own marks of a class, chances (h, w): whatever they leave open is filled in.
+
+    From boxes by the colours inside against those outside; from strokes on both sides by what they tell apart, learned
+    twice; from others by what was learned from all pictures `together`.
+    """
+    if (seeds >= 0).all():
+        return torch.from_numpy(seeds).float()
+    if any(mark.box is not None for mark in marks):
+        even, start = np.zeros(seeds.shape), (seeds != 0).astype(float)
+        return torch.from_numpy(refined(picture, even, settings, seeds, start=start)).float()
+    if not ((known == 0).any() and (known == 1).any()):
+        return torch.from_numpy(refined(picture, together.odds(picture, basis, settings), settings, seeds)).float()
+    cells = known
+    for _ in range(2):
+        finder = _of_cells({0: picture}, {0: cells}, basis, learner, settings)
+        chance = torch.from_numpy(
+            refined(picture, finder.odds(picture, basis, settings), settings, seeds, settings.hold_drawn)
+        ).float()
+        cells = sure_cells(chance, known.shape)
+    return chance
 
 
 def _with_background(known: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -403,7 +433,7 @@ def known_cells(marks: Sequence[Mark], seeds: np.ndarray, picture: Picture, sett
     if not (cells == 1).any():
         for mark in marks:
             if mark.box is not None:  # at first all that is inside
-                cells[torch.from_numpy(~_outside(mark.box, picture, *size))] = 1
+                cells[(cells < 0) & torch.from_numpy(~_outside(mark.box, picture, *size))] = 1
     return cells
 
 
@@ -438,9 +468,9 @@ def _shows(mark: Mark) -> bool:
 
 
 def sure_cells(chance: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cells as `known_cells` has them, of chances (h, w) where these are sure."""
+    """Cells as `known_cells` has them, of chances (h, w) where these are sure; the thing is there, so the surest ones are it."""
     shown = F.interpolate(chance[None, None], size=size, mode="area")[0, 0]
-    return torch.where(shown > SURE, 1, torch.where(shown < 1 - SURE, 0, -1))
+    return torch.where(shown >= min(SURE, float(shown.max())), 1, torch.where(shown < 1 - SURE, 0, -1))
 
 
 def place_of(chances: Sequence[Tensor], settings: Settings) -> Tensor:

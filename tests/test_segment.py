@@ -1,5 +1,6 @@
 """segment.py and outline.py: things are outlined where they are, marks hold, corrections count, files are read and written."""
 
+import csv
 import json
 
 import numpy as np
@@ -24,6 +25,7 @@ from byolmeta.segment import (
     place_of,
     refined,
     seeds_of,
+    sure_cells,
     teach_segmenter,
     walk_matrix,
 )
@@ -132,6 +134,21 @@ def test_a_correction_holds_on_its_picture_and_changes_others(shown):
     there = masks[3][1]
     after = corrected(pictures[3]).probability[0][there].mean()
     assert after < taught(shown, marks)(pictures[3]).probability[0][there].mean()
+
+
+def test_a_stroke_in_a_box_takes_its_place_away(shown):
+    pictures, masks, _ = shown
+    left, top, right, bottom = box_of(masks[0][0] | masks[0][1])
+    x, y = middle_of(masks[0][1])
+    marks = [Mark(0, box=(left, top, right, bottom)), Mark(0, back=((x - 9, y), (x + 9, y)), radius=4)]
+    found = taught(shown, marks)(pictures[0], 0).labels == 1
+    assert overlap(found, masks[0][0]) > 0.5 and not found[drawn([(x, y)], 4, 120, 160)].any()
+
+
+def test_several_masks_on_a_picture_add_up(shown):
+    pictures, masks, _ = shown
+    seeds = seeds_of([Mark(0, mask=mask) for mask in masks[0]], 0, pictures[0], Settings(fine=160))
+    assert torch.equal(torch.from_numpy(seeds == 1), masks[0][0] | masks[0][1])
 
 
 def test_a_mask_is_its_pictures_answer(shown):
@@ -255,10 +272,10 @@ def test_the_command_outlines_a_folder(tmp_path):
     assert found.shape == (120, 160) and set(np.unique(found)) <= {0, 7, 9}
     assert overlap(torch.from_numpy(found == 7), masks[0]) > 0.5
     assert Image.open(tmp_path / "out" / "pictures" / "sub" / "turned.png").size == (160, 120)
-    lines = (tmp_path / "out" / "outlines.csv").read_text(encoding="utf-8-sig").splitlines()
-    assert lines[0] == "path,mask,class,value,share" and len(lines) == 3
-    share = float(lines[1].split(",")[-1])
-    assert share == pytest.approx((found == 7).mean(), abs=1e-5)
+    with open(tmp_path / "out" / "outlines.csv", encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["path", "mask", "class", "value", "share"] and len(lines) == 2
+    assert float(lines[0]["share"]) == pytest.approx((found == 7).mean(), abs=1e-5)
     assert json.dumps(said)
 
 
@@ -327,3 +344,9 @@ def test_horses_are_outlined_from_five_masks(encoder):
     segmenter = teach_segmenter(encoder, images, marks, others=images[5:])
     found = [overlap(segmenter(images[row]).labels == 1, masks[row]) for row in range(5, 10)]
     assert np.mean(found) > 0.5
+
+
+def test_the_surest_cells_of_a_picture_are_its_thing():
+    chance = torch.tensor([[0.3, 0.1], [0.25, 0.15]])
+    assert sure_cells(chance, (2, 2)).tolist() == [[1, 0], [-1, 0]]
+    assert sure_cells(torch.tensor([[0.9, 0.85], [0.5, 0.1]]), (2, 2)).tolist() == [[1, 1], [-1, 0]]

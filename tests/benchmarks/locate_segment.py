@@ -21,11 +21,12 @@ from byolmeta.encoder import load_encoder
 from byolmeta.features import untrained_for
 from byolmeta.fewshot import mean_and_interval
 from byolmeta.locate import upright
-from byolmeta.segment import Mark, Picture, Segmenter, Settings, learn_basis, maps_of, teach_segmenter
+from byolmeta.segment import Mark, Picture, Settings, activation, learn_basis, maps_of, teach_segmenter
 
 KEYS = ("set", "examples", "arm")
 ARMS = (
     ENCODER,
+    "class activation alone",
     "without edges and colours",
     "untrained",
     "raw pixels",
@@ -81,7 +82,7 @@ def rows(flags) -> Iterator[dict]:
         if name == "weizmann_horse":
             yield from horses(flags, arms, coco)
         else:
-            yield from tagged(flags, [arm for arm in arms if arm in ARMS[:4]], coco)
+            yield from tagged(flags, [arm for arm in arms if arm in (*ARMS[:2], *ARMS[3:5])], coco)
 
 
 def horses(flags, arms: Sequence[str], coco: Part) -> Iterator[dict]:
@@ -93,7 +94,16 @@ def horses(flags, arms: Sequence[str], coco: Part) -> Iterator[dict]:
     names = json.loads((flags.data / "coco128" / "semantic_classes.json").read_text())
     horse = int(next(key for key, value in names.items() if value == "horse"))
     without = [row for row, mask in enumerate(coco.masks) if not (mask == horse).any()]
-    yield from measured_horses("weizmann_horse", shown, asked, coco, without, arms, flags.draws)
+    yield from measured_horses(
+        "weizmann_horse",
+        shown,
+        asked,
+        coco,
+        without,
+        arms,
+        flags.draws,
+        [task for task in flags.tasks.split(";") if task],
+    )
 
 
 def measured_horses(
@@ -113,6 +123,8 @@ def measured_horses(
         usual = np.linspace(0, len(own) - 1, USUAL).astype(int)
         basis = learn_basis([own[row] for row in usual], settings)
         for task in tasks or TASKS["weizmann_horse"]:
+            if arm == "class activation alone" and "tag" not in task:
+                continue
             found, seconds = [], []
             for draw in range(draws):
                 marks, pictures = drawn(task, shown, own, rest, without, draw)
@@ -211,6 +223,8 @@ def taught(arm: str, pictures: dict[int, Picture], marks: list[Mark], basis, set
     """The segmenter of an arm."""
     if arm == "centre":
         return centre_of(marks, pictures)
+    if arm == "class activation alone":
+        return activated(pictures, marks)
     segmenter = teach_segmenter(None, pictures, marks, basis=basis, settings=settings)
     if arm == "place alone":
         finders = tuple(
@@ -218,6 +232,20 @@ def taught(arm: str, pictures: dict[int, Picture], marks: list[Mark], basis, set
         )
         return replace(segmenter, finders=finders, settings=replace(settings, turns=0))
     return segmenter
+
+
+def activated(pictures: dict[int, Picture], marks: Sequence[Mark]):
+    """The parts that class activation speaks for most, a share of each picture, without edges, colours, place or second look."""
+    settings = Settings(middle=0.0)
+    rows = {mark.row for mark in marks}
+    found = activation(pictures, {row: [mark for mark in marks if mark.row == row] for row in rows}, settings)
+
+    def outlined(picture: Picture) -> SimpleNamespace:
+        odds = torch.from_numpy(found.odds(picture, found.basis, settings))[None, None]
+        odds = F.interpolate(odds, size=(picture.height, picture.width), mode="bilinear")[0, 0]
+        return SimpleNamespace(labels=(odds > 0).long())
+
+    return outlined
 
 
 def centre_of(marks: Sequence[Mark], pictures: dict[int, Picture]):
@@ -257,24 +285,26 @@ def tagged(flags, arms: Sequence[str], part: Part) -> Iterator[dict]:
     for arm in arms:
         maps = maps_for(arm, part)
         pictures = part.pictures(maps)
-        settings = PLAIN if arm == "without edges and colours" else Settings()
+        settings = Settings()
         basis = learn_basis(pictures, settings)
         found = np.array([
-            [tagged_class(part, pictures, rows, c, basis, settings, draw) for c, rows in shows.items()]
+            [tagged_class(part, pictures, rows, c, basis, settings, draw, arm) for c, rows in shows.items()]
             for draw in range(flags.draws)
         ])  # fmt: skip
         by_class = {names[str(c)]: round(float(value), 4) for c, value in zip(shows, found.mean(0), strict=True)}
         yield {"set": "coco128", "examples": "tags", "arm": arm} | figure(found) | {"iou_by_class": by_class}
 
 
-def tagged_class(part: Part, pictures, rows: Sequence[int], c: int, basis, settings: Settings, seed: int) -> float:
+def tagged_class(
+    part: Part, pictures, rows: Sequence[int], c: int, basis, settings: Settings, seed: int, arm: str
+) -> float:
     """The overlap of one class in one draw."""
     random = np.random.default_rng(seed)
     have = random.permutation(rows).tolist()
     lack = random.permutation([row for row in range(len(pictures)) if row not in set(rows)])[: TAGGED // 2].tolist()
     asked = min(ASKED, len(have) // 2)
     marks = [Mark(row, has=True) for row in have[asked:][: TAGGED // 2]] + [Mark(row, has=False) for row in lack]
-    segmenter: Segmenter = teach_segmenter(None, pictures, marks, basis=basis, settings=settings)
+    segmenter = taught(arm, pictures, marks, basis, settings)
     both = either = 0
     for row in have[:asked]:
         answer, truth = segmenter(pictures[row]).labels == 1, part.masks[row] == c
