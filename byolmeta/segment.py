@@ -101,7 +101,6 @@ class Picture:
     def __init__(self, maps: Maps, image: Tensor):
         self.image, self.height, self.width = image, image.shape[1], image.shape[2]
         self._maps, self._kept = maps, {}
-        self._basis, self._cells = None, None
 
     def features(self, settings: Settings, side: int | None = None) -> Tensor:
         """float16 (D, h, w), with the longer side at `settings.side` or another."""
@@ -109,10 +108,8 @@ class Picture:
         return self._once(("features", side), lambda: self._maps(self.image, side).half())
 
     def cells(self, basis: Basis, settings: Settings) -> Tensor:
-        """The features in the main directions, float32 (C, h, w); kept for the basis that was asked for last."""
-        if basis is not self._basis:
-            self._basis, self._cells = basis, basis(self.features(settings).float())
-        return self._cells
+        """The features in the main directions, float32 (C, h, w)."""
+        return basis(self.features(settings).float())
 
     def colours(self, settings: Settings) -> np.ndarray:
         """Lightness and two colour differences at the size at which edges are followed, float64 (h, w, 3)."""
