@@ -1,5 +1,7 @@
 """ui/endpoints.py: a program asks over HTTP and gets the answers of the page and of the command."""
 
+import ast
+import asyncio
 import base64
 import io
 import json
@@ -179,3 +181,53 @@ def test_segment_answers_as_the_command_does(served, tmp_path):
     assert [set(one["shares"]) for one in tagged] == [{"ring"}, {"ring"}]
     with pytest.raises(Exception, match="a word for each"):
         caller.predict(sent["asked"], sent["images"], None, ["ring"], "", api_name="/segment")
+
+
+def data_url(image: Image.Image) -> str:
+    packed = io.BytesIO()
+    image.save(packed, "PNG")
+    return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()
+
+
+def test_agents_get_the_same_answers_by_mcp(tmp_path):
+    """The MCP Python client over HTTP: the tools there are, and boxes as the command finds them."""
+    mcp = pytest.importorskip("mcp", reason="the library mcp is not installed")
+    from mcp.client.streamable_http import streamablehttp_client
+
+    work = Workspace(tmp_path / "home")
+    demo = build(work, WORDS)
+    _, address, _ = demo.queue().launch(
+        **launch_options(work), mcp_server=True, prevent_thread_lock=True, quiet=True, inbrowser=False
+    )
+    shown, asked = scene(0, "ring cross"), scene(1, "ring cross")
+    left, top, right, bottom = shown[1][0]
+    boxes = {"images": [{"id": 1, "file_name": "0"}], "categories": [{"id": 1, "name": "ring"}],
+             "annotations": [{"image_id": 1, "category_id": 1, "bbox": [left, top, right - left, bottom - top]}]}  # fmt: skip
+    call = {"images": [data_url(asked[0])], "examples": [data_url(shown[0])], "boxes": boxes, "threshold": 0.1}
+
+    async def asking():
+        async with streamablehttp_client(f"{address}gradio_api/mcp/") as (read, write, _):
+            async with mcp.ClientSession(read, write) as session:
+                await session.initialize()
+                tools = {tool.name for tool in (await session.list_tools()).tools}
+                answers = [
+                    await session.call_tool("detect", call | more)
+                    for more in ({}, {"boxes": {}}, {"images": ["data:x"]})
+                ]
+                return tools, answers
+
+    try:
+        tools, (found, *refused) = asyncio.run(asking())
+    finally:
+        demo.close()
+    assert tools == {"classify", "detect", "segment"}
+    shown[0].save(tmp_path / "0.png")
+    (tmp_path / "asked").mkdir()
+    asked[0].save(tmp_path / "asked" / "0.png")
+    boxes["images"][0]["file_name"] = "0.png"
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    commands.detect("photos-small", tmp_path / "boxes.json", tmp_path / "asked", tmp_path / "found.json", 0.1)
+    expected = [one | {"file_name": "0"} for one in json.loads((tmp_path / "found.json").read_text())]
+    assert expected and ast.literal_eval(found.content[0].text) == expected
+    assert all(answer.isError for answer in refused)
+    assert "no list of images" in refused[0].content[0].text and "without base64" in refused[1].content[0].text

@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,10 +70,23 @@ CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def launch(
-    *, public: bool, language: str, port: int | None, share: bool, browser: bool, auth: tuple[str, str] | None = None
+    *,
+    public: bool,
+    language: str,
+    port: int | None,
+    share: bool,
+    browser: bool,
+    auth: tuple[str, str] | None = None,
+    mcp: bool = False,
 ) -> None:
-    """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers."""
+    """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers.
+
+    `mcp`: also as a server of MCP tools, which are what ui/endpoints.py offers.
+    """
     from byolmeta.workplace import home
+
+    if mcp and find_spec("mcp") is None:
+        raise InputError("MCP tools need a library that is not installed. Install it: pip install 'mcp>=1.21,<2'")
 
     logging.getLogger("uvicorn.error").addFilter(_worth_telling)
     work = Workspace(home(), public)
@@ -82,7 +96,7 @@ def launch(
         threading.Thread(target=tend, args=(work, demo), daemon=True).start()
     try:
         demo.queue(default_concurrency_limit=8).launch(
-            **launch_options(work, port, share), auth=auth, inbrowser=browser and not public
+            **launch_options(work, port, share), auth=auth, mcp_server=mcp, inbrowser=browser and not public
         )
     except OSError as problem:
         raise InputError(f"The page cannot be served ({problem}) Choose another port with --port.") from None

@@ -1,4 +1,7 @@
-"""What programs may call over HTTP: named endpoints that do what the commands of the same names do."""
+"""What programs may call over HTTP, and agents as MCP tools: named endpoints that do what the commands of those names do.
+
+A picture is a file that was sent to the server, or a data: URL in the call itself, whose name is then its number in the list.
+"""
 
 import base64
 import json
@@ -90,7 +93,6 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
     if not isinstance(images, (list, tuple)) or not 0 < len(images) <= MOST:
         found = len(images) if isinstance(images, (list, tuple)) else "something else than a list"
         raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
-    files = [_file(image) for image in images]
     if project is None and work.public:
         raise InputError(
             "No project file is sent. A shared computer keeps no boxes for programs; send one as `project`."
@@ -100,8 +102,11 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
         where = work.encoder(session)
         encoder, classifier = work.eye(session, where), teach.classifier_of(work, session, where)
     else:
-        encoder, classifier = _opened(work, _file(project)[0])
-    pixels = np.stack([read_image(Path(path), encoder.image_size, work.limits) for path, _ in files])
+        with tempfile.TemporaryDirectory() as folder:
+            encoder, classifier = _opened(work, _file(project, 0, Path(folder))[0])
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_file(image, number, Path(folder)) for number, image in enumerate(images)]
+        pixels = np.stack([read_image(Path(path), encoder.image_size, work.limits) for path, _ in files])
     answer = classifier.sort(torch.from_numpy(features.embed(encoder, pixels)))
     rows = rows_of([name for _, name in files], answer, classifier.names)
     return [{"name": row.pop("path")} | row for row in rows]  # clients take a "path" for a file to fetch
@@ -116,14 +121,16 @@ def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> li
     with tempfile.TemporaryDirectory() as folder:
         asked, shown = Path(folder, "asked"), Path(folder, "shown")
         names, known = _numbered(images, asked), {name: number for number, name in _numbered(examples, shown).items()}
-        listed = boxes.get("images")
-        for one in listed if isinstance(listed, list) else ():
+        listed = boxes["images"] if isinstance(boxes.get("images"), list) else []
+        for one in listed:
             name = one.get("file_name") if isinstance(one, dict) else None
             if not isinstance(name, str) or name not in known:
                 raise InputError(
                     f"The image {str(name)[:80]!r} of `boxes` is not among the examples. Send it with them."
                 )
-        placed = boxes | {"images": [one | {"file_name": known[one["file_name"]]} for one in listed or ()]}
+        placed = boxes | (
+            {"images": [one | {"file_name": known[one["file_name"]]} for one in listed]} if listed else {}
+        )
         path = shown / "boxes.json"
         path.write_text(json.dumps(placed), encoding="utf-8")
         found, about = detect_folder(shipped(encoder), path, asked, float(threshold))
@@ -188,15 +195,26 @@ def _numbered(images, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True)
     names = {}
     for number, image in enumerate(images):
-        path, name = _file(image)
-        there = f"{number:04}{Path(path).suffix.lower()}"
+        path, name = _file(image, number, folder)
+        there = f"{number:04}{Path(path).suffix.lower() or '.png'}"  # what it is, its content says
         shutil.copyfile(path, folder / there)
+        Path(folder, f"sent-{number}").unlink(missing_ok=True)
         names[there] = name
     return names
 
 
-def _file(sent) -> tuple[str, str]:
-    """(path, name) of a file that the caller sent to this server."""
+def _file(sent, number: int, folder: Path) -> tuple[str, str]:
+    """(path, name) of a file that the caller sent to this server, or wrote into the call as a data: URL.
+
+    Such a one has its number in the list for a name, and is put into `folder`.
+    """
+    if isinstance(sent, str) and sent.startswith("data:"):
+        path = folder / f"sent-{number}"
+        try:
+            path.write_bytes(base64.b64decode(sent.partition(",")[2], validate=True))
+        except ValueError:
+            raise InputError(f"File {number} is a data: URL without base64. Send data:image/png;base64,... .") from None
+        return str(path), str(number)
     named = sent if isinstance(sent, dict) else {}
     return received_file({"path": named.get("path"), "name": named.get("orig_name")})
 
