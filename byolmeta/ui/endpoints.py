@@ -211,7 +211,7 @@ def _file(sent, number: int, folder: Path) -> tuple[str, str]:
     if isinstance(sent, str) and sent.startswith("data:"):
         path = folder / f"sent-{number}"
         try:
-            path.write_bytes(base64.b64decode(sent.partition(",")[2], validate=True))
+            path.write_bytes(base64.b64decode(sent.partition(";base64,")[2] or "-", validate=True))
         except ValueError:
             raise InputError(f"File {number} is a data: URL without base64. Send data:image/png;base64,... .") from None
         return str(path), str(number)
