@@ -164,6 +164,7 @@ function takeMarks() {
   const sent = given("marked");
   if (!sent || sent.seq === memory.seq || (sent.rev <= rev && !sent.seq && memory.rev >= 0)) return;
   memory.seq = sent.seq;
+  if (sent.rev === rev && memory.state) return; // what the page has, and its undo stays
   rev = memory.rev = sent.rev;
   ({ classes, marks } = sent);
   memory.state = { classes, marks };
