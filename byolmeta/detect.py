@@ -246,6 +246,8 @@ class Finder:
         """Boxes (K, 4) and their scores (K,), the surest first."""
         settings = self.ground.settings
         boxes = self.shapes.windows(view, settings)
+        if not len(boxes):  # nothing of the examples' shape fits into this picture
+            return boxes, torch.zeros(0)
         boxes, scores = _best(boxes, self.scores(view, boxes), settings.overlap)
         front, back = slice(None, settings.moved), slice(settings.moved, None)
         for round in range(settings.rounds):

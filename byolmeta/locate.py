@@ -216,6 +216,11 @@ def _result(path: str, category: int, box: Tensor, score: Tensor) -> dict:
     return {"file_name": text(path), "category_id": category, "bbox": sides, "score": round(float(score), 4)}
 
 
+def listed(found: Sequence[dict]) -> str:
+    """JSON, one result a line."""
+    return "[\n" + ",\n".join(json.dumps(one) for one in found) + "\n]\n"
+
+
 def detect(
     encoder: str,
     examples: Path,
@@ -227,7 +232,7 @@ def detect(
     """The verb `detect`, as commands.py describes it."""
     writable(out)
     found, about = detect_folder(local(encoder), examples, images, threshold, bar("Pictures"), seed)
-    replace_file(out, lambda path: path.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8"))
+    replace_file(out, lambda path: path.write_text(listed(found), encoding="utf-8"))
     for name, reason in itertools.islice(about["skipped"].items(), TOLD):
         print(f"  {text(name)!r} was left out: {reason}", file=sys.stderr)
     if not found:

@@ -22,6 +22,7 @@ from byolmeta.errors import InputError
 
 SAME = 0.5  # overlap (IoU) from which a found box is the one that a person drew
 DOUBTS = 3  # boxes of a picture without the thing that are learned from as wrong
+MARGIN = 0.15  # of a found box's sides, in which its outline may still lie
 LEAST = 0.002  # share of a picture that a part of an outline has at least, to get a box
 
 
@@ -61,6 +62,19 @@ class Answer(NamedTuple):
 
     found: Found
     outlines: Tensor  # float32 (classes, H, W), 0..1: how sure each point belongs to the class
+
+
+def within_boxes(answer: Answer, kept: Tensor) -> Tensor:
+    """The outlines (classes, H, W) as far as they lie in the kept boxes of their class; found ones are widened by MARGIN of
+    their sides, drawn ones hold."""
+    inside = torch.zeros_like(answer.outlines)
+    high, wide = inside.shape[1:]
+    for box, score, label in zip(*(part[kept] for part in answer.found), strict=True):
+        margin = (box[2:] - box[:2]) * (0 if score == 1 else MARGIN)
+        left, top = (box[:2] - margin).clamp_min(0).round().int().tolist()
+        right, bottom = (box[2:] + margin).round().int().tolist()
+        inside[label, top : min(bottom, high), left : min(right, wide)] = 1
+    return answer.outlines * inside
 
 
 def learn_usual(sights: Sequence[Sight], progress: Callable[[int, int], None] | None = None) -> Usual:

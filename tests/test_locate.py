@@ -130,7 +130,7 @@ def best(rows: list[dict], row: int, cls: int) -> list[float]:
 def clear(page) -> None:
     while state(page)["marks"]:
         look_at(page, state(page)["marks"][0]["row"])
-        page.get_by_role("button", name="Take all marks off").click()
+        page.get_by_role("button", name="Take the marks off this picture").click()
 
 
 def download(page, name: str) -> bytes:
@@ -177,6 +177,7 @@ def test_a_second_thing_by_keys_alone(page):
         lambda: [one["name"] for one in state(page)["classes"]] == ["Thing 1", "cross <b>"],
         "the second thing has a name",
     )
+    assert page.locator(".bm-loc-classes input").count() == 0, "Enter ends the naming"
     look_at(page, 2)
     page.locator(".bm-loc-canvas").focus()
     page.keyboard.press("b")
@@ -279,7 +280,7 @@ def test_nothing_found_is_a_sentence(page):
     drag(page, shares(0, 1))
     searched(page)
     page.locator(".bm-loc-sure").fill("0.98")
-    page.get_by_role("button", name="Take all marks off").click()
+    page.get_by_role("button", name="Take the marks off this picture").click()
     until(lambda: "Draw a box" in page.locator(".bm-loc-line").inner_text(), "it says what to do")
 
 

@@ -344,7 +344,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return event.then(_sentences(advise, words), who, [*task.advice.outputs, task.why, task.cell], **often)
 
         def placed(who: str):
-            return locate.again(work, words, work.session(who))
+            yield from locate.anew(work, words, work.session(who))
 
         def because(event: gr.EventData, who: str):
             return why.asked(work, words, work.session(who), sent(event, "id"))
@@ -370,7 +370,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
             ).then(*repaint, **options).then(*retidy, **options)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
-            shown.then(_sentences(placed, words), who, place.locator, **options)
+            shown.then(_sentences(placed, words), who, place.locator, **often)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
         # `who` goes out as it came in: Gradio calls back only for a state that an event has set

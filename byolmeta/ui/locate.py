@@ -15,7 +15,7 @@ from byolmeta.ui import paint, thumbs
 from byolmeta.ui.explore import SAVE, export_path, fetched
 from byolmeta.ui.locator import MAX_CLASSES, MAX_MARKS, Locator, check_marks, no_marks
 from byolmeta.ui.map import box_chips, sent
-from byolmeta.ui.teach import counted
+from byolmeta.ui.teach import counted, learner_of
 from byolmeta.ui.workspace import Session, Workspace
 
 AT_ONCE = 60  # pictures that are looked through before more are asked for
@@ -104,9 +104,15 @@ def again(work: Workspace, words: dict[str, str], session: Session, event=None) 
 def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator[dict]:
     """The step is opened: what it shows, and a search where the marks have had none with these pictures and this encoder."""
     visited.add(session.name)
-    yield whole(work, words, session)
-    if session.marks["marks"] and not work.seen(session).get("located"):
-        yield from look(work, words, session)
+    yield from anew(work, words, session)
+
+
+def anew(work: Workspace, words: dict[str, str], session: Session) -> Iterator[dict]:
+    """As `arrive`, after other pictures or another encoder; nothing before the step was opened."""
+    if session.name in visited:
+        yield whole(work, words, session)
+        if session.marks["marks"] and not work.seen(session).get("located"):
+            yield from look(work, words, session)
 
 
 def offered(work: Workspace, session: Session) -> list[int]:
@@ -168,6 +174,8 @@ def sight_of(work: Workspace, session: Session, row: int):
     most = SHARED_SIGHTS if work.public else SIGHTS
     with work.lock:
         work.sights[key] = sight
+        if not work.public:  # one person: what belongs to other pictures or encoders is over
+            work.sights = {one: kept for one, kept in work.sights.items() if one[:-1] == key[:-1]}
         while len(work.sights) > most:
             work.sights.pop(next(iter(work.sights)))
     return sight
@@ -199,8 +207,9 @@ def marked(work: Workspace, words: dict[str, str], session: Session, event) -> I
         if not late:
             session.marks = state
             work.save(session)
-    if late:  # another window was faster: it shows what counts
-        yield gr.update(marked=told(session))
+    if late:  # it shows what counts
+        gr.Warning(words["locate_late"])
+        yield gr.update(marked=told(session), found=work.seen(session).get("located") or {"state": "", "rows": []})
         return
     yield from look(work, words, session)
 
@@ -300,6 +309,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
                 return
             yield shown(state="looking", done=done, total=total)
         search = seen["search"] = learned(work, session, state)
+        seen["tagged"] = tag_chances(work, session, state, search)
         count = len(work.pictures(session).store)
         rows = ranked(work, session, state)[: seen.get("looked", AT_ONCE)]
         answers, skipped, last = {}, 0, 0.0
@@ -316,11 +326,14 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         if latest[session.name] != number and not seen["stopped"] or work.seen(session) is not seen:
             return
         state_now = "stopped" if seen["stopped"] else "done"
-        left = count - len(answers) - skipped
-        rows = list(answers.values())
+        left = count - skipped - len(_merged(seen, answers, rows))
+        rows = _merged(seen, answers, rows)
         yield shown(state=state_now, done=len(rows), total=len(rows), left=left, rows=rows, sure=suggested(rows))
     except InputError as problem:
         yield shown(state="done", rows=[], left=0, note=str(problem))
+    except Exception:
+        yield shown(state="stopped", note=words["locate_failed"])
+        raise
 
 
 def _merged(seen: dict, answers: dict[int, dict], rows: list[int]) -> list[dict]:
@@ -405,10 +418,42 @@ def ranked(work: Workspace, session: Session, state: dict) -> list[int]:
     return list(dict.fromkeys([*first, *np.argsort(-alike, kind="stable").tolist()]))
 
 
+def tag_chances(work: Workspace, session: Session, state: dict, search) -> dict[int, np.ndarray]:
+    """{class: the chance (N,) that each picture has it}, of the classes that only tags were given for, as Teach sorts pictures.
+
+    Outlines alone do not tell: they lie on what is most like the thing, in every picture.
+    """
+    import torch
+
+    from byolmeta.adapt import sort_pictures
+
+    chances, count = {}, len(work.pictures(session).store)
+    for label, one in enumerate(state["classes"]):
+        tags = {
+            m["row"]: not m.get("no", False) for m in state["marks"] if m["cls"] == one["id"] and m["kind"] == "tag"
+        }
+        if label in search.boxed or len(set(tags.values())) < 2:
+            continue
+        rows, has = np.array(list(tags)), np.array([int(tags[row]) for row in tags])
+        vectors, copies = torch.from_numpy(work.bank(session)), work.copies(session)
+        answer = sort_pictures(learner_of(work, session, work.encoder(session)), vectors, rows, has, 2, copies)
+        chances[label] = np.where(answer.label == 1, answer.score, answer.member - answer.score)[:count]
+    return chances
+
+
+def found_on(work: Workspace, session: Session, search, row: int):
+    """What is found on a picture; of what was only tagged, no surer than that the picture has it at all."""
+    answer = search(sight_of(work, session, row), row)
+    for label, chances in work.seen(session).get("tagged", {}).items():
+        of = answer.found.labels == label
+        answer.found.scores[of] *= float(chances[row])
+    return answer
+
+
 def answer_of(work: Workspace, session: Session, search, row: int) -> dict:
     """What is found on a picture, as the page shows it."""
     sight = sight_of(work, session, row)
-    answer = search(sight, row)
+    answer = found_on(work, session, search, row)
     sides = answer.found.boxes.new_tensor([sight.width, sight.height]).repeat(2)
     boxes = [
         [*(round(v, 4) for v in at), round(score, 3), label]
@@ -475,7 +520,7 @@ def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Ite
     for done, one in enumerate(sorted(answers, key=lambda one: one["row"]), 1):
         with contextlib.suppress(InputError):
             found.append(located_on(work, session, seen["search"], one["row"], sure))
-        note = {"state": "looking", "done": done, "total": len(answers), "note": words["locate_writing"]}
+        note = {"state": "writing", "done": done, "total": len(answers), "note": words["locate_writing"]}
         yield [gr.update(found=seen["located"] | note), gr.skip()]
     path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{FILES[kind]}")
     if kind == "csv":
@@ -494,16 +539,18 @@ def located_on(work: Workspace, session: Session, search, row: int, sure: float)
     from byolmeta import tidy
     from byolmeta.decode import Limits, whole
     from byolmeta.located import Located
+    from byolmeta.search import within_boxes
 
     index = work.pictures(session).store.index
     with tidy.originals(index) as read:
         image, (wide, high) = whole(read(index.paths[row]), DRAWN, Limits())
     sight = sight_of(work, session, row)
-    answer = search(sight, row)
+    answer = found_on(work, session, search, row)
     kept = answer.found.scores >= sure
     scale = answer.found.boxes.new_tensor([wide / sight.width, high / sight.height]).repeat(2)
-    chance, label = F.interpolate(answer.outlines[None], size=(high, wide), mode="bilinear")[0].max(0)
-    mask = ((label + 1) * (chance > max(0.5, sure))).byte()
+    outlines = within_boxes(answer, kept)
+    chance, label = F.interpolate(outlines[None], size=(high, wide), mode="bilinear")[0].max(0)
+    mask = ((label + 1) * (chance > 0.5)).byte()
     boxes, scores, labels = answer.found
     return Located(thumbs.text(index.paths[row]), image, wide, high, (boxes[kept] * scale).numpy(), scores[kept].numpy(),
                    labels[kept].numpy(), mask.numpy())  # fmt: skip

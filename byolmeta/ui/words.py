@@ -360,6 +360,8 @@ ENGLISH = {
     "locate_gone": "This picture is not there any more. Choose another one.",
     "locate_no_examples": "The boxes of Teach hold no pictures of this folder yet. Put some there, or draw here.",
     "locate_writing": "Writing the file…",
+    "locate_late": "Another window had changed the marks, and your last one here was not taken. Draw it once more.",
+    "locate_failed": "Something went wrong in the app, so not all pictures were looked through. Your marks are safe; mark once more to try again.",
     "locate_early": "Nothing was found yet. Draw a box around the thing on one picture first.",
     "step_measure": "Measure",
     "measure_line": "For experts: how well few examples suffice, measured on many small tasks that are drawn from your "

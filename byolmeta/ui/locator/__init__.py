@@ -50,7 +50,7 @@ WORDS = {
     "remove_mark": "Take this mark away",
     "tag_has": "{name} is in it",
     "tag_not": "{name} is not in it",
-    "clear_picture": "Take all marks off",
+    "clear_picture": "Take the marks off this picture",
     "from_teach": "Take the examples of Teach",
     "search": "Find by name",
     "strip": "Pictures to choose from",
@@ -61,6 +61,7 @@ WORDS = {
     "sure": "At least this sure",
     "card": "{name}: {sure}",
     "hint_start": "Draw a box around the thing on one picture, or paint on it. The computer then finds it on the others.",
+    "starting": "Learning from your marks…",
     "learning": "Looking at the pictures: {done} of {total}",
     "looking": "Looking for it: {done} of {total} pictures",
     "nothing": (
@@ -92,7 +93,7 @@ WORDS = {
     "say_redone": "Redone.",
     "say_no_undo": "Nothing to undo.",
     "say_no_redo": "Nothing to redo.",
-    "say_drag": "Drag a box around the thing.",
+    "say_drag": "Drag a box around the thing, from corner to corner. To click or paint on it, take the brush.",
     "say_corner": "The box begins here. Move the cross to the other corner and press Enter.",
     "say_small": "That box is too small. Drag a larger one.",
 }

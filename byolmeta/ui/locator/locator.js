@@ -22,6 +22,7 @@ const tagsButton = press("bm-loc-words", "from_teach", null, () => trigger("tags
 const cleanButton = press("bm-loc-words", "clear_picture", "close", () => {
   change({ marks: marks.filter((mark) => mark.row !== memory.row) }, "say_cleared");
 });
+const slide = make("label", "bm-loc-row bm-loc-slide", {}, make("span", "", {}, word("sure")), slider, sureText);
 const keeps = make("div", "bm-loc-keeps", { role: "group", "aria-label": word("keep") }, make("span", "", {}, word("keep")),
   ...["coco", "yolo", "masks", "csv", "overlays"].map((kind) => press("bm-loc-words", `keep_${kind}`, null, () => trigger("keep", { kind, sure: memory.sure }))));
 
@@ -30,13 +31,12 @@ root.replaceChildren(
     make("div", "bm-loc-row", {}, chips),
     make("div", "bm-loc-row", { role: "toolbar", "aria-label": word("tools") }, tools.box, tools.brush, notButton, make("span", "bm-loc-grow"),
       zoom, undoButton, redoButton),
-    stage,
+    stage, near,
     make("div", "bm-loc-row bm-loc-tags", {}, hasButton, notHere, make("span", "bm-loc-grow"), cleanButton),
     make("div", "bm-loc-row", {}, search, tagsButton), strip),
   make("div", "bm-loc-answers", {},
     make("h3", "", {}, word("found")),
-    make("label", "bm-loc-row bm-loc-slide", {}, make("span", "", {}, word("sure")), slider, sureText),
-    line, bar, make("div", "bm-loc-row", {}, stopButton, moreButton), grid, allButton, keeps),
+    slide, line, bar, make("div", "bm-loc-row", {}, stopButton, moreButton), grid, allButton, keeps),
   live);
 root.setAttribute("aria-label", word("title"));
 
@@ -119,6 +119,7 @@ function rename(id) {
   field.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Enter" || event.key === "Escape") {
+      event.preventDefault(); // else the button that comes in its place is pressed
       finish(event.key === "Enter");
       chips.querySelector(`[data-id="${id}"]`)?.focus();
     }
@@ -146,7 +147,7 @@ function draw() {
   cleanButton.hidden = !marksOn(memory.row).length;
   undoButton.setAttribute("aria-disabled", !memory.past.length);
   redoButton.setAttribute("aria-disabled", !memory.future.length);
-  keeps.hidden = !(found().rows ?? []).length;
+  keeps.hidden = slide.hidden = !(found().rows ?? []).length;
   drawStrip();
   drawGrid();
   later();

@@ -61,24 +61,28 @@ function drawStroke(brush, mark, r, shade) {
 
 // ---------------------------------------------------------------- masks
 
-const fetched = new Map(); // url -> Uint8Array, or a promise of one
+const fetched = new Map(); // url -> Uint8Array, or who waits for one
 
 function bytesOf(url, then) {
   const known = fetched.get(url);
   if (known instanceof Uint8Array) return known;
-  if (!known) {
-    fetched.set(url, fetch(url).then((answer) => answer.arrayBuffer()).then((buffer) => {
+  if (known) known.push(then); // the stage and a card may wait for the same
+  else {
+    const waiting = [then];
+    fetched.set(url, waiting);
+    fetch(url).then((answer) => answer.arrayBuffer()).then((buffer) => {
       fetched.set(url, new Uint8Array(buffer));
       for (const old of [...fetched.keys()].slice(0, Math.max(0, fetched.size - 300))) fetched.delete(old);
-      then();
-    }).catch(() => fetched.delete(url)));
+      waiting.forEach((each) => each());
+    }).catch(() => fetched.delete(url));
   }
   return null;
 }
 
+const MARGIN = 0.15; // of a found box's sides, as in search.py
 const MARKS = [(x, y) => (x + y) % 8 < 2, (x, y) => (x - y + 8000) % 8 < 2, (x, y) => x % 7 < 2, (x, y) => y % 7 < 2]; // a pattern of its own for each class
 
-// Where each class is surer than the others, than `sure` and than even chances: a tint, a pattern, and a full outline.
+// Where each class is surer than the others and than even chances, within its boxes: a tint, a pattern, and a full outline.
 function drawMasks(brush, one, r, sure, then) {
   if (!one.masks || !classes.length) return;
   const bytes = bytesOf(one.masks, then);
@@ -87,10 +91,12 @@ function drawMasks(brush, one, r, sure, then) {
   const w = Math.max(1, Math.round(r.w)), h = Math.max(1, Math.round(r.h));
   const planes = [];
   for (let layer = 0; layer < layers; layer += 1) planes.push(enlarged(bytes.subarray(layer * mw * mh, (layer + 1) * mw * mh), mw, mh, w, h));
-  const least = 255 * Math.max(0.5, sure), best = new Int8Array(w * h).fill(-1);
+  const best = new Int8Array(w * h).fill(-1), inside = planes.map((_, layer) => allowed(one, layer, sure, w, h));
   for (let i = 0; i < w * h; i += 1) {
-    let top = least;
-    for (let layer = 0; layer < layers; layer += 1) if (planes[layer][i] > top) { top = planes[layer][i]; best[i] = layer; }
+    let top = 127.5;
+    for (let layer = 0; layer < layers; layer += 1) {
+      if (inside[layer][i] && planes[layer][i] > top) { top = planes[layer][i]; best[i] = layer; }
+    }
   }
   const image = new ImageData(w, h), shades = planes.map((_, layer) => COLOURS[foundClass(layer)?.colour ?? 7]);
   for (let y = 0, i = 0; y < h; y += 1) {
@@ -109,6 +115,19 @@ function drawMasks(brush, one, r, sure, then) {
   const sheet = new OffscreenCanvas(w, h);
   sheet.getContext("2d").putImageData(image, 0, 0);
   brush.drawImage(sheet, r.x, r.y, r.w, r.h);
+}
+
+// Where an outline may lie: in the boxes of its class that are shown, found ones widened as in search.py; drawn ones hold.
+function allowed(one, layer, sure, w, h) {
+  const inside = new Uint8Array(w * h);
+  for (const [left, top, right, bottom, score, cls] of one.boxes) {
+    if (cls !== layer || score < sure) continue;
+    const part = score === 1 ? 0 : MARGIN, wide = part * (right - left), high = part * (bottom - top);
+    const [x0, x1] = [Math.max(0, Math.round((left - wide) * w)), Math.min(w, Math.round((right + wide) * w))];
+    const [y0, y1] = [Math.max(0, Math.round((top - high) * h)), Math.min(h, Math.round((bottom + high) * h))];
+    for (let y = y0; y < y1; y += 1) inside.fill(1, y * w + x0, y * w + x1);
+  }
+  return inside;
 }
 
 // Bytes of a small grid at more points, bilinearly, as the browser resizes.

@@ -4,6 +4,7 @@ const slider = make("input", "bm-loc-sure", { type: "range", min: 0.02, max: 0.9
 const sureText = make("output", "bm-loc-sure-text");
 const grid = make("ul", "bm-loc-grid", { "aria-label": word("found") });
 const line = make("p", "bm-loc-line");
+const near = make("p", "bm-loc-near", { hidden: "" }); // the same beside the stage, where the list is far below
 const bar = make("div", "bm-loc-bar", { hidden: "" }, make("i"));
 const stopButton = press("bm-loc-words", "stop", "close", () => trigger("stop", {}));
 const moreButton = press("bm-loc-words", "more", "plus", () => trigger("more", {}));
@@ -36,6 +37,7 @@ function drawGrid() {
       card.node.firstChild.setAttribute("aria-label", word("card", { name: nameOf(one.row), sure: percent(best(one)) }));
       card.node.firstChild.title = nameOf(one.row);
       card.canvas.style.aspectRatio = `${one.w} / ${one.h}`;
+      card.canvas.classList.toggle("bm-loc-tall", one.h > one.w);
       if (card.visible) drawCard(card);
     }
     card.node.classList.toggle("bm-loc-open", one.row === memory.row);
@@ -46,13 +48,15 @@ function drawGrid() {
 }
 
 function drawLine(answer, shownRows) {
-  const looked = (answer.rows ?? []).length, looking = answer.state === "looking";
+  const looked = (answer.rows ?? []).length, waiting = marks.some((mark) => !mark.no) && answer.rev !== rev;
+  const looking = answer.state === "looking" || answer.state === "writing";
   bar.hidden = !looking;
   bar.firstChild.style.width = `${(100 * (answer.done ?? 0)) / Math.max(1, answer.total ?? 1)}%`;
-  stopButton.hidden = !looking;
+  stopButton.hidden = answer.state !== "looking";
   moreButton.hidden = looking || !(answer.left > 0);
   let text = "";
-  if (answer.note) text = answer.note;
+  if (waiting && answer.state !== "writing") text = word("starting");
+  else if (answer.note) text = answer.note;
   else if (looking && !looked) text = word("learning", { done: answer.done ?? 0, total: answer.total ?? 0 });
   else if (looking) text = word("looking", { done: answer.done, total: answer.total });
   else if (!looked) text = word("hint_start");
@@ -61,6 +65,8 @@ function drawLine(answer, shownRows) {
     + (answer.left > 0 ? " " + word("left", { n: answer.left.toLocaleString() }) : "")
     + (answer.state === "stopped" ? " " + word("stopped") : "");
   put(line, "textContent", text);
+  put(near, "textContent", text);
+  near.hidden = !looking && !waiting;
 }
 
 const put = (node, name, value) => { if (String(node[name]) !== String(value)) node[name] = value; };
@@ -134,14 +140,17 @@ let drawnStrip = "";
 // Anew only where it changes: a button that is replaced under a finger loses the click.
 function drawStrip() {
   const rows = choices(), sheet = pictures();
-  const has = new Set(marks.map((mark) => mark.row));
+  const has = new Map(marks.map((mark) => [mark.row, mark.no ? "#6b7280" : hue(mark.cls)]));
   const key = JSON.stringify([rows.slice(0, wide), rows.length, [...has], memory.row, sheet?.key, Boolean(names)]);
   if (key === drawnStrip) return;
   drawnStrip = key;
   const nodes = rows.slice(0, wide).map((row) => {
     const button = make("button", "", { type: "button", title: nameOf(row), "aria-label": nameOf(row), "data-row": row });
     if (row === memory.row) button.setAttribute("aria-current", "true");
-    if (has.has(row)) button.append(make("i"));
+    if (has.has(row)) {
+      button.append(make("i"));
+      button.lastChild.style.background = has.get(row);
+    }
     if (sheet?.sheets) paintTile(button, row, sheet);
     return make("li", "", {}, button);
   });

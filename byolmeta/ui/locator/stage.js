@@ -3,7 +3,7 @@
 const canvas = make("canvas", "bm-loc-canvas", { tabindex: 0, role: "application", "aria-label": word("stage") });
 const ask = make("div", "bm-loc-ask", { role: "dialog", "aria-label": word("ask"), hidden: "" });
 const empty = make("p", "bm-loc-empty");
-const stage = make("div", "bm-loc-stage", {}, canvas, ask, empty);
+const stage = make("div", "bm-loc-stage", {}, canvas, ask, empty, toast);
 
 const image = new Image();
 let ready = ""; // url of the picture that is drawn
@@ -153,7 +153,7 @@ function clicked(at) {
     return question(at, [["yes_this", "yes", () => put(false)], ["no_this", "not", () => put(true)]], `${kind.name} ${percent(answer[4])}`);
   }
   if (memory.tool === "brush") return add({ kind: "stroke", points: [at], radius: radius(), ...(memory.not ? { no: true } : {}) }, memory.not ? "say_not_there" : "say_painted");
-  tell("say_drag");
+  hint("say_drag");
 }
 
 function question(at, acts, title) {
@@ -240,7 +240,7 @@ function finish(kind, points) {
   const no = memory.not ? { no: true } : {};
   if (kind === "brush") return add({ kind: "stroke", points, radius: radius(), ...no }, memory.not ? "say_not_there" : "say_painted");
   const at = span(points[0], points.at(-1)), one = shown();
-  if ((at[2] - at[0]) * one.w < 4 || (at[3] - at[1]) * one.h < 4) return tell("say_small");
+  if ((at[2] - at[0]) * one.w < 4 || (at[3] - at[1]) * one.h < 4) return hint("say_small");
   add({ kind: "box", at, ...no }, memory.not ? "say_not_this" : "say_boxed");
 }
 
@@ -248,7 +248,7 @@ function finish(kind, points) {
 function zoomTo(zoom, at) {
   const edge = canvas.getBoundingClientRect(), before = rect();
   const x = (at[0] - edge.left - before.x) / before.w, y = (at[1] - edge.top - before.y) / before.h;
-  look.zoom = Math.min(8, Math.max(1, zoom));
+  look.zoom = Math.min(30, Math.max(1, zoom));
   const one = shown(), scale = Math.min(canvas.clientWidth / one.w, canvas.clientHeight / one.h) * look.zoom;
   look.x = x + (canvas.clientWidth / 2 - (at[0] - edge.left)) / (one.w * scale);
   look.y = y + (canvas.clientHeight / 2 - (at[1] - edge.top)) / (one.h * scale);
@@ -288,7 +288,7 @@ function keyed(event) {
       finish(kind, points);
     } else if (memory.tool === "box" && !answerAt(cross.at) && !markAt(cross.at)) {
       stroke = { kind: "box", points: [cross.at, cross.at], moved: true };
-      tell("say_corner");
+      hint("say_corner");
     } else clicked(cross.at);
     later();
   } else if (event.key === "Escape" && (stroke || cross)) {

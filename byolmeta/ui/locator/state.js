@@ -94,8 +94,19 @@ if (!document.getElementById("bm-locator-style")) {
 }
 
 const root = element.querySelector(".bm-locator");
+const toast = make("p", "bm-loc-toast", { hidden: "" });
 const live = make("p", "bm-loc-live", { role: "status", "aria-live": "polite" });
 const tell = (key, values) => { live.textContent = word(key, values); };
+
+// A sentence that everybody should see, for a while, on the stage.
+let hiding = 0;
+function hint(key, values) {
+  tell(key, values);
+  toast.textContent = word(key, values);
+  toast.hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => { toast.hidden = true; }, 4000);
+}
 
 // ---------------------------------------------------------------- what is known
 
@@ -165,9 +176,10 @@ function takeMarks() {
   if (!sent || sent.seq === memory.seq || (sent.rev <= rev && !sent.seq && memory.rev >= 0)) return;
   memory.seq = sent.seq;
   if (sent.rev === rev && memory.state) return; // what the page has, and its undo stays
+  memory.past = memory.state && memory.marked === pictures()?.key ? [...memory.past.slice(1 - MAX_STEPS), memory.state] : [];
+  memory.marked = pictures()?.key;
   rev = memory.rev = sent.rev;
   ({ classes, marks } = sent);
   memory.state = { classes, marks };
-  memory.past = [];
   memory.future = [];
 }
