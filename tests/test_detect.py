@@ -316,3 +316,12 @@ def test_no_json_and_no_file_are_said(tmp_path, home):
             tmp_path / "f.json",
             threshold=2,
         )
+
+
+def test_pictures_too_narrow_for_what_was_shown_have_nothing_found(taught):
+    for height, width in ((20, 900), (900, 20), (3, 4)):
+        found = taught[0](torch.full((3, height, width), 255, dtype=torch.uint8))
+        assert found.boxes.shape == (len(found.scores), 4)
+    wide, views, examples = torch.zeros(3, 100, 2400, dtype=torch.uint8), taught[1], taught[2]
+    tall_only = teach_detector(taught[0].maps, views, examples[:1], ground=taught[0].ground)
+    assert len(tall_only(wide).scores) == 0

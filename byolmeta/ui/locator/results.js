@@ -14,8 +14,8 @@ const search = make("input", "bm-loc-search", { type: "search", placeholder: wor
 
 const cards = new Map(); // row -> {node, canvas, image, key}
 
-// How sure the best thing on a picture is: its surest box, or the surest point of its masks.
-const best = (one) => Math.max(0, one.top ?? 0, ...one.boxes.map((box) => box[4]));
+// How sure the surest box of a picture is.
+const best = (one) => Math.max(0, ...one.boxes.map((box) => box[4]));
 
 function ordered() {
   return (found().rows ?? []).filter((one) => best(one) >= memory.sure).sort((a, b) => best(b) - best(a));
