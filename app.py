@@ -1,4 +1,4 @@
-"""Starts the byolmeta app: `python app.py [--home --port --lang --public --share --auth --no-browser]`."""
+"""Starts the byolmeta app: `python app.py [--home --port --lang --public --share --auth --mcp --no-browser]`."""
 
 import argparse
 import os
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--public", action="store_true", help="rules for a shared machine: uploads only, bounded study")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio; implies --public")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and a password (or BYOLMETA_AUTH)")
+    parser.add_argument("--mcp", action="store_true", help="offer classify, detect and segment to agents as MCP tools")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     flags = parser.parse_args()
     if flags.home:
@@ -44,7 +45,7 @@ def main() -> None:
     try:
         ui.launch(
             public=public, language=flags.lang, port=flags.port, share=flags.share, browser=not flags.no_browser,
-            auth=name_and_password(flags.auth or os.environ.get("BYOLMETA_AUTH", "")),
+            auth=name_and_password(flags.auth or os.environ.get("BYOLMETA_AUTH", "")), mcp=flags.mcp,
         )  # fmt: skip
     except InputError as problem:
         print(problem, file=sys.stderr)

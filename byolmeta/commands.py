@@ -3,7 +3,6 @@
 Every verb takes a folder or zip of pictures and returns a dict. Progress goes to standard error.
 """
 
-import csv
 import dataclasses
 import os
 import sys
@@ -19,7 +18,7 @@ from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, find_encoder, read_card
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import MetatrainConfig, PretrainConfig, check_seed
 from byolmeta.train import same_settings, settings_of, train
-from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable
+from byolmeta.workplace import bar, home, local, rank, store_of, text, vectors_of, writable, write_csv
 
 ENCODER = "an encoder file, a run folder, a name in pretrained/, or torchvision:resnet18, timm:NAME, hub:OWNER/NAME"
 FOLDER = "a folder or zip of pictures"
@@ -408,6 +407,47 @@ def _opened(encoder: str, examples: Path | None, images: Path, learner: str, pro
     return found.classifier, asked, torch.from_numpy(vectors), 0
 
 
+def detect(
+    encoder: EncoderName,
+    examples: Annotated[Path, arg(metavar="FILE", help="a COCO-style JSON file of a few drawn boxes")],
+    images: Annotated[Path, arg(metavar="FOLDER", help=FOLDER)],
+    out: File,
+    threshold: Annotated[float, arg(help="how sure a box must be at least, 0..1")] = 0.0,
+    seed: Seed = 0,
+) -> dict:
+    """Find things in pictures from a few drawn boxes; OUT gets a list of COCO results, the surest of each picture first.
+
+    The file has images (id, file_name relative to it), annotations (image_id, category_id, bbox) and categories (id, name). An
+    annotation with "negative": true is a box around what is none of them.
+    """
+    from byolmeta import locate
+
+    check_seed(seed)
+    return locate.detect(encoder, examples, images, out, threshold, seed)
+
+
+def segment(
+    encoder: EncoderName,
+    examples: Annotated[
+        Path, arg(metavar="FOLDER", help="images/ and masks/ of the same names; with --tags class folders")
+    ],
+    images: Annotated[Path, arg(metavar="FOLDER", help=FOLDER)],
+    out: Annotated[Path, arg(metavar="FOLDER", help="gets masks/ and outlines.csv")],
+    tags: Annotated[bool, arg(help="no masks: a folder for each thing, and one named none")] = False,
+    overlays: Annotated[bool, arg(help="also pictures/ with the outlines drawn on them")] = False,
+    seed: Seed = 0,
+) -> dict:
+    """Outline things in pictures from a few masks, or from tags alone; OUT gets a mask of each picture's own size.
+
+    Masks: 0 is background, every other value, or colour, a class. Tags: class folders of pictures that have the thing, and one
+    named `none` (or `background`) of pictures that have none.
+    """
+    from byolmeta import outline
+
+    check_seed(seed)
+    return outline.segment(encoder, examples, images, out, tags, overlays)
+
+
 def import_encoder(
     file: Annotated[Positional[Path], arg(metavar="CHECKPOINT", help="a .pt, .pth, .ckpt or .safetensors file")],
     out: Annotated[Path, arg(metavar="FILE", help="the encoder file to write, ending in .safetensors")],
@@ -466,19 +506,7 @@ def push(
     return upload(find_encoder(encoder), repository)
 
 
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # with which spreadsheets, also those of wide letters, begin one
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """A CSV that is safe to open in a spreadsheet: text that would be a formula gets an apostrophe in front."""
-    with open(path, "w", newline="", encoding="utf-8-sig") as file:
-        fields = rows[0].keys() if rows else ["path"]
-        writer = csv.DictWriter(file, fields, quoting=csv.QUOTE_NONNUMERIC)  # else "a;=1" is two cells where ; divides
-        writer.writeheader()
-        writer.writerows(
-            {k: f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for k, v in row.items()} for row in rows
-        )
-
-
-VERBS = {f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, export, push)}
+VERBS = {
+    f.__name__: f for f in (pretrain, metatrain, evaluate, embed, map, fewshot, classify, detect, segment, export, push)
+}
 VERBS["import"] = import_encoder  # a word of Python's own

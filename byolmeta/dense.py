@@ -58,3 +58,28 @@ def _two_stages(encoder: Encoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
     early = encoder.trunk[: -encoder.last](encoder.normalised(pixels))
     late = F.interpolate(encoder.trunk[-encoder.last :](early), scale_factor=2, mode="bilinear")
     return early, late[..., : early.shape[2], : early.shape[3]]
+
+
+@torch.no_grad()
+def stage_maps(encoder: Encoder, image: Tensor, side: int = SIDE, device: str = "cpu") -> Tensor:
+    """The maps of all stages beside each other, float32 (C, h, w): what tells where exactly a thing ends.
+
+    Of a picture uint8 (3, H, W) brought to `side` pixels. Stages are what the network made last at each resolution, from
+    a quarter of the picture's on; they are brought to the grid of half a patch by bilinear resizing, early ones after
+    a mean over its cells. The cells cover the picture exactly, as in `patch_maps`. No readout.
+    """
+    was_training = encoder.training
+    encoder.eval().to(device)
+    patch = patch_size(encoder)
+    h, w = (max(2, count) for count in patch_grid(*image.shape[1:], side, patch))  # so that all stages differ in size
+    pixels = image.to(device)[None].float() / 255
+    pixels = F.interpolate(pixels, size=(h * patch, w * patch), mode="bilinear", antialias=True).clamp_(0, 1)
+    stages, maps = {}, encoder.normalised(pixels)
+    for module in encoder.trunk:
+        maps = module(maps)
+        stages[maps.shape[2:]] = maps  # the last one of each resolution stays
+    size = (2 * h, 2 * w)
+    kept = [stage for (rows, _), stage in stages.items() if 4 * rows <= h * patch] or [maps]
+    found = [F.interpolate(stage, size=size, mode="bilinear", antialias=True) for stage in kept]
+    encoder.train(was_training)
+    return torch.cat(found, 1)[0].float()

@@ -24,6 +24,7 @@ from byolmeta.errors import InputError
 from byolmeta.learners import Ridge, Support
 
 Maps = Callable[[Tensor, int], Tensor]  # of a picture uint8 (3, H, W) and a longer side: features (D, h, w)
+NONE = -1  # label of a box around what is none of the classes
 SMALLEST = 4  # pixels of a drawn box
 PART = 2048  # windows at once: their vectors stay small
 Progress = Callable[[int, int], None]  # done, of
@@ -35,7 +36,7 @@ class Example:
 
     row: int  # of the picture
     box: tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture
-    label: int = 0
+    label: int = 0  # its class; of what is none: the class that it is not, NONE for none of all
 
 
 class Found(NamedTuple):
@@ -386,11 +387,12 @@ def teach_detector(
     learner=None,
     settings: Settings = Settings(),
     progress: Progress | None = None,
+    seed: int = 0,
 ) -> Detector:
     """Learns to find what the examples show. `images`: their pictures by row, uint8 (3, H, W) or views; `others`: more of the
     user's pictures, without boxes, to tell what is usual (20 are enough).
 
-    `negatives` are boxes around what is none of the classes. After a correction, the `ground` of the detector before spares
+    `negatives` are boxes around what is none of the classes, or not of the one they name. After a correction, the `ground` of the detector before spares
     most of the work, and so do views, which keep what the encoder saw.
     """
     if not examples:
@@ -401,14 +403,14 @@ def teach_detector(
     for example in (*examples, *negatives):
         check_box(example, views[example.row])
     if ground is None:
-        ground = learn_ground([*views.values(), *(_view(maps, other) for other in others)], settings, progress)
+        ground = learn_ground([*views.values(), *(_view(maps, other) for other in others)], settings, progress, seed)
     labels = range(max(example.label for example in examples) + 1)
     return Detector(
-        maps, ground, tuple(_taught(ground, views, examples, negatives, label, learner) for label in labels)
+        maps, ground, tuple(_taught(ground, views, examples, negatives, label, learner, seed) for label in labels)
     )
 
 
-def _taught(ground: Ground, views: Mapping[int, View], examples, negatives, label: int, learner) -> Finder:
+def _taught(ground: Ground, views: Mapping[int, View], examples, negatives, label: int, learner, seed: int) -> Finder:
     """The finder of one class. Examples of the others are negatives, but where they lie on its own (a rider and a horse)."""
     own = [example for example in examples if example.label == label]
     if not own:
@@ -420,7 +422,8 @@ def _taught(ground: Ground, views: Mapping[int, View], examples, negatives, labe
         if other.label != label
         and (other.row not in boxes or box_iou(torch.tensor([other.box]), boxes[other.row]).max() < ground.settings.far)
     ]
-    return teach_class(ground, views, own, [*negatives, *apart], learner)
+    wrong = [negative for negative in negatives if negative.label in (NONE, label)]
+    return teach_class(ground, views, own, [*wrong, *apart], learner, seed)
 
 
 def _view(maps: Maps, picture: Tensor | View) -> View:

@@ -72,7 +72,9 @@ class Encoder(nn.Module):
             self.register_buffer(name, _colours(self.card.get(name, usual), name, len(usual)), persistent=False)
         self.register_buffer("readout_mean", None, persistent=False)  # (K,), see fit_readout
         self.register_buffer("readout_matrix", None, persistent=False)  # (K, V)
-        self.register_buffer("practice", None, persistent=False)  # (V, V), what practice turns vectors by; see metatrain
+        self.register_buffer(
+            "practice", None, persistent=False
+        )  # (V, V), what practice turns vectors by; see metatrain
         self.readout_count, self.readout_damping = 0, 0.0  # pictures that it was fitted on; variance added to damp it
 
     def dense(self, images: Tensor) -> Tensor:

@@ -114,7 +114,9 @@ def failures(answers: np.ndarray, tasks: Tasks, labels: np.ndarray) -> list[dict
     by row) they were mostly taken for."""
     asked, wrong, taken = {}, {}, {}
     said = said_classes(answers, tasks, labels)
-    for row, right, name in zip(tasks.query.ravel(), (answers == tasks.query_labels).ravel(), said.ravel(), strict=True):
+    for row, right, name in zip(
+        tasks.query.ravel(), (answers == tasks.query_labels).ravel(), said.ravel(), strict=True
+    ):
         asked[row] = asked.get(row, 0) + 1
         if not right:
             wrong[row] = wrong.get(row, 0) + 1

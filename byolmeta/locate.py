@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from byolmeta.decode import Limits, read_file, whole
-from byolmeta.detect import Example, View, maps_of, teach_detector
+from byolmeta.detect import NONE, Example, View, maps_of, teach_detector
 from byolmeta.encoder import load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
@@ -90,7 +90,7 @@ def read_boxes(path: Path) -> Marked:
             )
         box = _corners(note.get("bbox"), paths[row].name, path.name)
         if negative:
-            negatives.append(Example(row, box))
+            negatives.append(Example(row, box, NONE))
         else:
             examples.append(Example(row, box, order.index(kind)))
     if not examples:
@@ -129,7 +129,12 @@ def _corners(box, picture: str, name: str) -> tuple[float, float, float, float]:
 
 
 def detect_folder(
-    encoder: str, examples: Path, images: Path, threshold: float = 0.0, progress: Progress | None = None
+    encoder: str,
+    examples: Path,
+    images: Path,
+    threshold: float = 0.0,
+    progress: Progress | None = None,
+    seed: int = 0,
 ) -> tuple[list[dict], dict]:
     """COCO results of a folder or zip of pictures, the surest of each picture first, and what is said of the run.
 
@@ -144,7 +149,7 @@ def detect_folder(
     found, skipped = [], {one.name: one.reason for one in index.skipped}
     with originals(index) as read:
         others = [picture for _, picture, _ in itertools.islice(_pictures(index.paths, read, {}), OTHERS)]
-        detector = teach_detector(network, views, shown, negatives, others=others)
+        detector = teach_detector(network, views, shown, negatives, others=others, seed=seed)
         for done, (path, picture, scale) in enumerate(_pictures(index.paths, read, skipped), 1):
             answer = detector(picture, threshold)
             found += [
@@ -217,13 +222,11 @@ def detect(
     images: Path,
     out: Path,
     threshold: float = 0.0,
+    seed: int = 0,
 ) -> dict:
-    """Find things in the pictures of IMAGES (a folder or zip) from a few boxes; OUT gets a list of COCO results.
-
-    EXAMPLES is a COCO-style file: images (id, file_name relative to it), annotations (image_id, category_id, bbox), categories.
-    """
+    """The verb `detect`, as commands.py describes it."""
     writable(out)
-    found, about = detect_folder(local(encoder), examples, images, threshold, bar("Pictures"))
+    found, about = detect_folder(local(encoder), examples, images, threshold, bar("Pictures"), seed)
     replace_file(out, lambda path: path.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8"))
     for name, reason in itertools.islice(about["skipped"].items(), TOLD):
         print(f"  {text(name)!r} was left out: {reason}", file=sys.stderr)

@@ -95,7 +95,9 @@ class MetatrainConfig:
 
     learner: str = "anil"  # prototype, ridge, anil, metasgd or maml
     tasks: str = "pseudo"  # clusters, twins (views of one picture), pseudo: both of them; or labels: class folders
-    through: str = "vectors"  # changed beside the learner: a turn of the vectors, the network's last stage, or all of it
+    through: str = (
+        "vectors"  # changed beside the learner: a turn of the vectors, the network's last stage, or all of it
+    )
     steps: int = 600  # of the outer loop, at most: practice ends when puzzles held back get no better
     minutes: float = 0  # or the time to spend, at most; 0: no limit
     batch: int = 16  # puzzles a step

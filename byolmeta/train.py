@@ -85,7 +85,9 @@ def _practise(run: Run, resume: bool, folder: Path | None) -> dict:
     store = store_of(folder or run.place("folder", values), name, where)
     bank = encoder_bank(name, store, where / "banks", bar("Vectors")).vectors
     config, threads = _config(MetatrainConfig, values), torch.get_num_threads()
-    torch.set_num_threads(1 if config.through == "vectors" else threads)  # small tensors: threads would wait for each other
+    torch.set_num_threads(
+        1 if config.through == "vectors" else threads
+    )  # small tensors: threads would wait for each other
     try:
         with _keyboard_stops(run):
             return metatrain(

@@ -1,5 +1,6 @@
 """What all verbs stand on: where work is kept, pictures and vectors opened there, progress shown on standard error."""
 
+import csv
 import os
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED, image_size_of
 
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # with which spreadsheets, also those of wide letters, begin one
 TOLD = 10  # files that could not be read are named up to here
 
 
@@ -108,3 +110,14 @@ def text(name: str) -> str:
 def rank() -> int:
     """Number of this process among those that torchrun started for one run; 0 without it."""
     return int(os.environ.get("RANK", 0))
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """A CSV that is safe to open in a spreadsheet: text that would be a formula gets an apostrophe in front."""
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:
+        fields = rows[0].keys() if rows else ["path"]
+        writer = csv.DictWriter(file, fields, quoting=csv.QUOTE_NONNUMERIC)  # else "a;=1" is two cells where ; divides
+        writer.writeheader()
+        writer.writerows(
+            {k: f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for k, v in row.items()} for row in rows
+        )

@@ -28,6 +28,25 @@ def shape(kind: int, random: np.random.Generator, side: int = 32) -> Image.Image
     return image
 
 
+def scene(seed: int, things: str = "ring", width: int = 160, height: int = 120) -> tuple[Image.Image, list[tuple]]:
+    """A picture of grey noise with things on it, and their boxes in the order of the letters: rings and crosses."""
+    random = np.random.default_rng(seed)
+    noise = random.integers(90, 150, (height // 4, width // 4, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    draw, boxes = ImageDraw.Draw(image), []
+    for number, thing in enumerate(things.split()):
+        side, room = int(random.integers(36, 48)), width // len(things.split())
+        x, y = number * room + int(random.integers(2, room - side - 1)), int(random.integers(2, height - side - 1))
+        box = (x, y, x + side, y + side)
+        if thing == "ring":
+            draw.ellipse(box, outline=(250, 240, 40), width=8)
+        else:
+            draw.line((x, y, x + side, y + side), fill=(40, 60, 230), width=8)
+            draw.line((x, y + side, x + side, y), fill=(40, 60, 230), width=8)
+        boxes.append(box)
+    return image, boxes
+
+
 def draw_pictures(folder: Path, each: int = 12, seed: int = 0) -> Path:
     """Class folders disc, square and bar with `each` different pictures."""
     random = np.random.default_rng(seed)

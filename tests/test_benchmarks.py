@@ -194,7 +194,9 @@ def test_omniglot_goes_on_with_a_run_and_keeps_its_curve(tmp_path, monkeypatch):
     monkeypatch.setattr(omniglot, "RESULT", tmp_path / "omniglot.json")
     monkeypatch.setattr(omniglot, "START", "untrained:conv4")
     monkeypatch.setattr(omniglot, "SHARED", omniglot.SHARED | {"way": 2, "query": 2, "judge": 2, "check_every": 2})
-    monkeypatch.setattr(omniglot, "ARMS", {name: arm | {"batch": 1, "train_way": 2, "judge": 2} for name, arm in omniglot.ARMS.items()})
+    monkeypatch.setattr(
+        omniglot, "ARMS", {name: arm | {"batch": 1, "train_way": 2, "judge": 2} for name, arm in omniglot.ARMS.items()}
+    )
     monkeypatch.setattr("byolmeta.puzzles.LOOKED", 5)
     words = f"omniglot {folder} {folder} {tmp_path / 'runs'} --learners prototype --steps 2 --tested 2"
     monkeypatch.setattr(sys, "argv", words.split())

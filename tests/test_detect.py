@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import shared_data
-from PIL import Image, ImageDraw
+from conftest import scene, shared_data
+from PIL import Image
 from torchvision.ops import box_iou
 
 from byolmeta.boxes import average_precision
@@ -16,25 +16,6 @@ from byolmeta.errors import InputError
 from byolmeta.locate import detect, read_boxes, upright
 
 QUICK = Settings(largest=256)  # small pictures need no more
-
-
-def scene(seed: int, things: str = "ring", width: int = 160, height: int = 120) -> tuple[Image.Image, list[tuple]]:
-    """A picture of grey noise with things on it, and their boxes in the order of the letters: rings and crosses."""
-    random = np.random.default_rng(seed)
-    noise = random.integers(90, 150, (height // 4, width // 4, 3), dtype=np.uint8)
-    image = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-    draw, boxes = ImageDraw.Draw(image), []
-    for number, thing in enumerate(things.split()):
-        side, room = int(random.integers(36, 48)), width // len(things.split())
-        x, y = number * room + int(random.integers(2, room - side - 1)), int(random.integers(2, height - side - 1))
-        box = (x, y, x + side, y + side)
-        if thing == "ring":
-            draw.ellipse(box, outline=(250, 240, 40), width=8)
-        else:
-            draw.line((x, y, x + side, y + side), fill=(40, 60, 230), width=8)
-            draw.line((x, y + side, x + side, y), fill=(40, 60, 230), width=8)
-        boxes.append(box)
-    return image, boxes
 
 
 def pixels(image: Image.Image) -> torch.Tensor:

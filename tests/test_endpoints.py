@@ -1,7 +1,12 @@
 """ui/endpoints.py: a program asks over HTTP and gets the answers of the page and of the command."""
 
+import ast
+import asyncio
+import base64
+import io
 import json
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +14,9 @@ pytest.importorskip("gradio")
 pytest.importorskip("gradio_client")
 
 import gradio_client as client
+import numpy as np
+from conftest import scene
+from PIL import Image, ImageDraw
 
 from byolmeta import commands
 from byolmeta.errors import InputError
@@ -88,7 +96,7 @@ def test_the_endpoint_is_documented(served):
     _, _, address = served
     with urllib.request.urlopen(f"{address}gradio_api/info") as answer:
         named = json.load(answer)["named_endpoints"]
-    assert list(named) == ["/classify"]
+    assert sorted(named) == ["/classify", "/detect", "/segment"]
     assert [each["parameter_name"] for each in named["/classify"]["parameters"]] == ["images", "project"]
 
 
@@ -107,3 +115,119 @@ def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
     with pytest.raises(InputError, match="project"):
         endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
+
+
+def drawn_boxes(folder: Path) -> tuple[dict, list[Path], list[Path]]:
+    """A COCO-style object, the two pictures it is drawn on, and three others."""
+    files, notes = [], []
+    for seed in range(5):
+        image, boxes = scene(seed, "ring cross")
+        files.append(folder / f"{seed}.png")
+        image.save(files[-1])
+        left, top, right, bottom = boxes[0]
+        notes.append({"image_id": seed, "category_id": 7, "bbox": [left, top, right - left, bottom - top]})
+    images = [{"id": seed, "file_name": files[seed].name} for seed in range(2)]
+    return {"images": images, "annotations": notes[:2], "categories": [{"id": 7, "name": "ring"}]}, files[:2], files[2:]
+
+
+def test_detect_answers_as_the_command_does(served, tmp_path):
+    work, session, address = served
+    asked, shown = tmp_path / "asked", tmp_path / "shown"
+    asked.mkdir(), shown.mkdir()
+    boxes, examples, others = drawn_boxes(shown)
+    for path in others:
+        path.rename(asked / path.name)
+    (shown / "boxes.json").write_text(json.dumps(boxes))
+    caller = client.Client(address, verbose=False)
+    images = [client.handle_file(path) for path in sorted(asked.iterdir())]
+    shows = [client.handle_file(path) for path in examples]
+    by_program = caller.predict(images, shows, boxes, "photos-small", 0.05, api_name="/detect")
+    commands.detect("photos-small", shown / "boxes.json", asked, tmp_path / "found.json", 0.05)
+    by_command = json.loads((tmp_path / "found.json").read_text())
+    assert by_program and by_program == by_command
+    with pytest.raises(Exception, match="not among the examples"):
+        caller.predict(images, shows[:1], boxes, "", 0.05, api_name="/detect")
+    with pytest.raises(Exception, match="Name one of these"):
+        caller.predict(images, shows, boxes, "/etc/passwd", 0.05, api_name="/detect")
+    with pytest.raises(Exception, match="no boxes of things"):
+        caller.predict(images, shows, boxes | {"annotations": []}, "", 0.05, api_name="/detect")
+
+
+def test_segment_answers_as_the_command_does(served, tmp_path):
+    work, session, address = served
+    for name in ("images", "masks", "asked"):
+        (tmp_path / name).mkdir()
+    for seed in range(4):
+        image, boxes = scene(seed, "ring cross")
+        place = "images" if seed < 2 else "asked"
+        image.save(tmp_path / place / f"{seed}.png")
+        mask = Image.new("L", image.size)
+        ImageDraw.Draw(mask).ellipse(boxes[0], fill=9)
+        if seed < 2:
+            mask.save(tmp_path / "masks" / f"{seed}.png")
+    sent = {
+        name: [client.handle_file(path) for path in sorted((tmp_path / name).iterdir())]
+        for name in ("images", "masks", "asked")
+    }
+    caller = client.Client(address, verbose=False)
+    found = caller.predict(sent["asked"], sent["images"], sent["masks"], None, "photos-small", api_name="/segment")
+    commands.segment("photos-small", tmp_path, tmp_path / "asked", tmp_path / "out")
+    assert [one["file_name"] for one in found] == ["2.png", "3.png"]
+    for one in found:
+        mask = Image.open(io.BytesIO(base64.b64decode(one["mask"])))
+        assert (np.asarray(mask) == np.asarray(Image.open(tmp_path / "out" / "masks" / one["file_name"]))).all()
+        assert one["shares"] == {"9": pytest.approx(float((np.asarray(mask) == 9).mean()))} and one["shares"]["9"] > 0
+    tagged = caller.predict(sent["asked"], sent["images"], None, ["ring", "none"], "photos-small", api_name="/segment")
+    assert [set(one["shares"]) for one in tagged] == [{"ring"}, {"ring"}]
+    with pytest.raises(Exception, match="a word for each"):
+        caller.predict(sent["asked"], sent["images"], None, ["ring"], "", api_name="/segment")
+
+
+def data_url(image: Image.Image) -> str:
+    packed = io.BytesIO()
+    image.save(packed, "PNG")
+    return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()
+
+
+def test_agents_get_the_same_answers_by_mcp(tmp_path):
+    """The MCP Python client over HTTP: the tools there are, and boxes as the command finds them."""
+    mcp = pytest.importorskip("mcp", reason="the library mcp is not installed")
+    from mcp.client.streamable_http import streamablehttp_client
+
+    work = Workspace(tmp_path / "home")
+    demo = build(work, WORDS)
+    _, address, _ = demo.queue().launch(
+        **launch_options(work), mcp_server=True, prevent_thread_lock=True, quiet=True, inbrowser=False
+    )
+    shown, asked = scene(0, "ring cross"), scene(1, "ring cross")
+    left, top, right, bottom = shown[1][0]
+    boxes = {"images": [{"id": 1, "file_name": "0"}], "categories": [{"id": 1, "name": "ring"}],
+             "annotations": [{"image_id": 1, "category_id": 1, "bbox": [left, top, right - left, bottom - top]}]}  # fmt: skip
+    call = {"images": [data_url(asked[0])], "examples": [data_url(shown[0])], "boxes": boxes, "threshold": 0.1}
+
+    async def asking():
+        async with streamablehttp_client(f"{address}gradio_api/mcp/") as (read, write, _):
+            async with mcp.ClientSession(read, write) as session:
+                await session.initialize()
+                tools = {tool.name for tool in (await session.list_tools()).tools}
+                answers = [
+                    await session.call_tool("detect", call | more)
+                    for more in ({}, {"boxes": {}}, {"images": ["data:x"]})
+                ]
+                return tools, answers
+
+    try:
+        tools, (found, *refused) = asyncio.run(asking())
+    finally:
+        demo.close()
+    assert tools == {"classify", "detect", "segment"}
+    shown[0].save(tmp_path / "0.png")
+    (tmp_path / "asked").mkdir()
+    asked[0].save(tmp_path / "asked" / "0.png")
+    boxes["images"][0]["file_name"] = "0.png"
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    commands.detect("photos-small", tmp_path / "boxes.json", tmp_path / "asked", tmp_path / "found.json", 0.1)
+    expected = [one | {"file_name": "0"} for one in json.loads((tmp_path / "found.json").read_text())]
+    assert expected and ast.literal_eval(found.content[0].text) == expected
+    assert all(answer.isError for answer in refused)
+    assert "no list of images" in refused[0].content[0].text and "without base64" in refused[1].content[0].text

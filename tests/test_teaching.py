@@ -123,7 +123,9 @@ def test_a_cell_of_the_confusion_opens_its_pictures(page):
     )
     page.wait_for_timeout(1500)  # what an adaptation has left to say takes the pictures of a cell away
     page.mouse.click(at[0], at[1])
-    until(lambda: f"bird, answered right: {at[2]}." in page.locator("#cell").inner_text(), "the cell says what it holds")
+    until(
+        lambda: f"bird, answered right: {at[2]}." in page.locator("#cell").inner_text(), "the cell says what it holds"
+    )
     first = page.locator("#cell [data-act=why]").first
     assert page.locator("#cell [data-act=why]").count() == at[2] > 0
     wanted = first.get_attribute("data-id")

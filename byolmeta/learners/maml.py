@@ -77,7 +77,10 @@ class Maml:
             loss = task_losses(scores[None], goal[None], shares[None])[0]
 
             def predict(inputs, weights=weights, head=head, place=place, statistics=statistics):
-                with torch.set_grad_enabled(keep_graph), _batch_norm(norms, functools.partial(_known_statistics, statistics)):
+                with (
+                    torch.set_grad_enabled(keep_graph),
+                    _batch_norm(norms, functools.partial(_known_statistics, statistics)),
+                ):
                     vectors = place(functional_call(embed, weights, (inputs,)))
                     return self.scale * vectors @ head[:, :-1].T + head[:, -1]
 

@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from byolmeta.ui import (
     filling,
     learn,
     lessons,
+    locate,
     measure,
     measuring,
     pictures,
@@ -60,6 +62,7 @@ POINTED = (
     ("#learn-tab-button", "below"),
     ("#map-tab-button", "below"),
     ("#teach-tab-button", "below"),
+    ("#locate-tab-button", "below"),
 )
 TIDY_SECONDS = 300  # between two looks for visitors who have left a shared machine
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
@@ -67,10 +70,23 @@ CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def launch(
-    *, public: bool, language: str, port: int | None, share: bool, browser: bool, auth: tuple[str, str] | None = None
+    *,
+    public: bool,
+    language: str,
+    port: int | None,
+    share: bool,
+    browser: bool,
+    auth: tuple[str, str] | None = None,
+    mcp: bool = False,
 ) -> None:
-    """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers."""
+    """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers.
+
+    `mcp`: also as a server of MCP tools, which are what ui/endpoints.py offers.
+    """
     from byolmeta.workplace import home
+
+    if mcp and find_spec("mcp") is None:
+        raise InputError("MCP tools need a library that is not installed. Install it: pip install 'mcp>=1.21,<2'")
 
     logging.getLogger("uvicorn.error").addFilter(_worth_telling)
     work = Workspace(home(), public)
@@ -80,7 +96,7 @@ def launch(
         threading.Thread(target=tend, args=(work, demo), daemon=True).start()
     try:
         demo.queue(default_concurrency_limit=8).launch(
-            **launch_options(work, port, share), auth=auth, inbrowser=browser and not public
+            **launch_options(work, port, share), auth=auth, mcp_server=mcp, inbrowser=browser and not public
         )
     except OSError as problem:
         raise InputError(f"The page cannot be served ({problem}) Choose another port with --port.") from None
@@ -213,6 +229,8 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 beside = {"why": why.layout, "cell": why.cell_layout, "fill": lambda: filling.layout(words)}
                 beside |= {"advice": lambda: advice.layout(words), "carry": lambda: carry.layout(work, words)}
                 task = teach.layout(words, SimpleNamespace(**beside), shared=not work.public)
+            with gr.Tab(words["step_locate"], id="locate", render_children=True, elem_id="locate-tab") as locate_tab:
+                place = locate.layout(words)
             with gr.Tab(
                 words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
             ) as measure_tab:
@@ -325,6 +343,9 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             """After an adaptation: what looks wrong in the boxes, the next question, and why, where that was asked."""
             return event.then(_sentences(advise, words), who, [*task.advice.outputs, task.why, task.cell], **often)
 
+        def placed(who: str):
+            return locate.again(work, words, work.session(who))
+
         def because(event: gr.EventData, who: str):
             return why.asked(work, words, work.session(who), sent(event, "id"))
 
@@ -349,6 +370,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                 _sentences(look, words), who, [pick.status, map_status, pick.preview, scatter, study.scatter], **often
             ).then(*repaint, **options).then(*retidy, **options)
             shown.then(lambda who: learn.views(work, words, work.session(who)), who, study.views, **options)
+            shown.then(_sentences(placed, words), who, place.locator, **options)
             shown.then(chosen, who, [*practice.choices, task.method, *practice.live, *both], **options)
 
         # `who` goes out as it came in: Gradio calls back only for a state that an event has set
@@ -438,6 +460,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
                             [*practice.live, *both, study.done], **often)  # fmt: skip
         refresh(study.done.change(lambda: None, None, None, **options))
         measure.connect(work, words, gauge, measure_tab, who, in_words)
+        locate.connect(work, words, place, locate_tab, who, in_words)
         endpoints.connect(work)
     for event in demo.fns.values():
         if event.fn is not None and event.name == "<lambda>":  # by which Gradio fills `who`, open to programs

@@ -72,7 +72,7 @@ def _sorted(work: Workspace, session: Session, made, support: np.ndarray, labels
 def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -> str:
     """What the browser fetches."""
     from byolmeta import classifier
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     boxes, support, labels = _early(words, session)
     found, where = work.pictures(session), work.encoder(session)

@@ -1,5 +1,12 @@
-"""What programs may call over HTTP: named endpoints that do what the commands of the same names do."""
+"""What programs may call over HTTP, and agents as MCP tools: named endpoints that do what the commands of those names do.
 
+A picture is a file that was sent to the server, or a data: URL in the call itself, whose name is then its number in the list.
+"""
+
+import base64
+import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import gradio as gr
@@ -7,6 +14,8 @@ import numpy as np
 from gradio import FileData
 
 from byolmeta.errors import InputError
+from byolmeta.files import starters
+from byolmeta.starters import suggest
 from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.workspace import Workspace
@@ -30,7 +39,47 @@ def connect(work: Workspace) -> None:
         except InputError as problem:
             raise gr.Error(str(problem), print_exception=False) from None
 
+    def detect(
+        images: list[FileData], examples: list[FileData], boxes: dict, encoder: str = "", threshold: float = 0.0
+    ) -> list[dict]:
+        """Find things in pictures from a few drawn boxes.
+
+        Args:
+            images: the pictures to look through, up to 500
+            examples: the pictures that boxes are drawn on, by the names that `boxes` has
+            boxes: COCO-style: images (id, file_name), annotations (image_id, category_id, bbox), categories (id, name)
+            encoder: a shipped encoder; left out, the one that suits photos
+            threshold: how sure a box must be at least, 0 to 1
+        """
+        try:
+            return detected(work, images, examples, boxes, encoder, threshold)
+        except InputError as problem:
+            raise gr.Error(str(problem), print_exception=False) from None
+
+    def segment(
+        images: list[FileData],
+        examples: list[FileData],
+        masks: list[FileData] | None = None,
+        tags: list[str] | None = None,
+        encoder: str = "",
+    ) -> list[dict]:
+        """Outline things in pictures from a few masks or tags.
+
+        Args:
+            images: the pictures to outline things in, up to 500
+            examples: the pictures that show what to outline
+            masks: a mask for each example, in their order: 0 is background, each other value or colour a class
+            tags: or for each example what it shows; `none` where it shows none of the things
+            encoder: a shipped encoder; left out, the one that suits photos
+        """
+        try:
+            return segmented(work, images, examples, masks, tags, encoder)
+        except InputError as problem:
+            raise gr.Error(str(problem), print_exception=False) from None
+
     gr.api(classify, api_name="classify", concurrency_limit=2)
+    gr.api(segment, api_name="segment", concurrency_limit=1)
+    gr.api(detect, api_name="detect", concurrency_limit=1)
 
 
 def classified(work: Workspace, images: list[dict], project: dict | None) -> list[dict]:
@@ -44,7 +93,6 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
     if not isinstance(images, (list, tuple)) or not 0 < len(images) <= MOST:
         found = len(images) if isinstance(images, (list, tuple)) else "something else than a list"
         raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
-    files = [_file(image) for image in images]
     if project is None and work.public:
         raise InputError(
             "No project file is sent. A shared computer keeps no boxes for programs; send one as `project`."
@@ -54,23 +102,125 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
         where = work.encoder(session)
         encoder, classifier = work.eye(session, where), teach.classifier_of(work, session, where)
     else:
-        encoder, classifier = _opened(work, _file(project)[0])
-    pixels = np.stack([read_image(Path(path), encoder.image_size, work.limits) for path, _ in files])
+        with tempfile.TemporaryDirectory() as folder:
+            encoder, classifier = _opened(work, _file(project, 0, Path(folder))[0])
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_file(image, number, Path(folder)) for number, image in enumerate(images)]
+        pixels = np.stack([read_image(Path(path), encoder.image_size, work.limits) for path, _ in files])
     answer = classifier.sort(torch.from_numpy(features.embed(encoder, pixels)))
     rows = rows_of([name for _, name in files], answer, classifier.names)
     return [{"name": row.pop("path")} | row for row in rows]  # clients take a "path" for a file to fetch
 
 
-def _file(sent) -> tuple[str, str]:
-    """(path, name) of a file that the caller sent to this server."""
+def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> list[dict]:
+    """COCO results with `file_name`, as the command `detect` writes them."""
+    from byolmeta.locate import detect_folder
+
+    if not isinstance(boxes, dict) or type(threshold) not in (int, float):
+        raise InputError("`boxes` must be a COCO-style object and `threshold` a number from 0 to 1.")
+    with tempfile.TemporaryDirectory() as folder:
+        asked, shown = Path(folder, "asked"), Path(folder, "shown")
+        names, known = _numbered(images, asked), {name: number for number, name in _numbered(examples, shown).items()}
+        listed = boxes["images"] if isinstance(boxes.get("images"), list) else []
+        for one in listed:
+            name = one.get("file_name") if isinstance(one, dict) else None
+            if not isinstance(name, str) or name not in known:
+                raise InputError(
+                    f"The image {str(name)[:80]!r} of `boxes` is not among the examples. Send it with them."
+                )
+        placed = boxes | (
+            {"images": [one | {"file_name": known[one["file_name"]]} for one in listed]} if listed else {}
+        )
+        path = shown / "boxes.json"
+        path.write_text(json.dumps(placed), encoding="utf-8")
+        found, about = detect_folder(shipped(encoder), path, asked, float(threshold))
+    if len(about["skipped"]) == len(names):
+        raise InputError(f"None of the pictures could be read. {next(iter(about['skipped'].values()))}")
+    return [one | {"file_name": names[one["file_name"]]} for one in found]
+
+
+def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[dict]:
+    """For each picture {file_name, mask: a PNG as the command `segment` writes it, base64, shares: of the picture by class}."""
+    from byolmeta.located import png_of
+    from byolmeta.outline import read_masks, read_tags, segment_folder
+    from byolmeta.tidy import safe_name
+
+    count = len(examples) if isinstance(examples, (list, tuple)) else 0
+    hints = masks or tags
+    if not isinstance(hints, (list, tuple)) or len(hints) != count or bool(masks) == bool(tags):
+        raise InputError("Send a mask for each example as `masks`, in their order, or else a word for each as `tags`.")
+    with tempfile.TemporaryDirectory() as folder:
+        asked, shown = Path(folder, "asked"), Path(folder, "shown")
+        names = _numbered(images, asked)
+        there = _numbered(examples, shown / "images")
+        if masks:
+            _numbered(masks, shown / "masks")
+        else:
+            for file, tag in zip(there, tags, strict=True):
+                if not isinstance(tag, str) or not safe_name(tag):
+                    raise InputError("A tag is not a word. Send what each example shows, or `none`.")
+                place = shown / "tags" / safe_name(tag).replace("/", "_")
+                place.mkdir(parents=True, exist_ok=True)
+                (shown / "images" / file).rename(place / file)
+        taught = read_masks(shown) if masks else read_tags(shown / "tags")
+        skipped, found = {}, []
+        for one in segment_folder(shipped(encoder), taught, asked, skipped):
+            shares = {
+                name: float((one.mask == value).mean()) for name, value in zip(taught.names, taught.values, strict=True)
+            }
+            mask = base64.b64encode(png_of(one.mask)).decode()
+            found.append({"file_name": names[one.path], "mask": mask, "shares": shares})
+    if not found:
+        raise InputError(f"None of the pictures could be read. {next(iter(skipped.values()))}")
+    return found
+
+
+def shipped(encoder) -> str:
+    """The name of a shipped encoder; the one that suits photos where none is given."""
+    name = encoder or suggest("photos")
+    if name not in starters():
+        raise InputError(f"The encoder {str(encoder)[:80]!r} is not one of {', '.join(starters())}. Name one of these.")
+    return name
+
+
+def _check_count(images) -> None:
+    if not isinstance(images, (list, tuple)) or not 0 < len(images) <= MOST:
+        found = len(images) if isinstance(images, (list, tuple)) else "something else than a list"
+        raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
+
+
+def _numbered(images, folder: Path) -> dict[str, str]:
+    """Copies files that the caller sent into a new folder; {name there: name that the caller gave}."""
+    _check_count(images)
+    folder.mkdir(parents=True)
+    names = {}
+    for number, image in enumerate(images):
+        path, name = _file(image, number, folder)
+        there = f"{number:04}{Path(path).suffix.lower() or '.png'}"  # what it is, its content says
+        shutil.copyfile(path, folder / there)
+        Path(folder, f"sent-{number}").unlink(missing_ok=True)
+        names[there] = name
+    return names
+
+
+def _file(sent, number: int, folder: Path) -> tuple[str, str]:
+    """(path, name) of a file that the caller sent to this server, or wrote into the call as a data: URL.
+
+    Such a one has its number in the list for a name, and is put into `folder`.
+    """
+    if isinstance(sent, str) and sent.startswith("data:"):
+        path = folder / f"sent-{number}"
+        try:
+            path.write_bytes(base64.b64decode(sent.partition(";base64,")[2] or "-", validate=True))
+        except ValueError:
+            raise InputError(f"File {number} is a data: URL without base64. Send data:image/png;base64,... .") from None
+        return str(path), str(number)
     named = sent if isinstance(sent, dict) else {}
     return received_file({"path": named.get("path"), "name": named.get("orig_name")})
 
 
 def _opened(work: Workspace, path: str):
     """The encoder and the classifier of a project file; nothing of it stays on disk."""
-    import tempfile
-
     from byolmeta.encoder import load_encoder
     from byolmeta.project import open_project
 

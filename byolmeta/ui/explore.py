@@ -402,7 +402,7 @@ def turned(work: Workspace, session: Session, ids: np.ndarray, places: np.ndarra
 def exported(work: Workspace, words: dict[str, str], session: Session, event, by: str, count: float) -> str:
     """The selected pictures as a list or as a zip of copies; returns what the browser fetches."""
     from byolmeta import tidy
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     ids = map_step.chosen_ids(work, session, event)
     store = work.pictures(session).store

@@ -323,7 +323,7 @@ def class_name(results: Results, number: int) -> str:
 
 def csv_text(rows: list[dict]) -> str:
     """A CSV that is safe to open in a spreadsheet."""
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"

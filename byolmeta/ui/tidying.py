@@ -276,7 +276,7 @@ def undone(work: Workspace, words: dict[str, str], session: Session, event, whic
 def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -> str:
     """The list of decisions, or copies of all pictures that stay, in folders as the list has them."""
     from byolmeta import tidy
-    from byolmeta.commands import write_csv
+    from byolmeta.workplace import write_csv
 
     index = work.pictures(session).store.index
     decisions = tidy.load_decisions(work.tidy_folder(session))

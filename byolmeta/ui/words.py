@@ -355,6 +355,12 @@ ENGLISH = {
     "concern_misplaced": "An example in {first} looks as if it belonged to {second}.",
     "forecast": "About {more} more in each box would bring some {gain} points (between {low} and {high}).",
     "forecast_little": "About {more} more in each box would bring some {gain} points, or nothing (up to {high}).",
+    "step_locate": "5 · Locate",
+    "locate_thing": "Thing 1",
+    "locate_gone": "This picture is not there any more. Choose another one.",
+    "locate_no_examples": "The boxes of Teach hold no pictures of this folder yet. Put some there, or draw here.",
+    "locate_writing": "Writing the file…",
+    "locate_early": "Nothing was found yet. Draw a box around the thing on one picture first.",
     "step_measure": "Measure",
     "measure_line": "For experts: how well few examples suffice, measured on many small tasks that are drawn from your "
     "class folders. Every encoder and learner gets the same tasks.",
@@ -537,6 +543,7 @@ ENGLISH = {
         "A ready-made starter sees them already. Here it can also study your own pictures, by itself.",
         "See what it makes of them: pictures that look alike to it lie together.",
         "Teach it: drag a picture or two into each box. It sorts all others at once, and says how often it is right.",
+        "Draw a box around a thing on one picture. It finds and outlines it on the others.",
     ],
     "lessons_line": "Lessons for a talk, five minutes each:",
     "lessons": {

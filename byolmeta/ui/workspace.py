@@ -71,6 +71,7 @@ class Session:
     names: dict = field(default_factory=dict)  # {id as text: path} of the pictures in boxes, should the folder change
     count: int = 0  # pictures when they were named; ids from here on are extras
     kept: dict = field(default_factory=dict)  # {source: boxes and names} of other pictures, should they come back
+    marks: dict = field(default_factory=dict)  # of Locate, as ui/locator/state.js has them
     grouped: list = field(default_factory=list)  # examples that groups of the computer's own put into boxes
     gone: str = ""  # a source that is not there any more, until the page has said so
 
@@ -110,6 +111,9 @@ class Workspace:
         self.small: dict[tuple, tuple[ImageStore, str]] = {}  # by source: at the thumbnails' size, and their kind
         self.vectors: dict[tuple, np.ndarray] = {}  # newest first
         self.eyes: dict[tuple, object] = {}  # encoders in memory, newest first
+        self.sights: dict[
+            tuple, object
+        ] = {}  # by source and more: pictures with what an encoder sees on them, newest last
         self.tiles: dict[tuple, str] = {}  # by file and time of a visitor's own picture: where its thumbnail is
         self.lock = threading.RLock()  # for the dicts here; slow work holds a lock of its own (`alone`)
         self.locks: dict[tuple, threading.RLock] = {}
@@ -192,6 +196,7 @@ class Workspace:
         if found:
             paths = found[0]
             items = [i for box in session.boxes["boxes"] for i in box["items"] if i < len(paths)]
+            items += [mark["row"] for mark in session.marks.get("marks", ()) if mark["row"] < len(paths)]
             session.names, session.count = {str(i): paths[i] for i in items}, len(paths)
         text = json.dumps(asdict(session))
         replace_file(self._project(session.name), lambda path: path.write_text(text, encoding="utf-8"))
@@ -207,7 +212,7 @@ class Workspace:
             for kept in (self.places, self.shown):
                 kept.pop(name, None)
             uploads = self.home / "uploads" / name
-            for kept in ("opened", "small"):
+            for kept in ("opened", "small", "sights"):
                 of = getattr(self, kept)
                 setattr(self, kept, {k: v for k, v in of.items() if not Path(k[0]).is_relative_to(uploads)})
             theirs = {key for key, own in self.sheets.pop(name, {}).items() if own}
@@ -324,6 +329,9 @@ class Workspace:
             for box in session.boxes["boxes"]:
                 _renumber(box, now)
             session.boxes["rev"] += 1
+            if session.marks:
+                there = [mark | {"row": now[mark["row"]]} for mark in session.marks["marks"] if mark["row"] in now]
+                session.marks = session.marks | {"rev": session.marks["rev"] + 1, "marks": there}
             session.names, session.count, session.grouped = {}, len(store), []
         session.fingerprint = store.fingerprint
         if self.sessions.get(session.name) is session:
@@ -347,14 +355,16 @@ class Workspace:
             _renumber(box, {i: i for i in range(session.count)})  # extras belong to no source
         session.kept.pop(session.source, None)
         kept = {"boxes": boxes, "names": session.names, "count": session.count, "fingerprint": session.fingerprint}
+        kept["marks"], marks_rev = session.marks, session.marks.get("rev", 0)
         studied = session.encoder if session.encoder and session.encoder not in (*starters(), UNTRAINED) else ""
-        if studied or any(box["items"] for box in boxes):
+        if studied or session.marks.get("marks") or any(box["items"] for box in boxes):
             session.kept = dict([*session.kept.items(), (session.source, kept | {"studied": studied})][-KEPT_SOURCES:])
         back = session.kept.get(source) or {"boxes": empty_boxes(["", ""])["boxes"]}
         shutil.rmtree(self._extras(session), ignore_errors=True)
         session.source, session.label, session.extras, session.grouped = source, label, 0, []
         session.boxes = {"boxes": back["boxes"], "rev": rev + 1}
         session.names, session.count = back.get("names", {}), back.get("count", 0)
+        session.marks = back["marks"] | {"rev": marks_rev + 1} if back.get("marks") else {}
         session.fingerprint = back.get("fingerprint", "")
         if session.encoder != UNTRAINED:
             session.encoder = ""  # what suits some pictures, or learned from them, is not taken to others unasked

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20, help="of the examples, for each figure")
     parser.add_argument("--sets", default="", help="names with commas; all")
     parser.add_argument("--arms", default="", help="names with semicolons; all")
+    parser.add_argument("--tasks", default="", help="of segment: names with semicolons; all")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     for part in flags.only.split(","):

@@ -25,6 +25,7 @@ ENCODER = "photos-small"
 ARMS = (ENCODER, "untrained", "raw pixels", "colour histogram", "shape and place alone", "centre")
 TASKS = {"raccoon": (1, 5, 10), "bccd": (5,), "coco128": (5,)}
 GROUND = 20  # pictures of the training part, without their boxes
+DRAWN = 16  # pixels that a box has at least each way to be drawn as an example
 PICTURES = 10  # that must show a class of coco128
 WITH, WITHOUT = (
     15,
@@ -76,7 +77,7 @@ def rows(flags) -> Iterator[dict]:
 
 def measured(arm: str, name: str, shot: int, draws: int, shown: Part, asked: Part, views, others, ground) -> dict:
     """AP50 and AP of every class, means over draws with their 95 % intervals."""
-    classes = [c for c in range(len(shown.names)) if sum(len(own[c]) > 0 for own in shown.boxes) >= PICTURES]
+    classes = [c for c in range(len(shown.names)) if sum(len(drawable(own[c])) > 0 for own in shown.boxes) >= PICTURES]
     found, seconds = [], []
     for draw in range(draws):
         figures = []
@@ -108,12 +109,17 @@ def asked_for(part: Part, c: int, shown: set[int], seed: int) -> list[int]:
 
 
 def drawn(part: Part, classes: list[int], shot: int, seed: int) -> list[Example]:
-    """Boxes of `shot` different pictures for each class, one a picture, by chance."""
+    """Boxes of `shot` different pictures for each class, one a picture, by chance, of those large enough to draw."""
     random, found = np.random.default_rng(seed), []
     for label, c in enumerate(classes):
-        rows = random.permutation([row for row, own in enumerate(part.boxes) if len(own[c])])[:shot].tolist()
-        found += [Example(row, tuple(random.choice(part.boxes[row][c].numpy()).tolist()), label) for row in rows]
+        boxes = {row: fit for row, own in enumerate(part.boxes) if len(fit := drawable(own[c]))}
+        rows = random.permutation(list(boxes))[:shot].tolist()
+        found += [Example(row, tuple(random.choice(boxes[row].numpy()).tolist()), label) for row in rows]
     return found
+
+
+def drawable(boxes: Tensor) -> Tensor:
+    return boxes[(boxes[:, 2:] - boxes[:, :2]).amin(1) >= DRAWN]
 
 
 def figures_of(arm, examples, classes, asked: Part, views, others, rows, ground, seconds: list) -> list[np.ndarray]:
