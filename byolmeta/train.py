@@ -16,6 +16,12 @@ from byolmeta.runs import Run, is_full
 from byolmeta.settings import MetatrainConfig, PretrainConfig
 from byolmeta.workplace import bar, home, rank, store_of
 
+GPU_FAILED = "CUDA error"  # with which PyTorch begins the messages of a GPU that failed
+LOST = (
+    "The GPU stopped answering ({problem}). Nothing before the last save is lost: go on when it is back, or without it "
+    "(CUDA_VISIBLE_DEVICES= in the environment)."
+)
+
 
 def same_settings(run: Run, settings: PretrainConfig | MetatrainConfig) -> None:
     """Raises InputError for settings, other than the usual ones, that a run to be resumed does not have."""
@@ -104,15 +110,21 @@ def _said_in_status(run: Run, mine: bool):
     """What ends a run before its loop can say so stands in its status.json too, if it is this process's (`mine`)."""
     try:
         yield
-    except (InputError, OSError, SafetensorError) as problem:  # the last two: a full disk
+    except (InputError, OSError, SafetensorError, RuntimeError) as problem:  # the second and third: a full disk
+        lost = isinstance(problem, RuntimeError) and GPU_FAILED in str(problem)
+        if isinstance(problem, RuntimeError) and not lost:
+            raise
+        told = LOST.format(problem=str(problem).splitlines()[0]) if lost else str(problem)
         status = run.status()
         announced = status["state"] == "starting" and "claimed" not in status
         if mine and (announced or status.get("pid") == os.getpid()):  # not another process's run, nor one that ended
             reached = {k: status[k] for k in ("step", "steps") if k in status}
             with contextlib.suppress(OSError):
-                run.set_status("failed", message=str(problem), **reached)
+                run.set_status("failed", message=told, **reached)
         if isinstance(problem, InputError):
             raise
+        if lost:
+            raise InputError(told) from None
         raise InputError(
             f"The run folder '{run.folder}' could not be written ({problem}). "
             f"{'Make room' if is_full(problem) else 'See that it is there and can be written'}, then go on with --resume."

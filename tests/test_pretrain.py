@@ -322,6 +322,31 @@ def test_a_clock_set_back_does_no_harm(whole, store, tmp_path, monkeypatch):
     assert run.status()["state"] == "done" and losses(run) == losses(whole[0])
 
 
+def test_a_lost_gpu_ends_the_run_and_it_goes_on_elsewhere(whole, store, tmp_path, monkeypatch):
+    """Simulated: what PyTorch raises when a GPU falls off the bus, in the middle of a step."""
+    from byolmeta.step import Step
+    from byolmeta.train import train
+
+    settings, steps, gradients = config(epochs=10, checkpoint_seconds=0), [], Step._gradients
+    run = Run(tmp_path / "lost")
+    run.create(settings, folder=str(store.index.source), home=str(tmp_path / "home"))
+
+    def failing(self, *values):
+        steps.append(1)
+        if len(steps) > 12:
+            raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
+        return gradients(self, *values)
+
+    monkeypatch.setattr(Step, "_gradients", failing)
+    with pytest.raises(InputError, match="stopped answering"):
+        train(run)
+    status = run.status()
+    assert status["state"] == "failed" and "unspecified launch failure" in status["message"] and 0 < status["step"] <= 12
+    monkeypatch.setattr(Step, "_gradients", gradients)
+    train(run, resume=True)
+    assert run.status()["state"] == "done" and losses(run) == losses(whole[0]) and same(weights(run), weights(whole[0]))
+
+
 def test_a_damaged_checkpoint_goes_on_from_the_one_before(whole, store, tmp_path):
     settings = config(epochs=10, checkpoint_seconds=0)
     run = new(tmp_path, settings)

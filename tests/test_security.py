@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,8 +277,9 @@ def test_who_left_leaves_nothing(public, pictures):
     files = visitor.upload({path.name: path.read_bytes() for path in sorted(pictures.rglob("*.png"))[-9:]})
     visitor.event("drop", "received", sent={"files": files})
     session = work.session(visitor.name(work, demo))
-    session.encoder = "untrained"
-    work.pictures(session), work.bank(session)
+    work.pictures(session)
+    (work.own(session) / "banks").mkdir()
+    (work.own(session) / "banks" / "vectors.npy").write_bytes(b"x")
     assert {path for path in work.home.rglob("*") if path.is_file()} - before
     work.leave(names_kept(work, demo))  # the page is open: nothing goes
     assert session.name in work.sessions
@@ -351,10 +351,17 @@ def test_auth_is_read(text, found):
             app.name_and_password(wrong)
 
 
-def test_share_warns_and_takes_the_rules_of_a_shared_machine():
-    code = "import app, byolmeta.ui as ui, sys; sys.argv = ['app.py', '--share']; ui.launch = lambda **k: print(k); app.main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert "'public': True" in done.stdout and "anyone who has the link" in done.stderr
+def test_share_warns_and_takes_the_rules_of_a_shared_machine(monkeypatch, capsys):
+    import app
+    from byolmeta import ui
+
+    asked = []
+    monkeypatch.setattr(ui, "launch", lambda **values: asked.append(values))
+    for flags, rules in (([], False), (["--share"], True), (["--public"], True)):
+        monkeypatch.setattr(sys, "argv", ["app.py", *flags])
+        app.main()
+        assert asked[-1]["public"] is rules
+        assert ("anyone who has the link" in capsys.readouterr().err) == ("--share" in flags)
 
 
 # The guard by itself
