@@ -275,7 +275,27 @@ def test_the_examples_of_teach_become_tags(page):
     page.get_by_text("hold no pictures of this folder").wait_for(state="hidden", timeout=30_000)
 
 
+def test_a_second_window_that_missed_a_change_shows_what_counts(page, app, browser):
+    other = open_page(browser, app.address)
+    other.wait_for_selector("#report .tile")
+    step(other, "Locate")
+    until(lambda: state(other)["drawn"], "a picture is on the other stage", 60)
+    before = len(state(page)["marks"])
+    look_at(page, 0)
+    drag(page, shares(0, 0))
+    searched(page)
+    look_at(other, 0)
+    drag(other, (0.6, 0.1, 0.9, 0.9))
+    until(lambda: other.get_by_text("Another window had changed the marks").count(), "it is told")
+    until(lambda: state(other)["marks"] == state(page)["marks"], "both show the same")
+    assert other.problems == []
+    other.context.close()
+    page.get_by_role("button", name="Undo").click()
+    until(lambda: len(state(page)["marks"]) == before, "undone")
+
+
 def test_nothing_found_is_a_sentence(page):
+    clear(page)
     look_at(page, 0)
     drag(page, shares(0, 1))
     searched(page)

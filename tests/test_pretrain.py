@@ -341,7 +341,9 @@ def test_a_lost_gpu_ends_the_run_and_it_goes_on_elsewhere(whole, store, tmp_path
     with pytest.raises(InputError, match="stopped answering"):
         train(run)
     status = run.status()
-    assert status["state"] == "failed" and "unspecified launch failure" in status["message"] and 0 < status["step"] <= 12
+    assert (
+        status["state"] == "failed" and "unspecified launch failure" in status["message"] and 0 < status["step"] <= 12
+    )
     monkeypatch.setattr(Step, "_gradients", gradients)
     train(run, resume=True)
     assert run.status()["state"] == "done" and losses(run) == losses(whole[0]) and same(weights(run), weights(whole[0]))

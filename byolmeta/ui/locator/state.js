@@ -175,8 +175,10 @@ function takeMarks() {
   const sent = given("marked");
   if (!sent || sent.seq === memory.seq || (sent.rev <= rev && !sent.seq && memory.rev >= 0)) return;
   memory.seq = sent.seq;
-  if (sent.rev === rev && memory.state) return; // what the page has, and its undo stays
-  memory.past = memory.state && memory.marked === pictures()?.key ? [...memory.past.slice(1 - MAX_STEPS), memory.state] : [];
+  const same = memory.state && memory.marked === pictures()?.key; // of the pictures that the page had before
+  if (same && sent.rev < rev) return; // it is on its way here since before the last change
+  if (same && sent.rev === rev && JSON.stringify([sent.classes, sent.marks]) === JSON.stringify([classes, marks])) return;
+  memory.past = same ? [...memory.past.slice(1 - MAX_STEPS), memory.state] : [];
   memory.marked = pictures()?.key;
   rev = memory.rev = sent.rev;
   ({ classes, marks } = sent);
