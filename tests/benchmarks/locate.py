@@ -1,6 +1,6 @@
 """How well things are found and outlined from a few examples: results/locate.json.
 
-    python tests/benchmarks/locate.py DATA [--only detect,segment] [--draws 20] [--sets raccoon,...]
+    python tests/benchmarks/locate.py DATA [--only detect,segment,speed] [--draws 20] [--sets raccoon,...]
 
 Constants and methods were chosen on the training parts of the sets (coco128: none); what is reported is on their test parts,
 by the shipped encoder and by baselines of the same pipeline in the same run. Intervals are 95 %, over draws of the examples.
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--home", type=Path, default=Path("~/.byolmeta").expanduser())
-    parser.add_argument("--only", default="detect,segment")
+    parser.add_argument("--only", default="detect,segment,speed")
     parser.add_argument("--draws", type=int, default=20, help="of the examples, for each figure")
     parser.add_argument("--sets", default="", help="names with commas; all")
     parser.add_argument("--arms", default="", help="names with semicolons; all")
