@@ -29,6 +29,7 @@ from byolmeta.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what may be decoded, whatever the ending says
 TURNS = dict(zip(range(2, 9), (Image.Transpose(t) for t in (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF values
+SIDEWAYS = {TURNS[value] for value in (5, 6, 7, 8)}
 SCANS = 64  # that a JPEG may have: about ten are usual, and each costs a walk over all of its pixels
 MEMORY = 4 << 30  # bytes of address space for a worker, where the system can limit it
 START_SECONDS = 120  # a worker that has not imported Pillow by then will not
@@ -65,8 +66,7 @@ def whole(picture: bytes, size: int, limits: Limits) -> tuple[Image.Image, tuple
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         if turn is not None:
             image = image.transpose(turn)
-        sideways = (image.width < image.height) != (own[0] < own[1]) and own[0] != own[1]
-        return image.convert("RGB"), own[::-1] if sideways else own
+        return image.convert("RGB"), own[::-1] if turn in SIDEWAYS else own
 
 
 def opened(picture: bytes | Image.Image, size: int, limits: Limits) -> tuple[Image.Image, Image.Transpose | None]:

@@ -5,7 +5,6 @@ Boxes are read and written as COCO has them: [left, top, width, height] in pixel
 
 import itertools
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,8 @@ from byolmeta.workplace import TOLD, bar, local, text, writable
 SIDE = 1024  # pixels of the longer side at which pictures are looked at; larger ones are shrunk
 OTHERS = 20  # pictures that are asked and, without boxes, tell beforehand what is usual
 JSON_BYTES = 200 << 20
+FAR = 1e9  # pixels that no picture has
+Scale = tuple[float, float]
 Progress = Callable[[int, int], None]
 
 
@@ -42,14 +43,14 @@ class Marked:
     names: tuple[str, ...]
 
 
-def upright(data: bytes, side: int = SIDE) -> tuple[Tensor, float]:
-    """A picture as uint8 (3, H, W), turned by EXIF, and how many of its own pixels one of these is.
+def upright(data: bytes, side: int = SIDE) -> tuple[Tensor, Scale]:
+    """A picture as uint8 (3, H, W), turned by EXIF, and how many of its own pixels one of these is, across and down.
 
     The longer side is at most `side`. InputError with a sentence where it cannot be read.
     """
     image, size = whole(data, side, Limits())
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-    return pixels, max(size) / max(image.size)
+    return pixels, (size[0] / image.width, size[1] / image.height)
 
 
 def read_boxes(path: Path) -> Marked:
@@ -68,11 +69,15 @@ def read_boxes(path: Path) -> Marked:
         ) from None
     images, notes, kinds = (_table(found, key, path.name) for key in ("images", "annotations", "categories"))
     categories = {_number(kind, "id", "category", path.name): str(kind.get("name", kind["id"])) for kind in kinds}
+    if len(categories) < len(kinds):
+        raise InputError(f"Two categories in '{path.name}' have the same id. Give each its own.")
     rows, paths, order = {}, [], list(categories)
     for image in images:
-        if not isinstance(image.get("file_name"), str):
+        if not isinstance(image.get("file_name"), str) or not image["file_name"].isprintable():
             raise InputError(f"An image in '{path.name}' has no file_name. Each needs id and file_name.")
-        rows[_number(image, "id", "image", path.name)] = len(paths)
+        if _number(image, "id", "image", path.name) in rows:
+            raise InputError(f"Two images in '{path.name}' have the id {image['id']}. Give each its own.")
+        rows[image["id"]] = len(paths)
         paths.append(path.parent / image["file_name"])
     examples, negatives = [], []
     for note in notes:
@@ -119,7 +124,7 @@ def _number(one: dict, key: str, what: str, name: str) -> int:
 
 def _corners(box, picture: str, name: str) -> tuple[float, float, float, float]:
     """[left, top, width, height] as left, top, right, bottom."""
-    fits = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in box)
+    fits = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and abs(v) < FAR for v in box)
     if not fits or min(box[2:]) <= 0:
         raise InputError(
             f"A box of '{picture}' in '{name}' is {str(box)[:80]}; it must be [left, top, width, height] in pixels, "
@@ -154,7 +159,9 @@ def detect_folder(
             answer = detector(picture, threshold)
             found += [
                 _result(path, marked.categories[label], box, score)
-                for box, score, label in zip(answer.boxes * scale, answer.scores, answer.labels, strict=True)
+                for box, score, label in zip(
+                    answer.boxes * torch.tensor(scale * 2), answer.scores, answer.labels, strict=True
+                )
             ]
             if progress:
                 progress(done, len(index.paths))
@@ -187,20 +194,22 @@ def _views(marked: Marked, maps) -> tuple[dict[int, View], list[Example], list[E
     return views, placed(marked.examples), placed(marked.negatives)
 
 
-def _scaled(example: Example, view: View, scale: float, name: str) -> Example:
+def _scaled(example: Example, view: View, scale: Scale, name: str) -> Example:
     """An example in pixels of its view; up to a pixel beyond the picture is rounding. InputError where it lies outside."""
     left, top, right, bottom = example.box
-    width, height = round(view.width * scale), round(view.height * scale)
+    (across, down), width, height = scale, round(view.width * scale[0]), round(view.height * scale[1])
     if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
         raise InputError(
             f"A box of '{name}' reaches from {left:g}, {top:g} to {right:g}, {bottom:g}, and the upright picture has "
             f"{width} x {height} pixels. Give boxes in pixels of the upright picture."
         )
-    inside = max(left, 0) / scale, max(top, 0) / scale, min(right / scale, view.width), min(bottom / scale, view.height)
+    inside = (
+        max(left, 0) / across, max(top, 0) / down, min(right / across, view.width), min(bottom / down, view.height)
+    )  # fmt: skip
     return Example(example.row, inside, example.label)
 
 
-def _pictures(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, float]]:
+def _pictures(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, Scale]]:
     """Path, pixels and scale (as `upright`) of the pictures that can be read; the reason of others goes to `skipped`."""
     for path in paths:
         try:

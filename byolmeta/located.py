@@ -69,7 +69,7 @@ def write_coco(found: Iterable[Located], names: Sequence[str], path: Path) -> No
 def write_yolo(found: Iterable[Located], names: Sequence[str], path: Path) -> None:
     """A zip of labels/NAME.txt with lines `class x y width height`, the middle and sides as shares, and data.yaml."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
-        listed = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
+        listed = "".join(f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in enumerate(names))
         made.writestr("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{listed}")
         taken: set[str] = set()
         for one in found:

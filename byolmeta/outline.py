@@ -19,7 +19,7 @@ from byolmeta.decode import Limits, read_file
 from byolmeta.encoder import load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
-from byolmeta.locate import OTHERS, upright
+from byolmeta.locate import OTHERS, Scale, upright
 from byolmeta.located import Located, painted, png_of
 from byolmeta.scan import index_images
 from byolmeta.segment import Mark, Outline, Picture, Settings, learn_basis, maps_of, teach_segmenter
@@ -70,8 +70,8 @@ def read_masks(folder: Path) -> Taught:
         if path.stem in masks:
             pixels, scale = _upright(path)
             found, in_colour = _read_mask(masks[path.stem])
-            size = tuple(round(length * scale) for length in pixels.shape[1:])
-            if any(abs(a - b) > scale for a, b in zip(found.shape, size, strict=True)):
+            size = own_size(pixels, scale)
+            if any(abs(a - b) > max(scale) for a, b in zip(found.shape, size, strict=True)):
                 raise InputError(
                     f"The mask '{masks[path.stem].name}' has {found.shape[1]} x {found.shape[0]} pixels and its upright picture "
                     f"{size[1]} x {size[0]}. Give a mask of the picture's size."
@@ -101,7 +101,7 @@ def read_masks(folder: Path) -> Taught:
     return Taught(tuple(pictures), tuple(marks), tuple(names), own)
 
 
-def _upright(path: Path) -> tuple[Tensor, float]:
+def _upright(path: Path) -> tuple[Tensor, Scale]:
     try:
         return upright(read_file(path, Limits().file_bytes, follow=True))
     except InputError as problem:
@@ -177,10 +177,15 @@ def segment_folder(
         segmenter = teach_segmenter(maps, pictures, taught.marks, basis=basis, settings=settings)
         for done, (path, picture, scale) in enumerate(_pictures(index.paths, read, skipped), 1):
             outline = segmenter(picture)
-            size = [round(length * scale) for length in picture.shape[1:]]
-            yield Outlined(path, picture, outline, values[resized(outline, size).numpy()])
+            mask = values[resized(outline, own_size(picture, scale)).numpy()]
+            yield Outlined(path, picture, outline, mask)
             if progress:
                 progress(done, len(index.paths))
+
+
+def own_size(picture: Tensor, scale: Scale) -> tuple[int, int]:
+    """Height and width of the file of a picture (3, H, W) that `upright` read."""
+    return round(picture.shape[1] * scale[1]), round(picture.shape[2] * scale[0])
 
 
 def resized(outline: Outline, size: Sequence[int]) -> Tensor:
@@ -196,7 +201,7 @@ def resized(outline: Outline, size: Sequence[int]) -> Tensor:
     return labels
 
 
-def _pictures(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, float]]:
+def _pictures(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, Scale]]:
     """Path, pixels and scale (as `upright`) of the pictures that can be read; the reason of others goes to `skipped`."""
     for path in paths:
         try:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from byolmeta import segment
-from byolmeta.detect import Detector, Example, Found, Ground, Maps, View, learn_ground, teach_detector
+from byolmeta.detect import SMALLEST, Detector, Example, Found, Ground, Maps, View, learn_ground, teach_detector
 from byolmeta.errors import InputError
 
 SAME = 0.5  # overlap (IoU) from which a found box is the one that a person drew
@@ -93,6 +93,7 @@ class Search:
     boxed: tuple[int, ...]  # the classes of the detector's labels
     segmenter: segment.Segmenter | None
     outlined: tuple[int, ...]  # those of the segmenter's
+    problems: Mapping[int, InputError]  # by class: what its marks lack
 
     @torch.no_grad()
     def __call__(self, sight: Sight, row: int = -1) -> Answer:
@@ -128,7 +129,7 @@ def as_said(found: Found, marks: Sequence[Mark]) -> Found:
     labels = torch.tensor([mark.label for mark in drawn], dtype=torch.long)
     return Found(
         torch.cat([boxes, found.boxes[keep]]),
-        torch.cat([torch.ones(len(drawn)), found.scores[keep]]),
+        torch.cat([torch.ones(len(drawn)), found.scores[keep].clamp_max(0.999)]),
         torch.cat([labels, found.labels[keep]]),
     )
 
@@ -154,26 +155,57 @@ def learn(
     Raises InputError where the marks do not say enough: tags that all say the same.
     """
     shown = {mark.label for mark in marks if not mark.no}
-    segmenter, outlined = _segmenter(maps[1], sights, marks, shown, usual.basis)
-    boxes = [*marks, *_boxes_of_strokes(segmenter, outlined, sights, marks)]
+    segmenter, outlined, problems = _segmenter(maps[1], sights, marks, shown, usual.basis)
+    marked = [mark for mark in marks if not _tiny(mark)]
+    boxes = [*marked, *_boxes_of_strokes(segmenter, outlined, sights, marks)]
     boxed = tuple(sorted({mark.label for mark in boxes if mark.box is not None and not mark.no}))
     detector = _detector(maps[0], sights, boxes, boxed, usual.ground) if boxed else None
+    problems = {label: problem for label, problem in problems.items() if label not in boxed}
     if detector is None and segmenter is None:
-        raise InputError("The marks say only what is not it. Draw on one thing to find.")
-    return Search(way, tuple(marks), detector, boxed, segmenter, outlined)
+        raise next(iter(problems.values()), InputError("The marks say only what is not it. Draw on one thing to find."))
+    return Search(way, tuple(marks), detector, boxed, segmenter, outlined, problems)
+
+
+def _tiny(mark: Mark) -> bool:
+    """Whether a box is too small to see anything in."""
+    return mark.box is not None and min(mark.box[2] - mark.box[0], mark.box[3] - mark.box[1]) < SMALLEST
 
 
 def _segmenter(maps: Maps, sights: Mapping[int, Sight], marks: Sequence[Mark], shown: set[int], basis):
-    """The segmenter, and the classes of its labels."""
-    outlined = tuple(sorted(shown))
-    of = {label: number for number, label in enumerate(outlined)}
-    hints = [hint for mark in marks if mark.label in of for hint in _hints(mark, of[mark.label])]
+    """The segmenter, the classes of its labels, and what was wrong with the marks of others, by class."""
     pictures = {row: sight.picture for row, sight in sights.items()}
-    return (segment.teach_segmenter(maps, pictures, hints, basis=basis) if hints else None), outlined
+
+    def taught(labels: Sequence[int]):
+        of = {label: number for number, label in enumerate(labels)}
+        hints = [hint for mark in marks if mark.label in of for hint in _hints(mark, of[mark.label], marks)]
+        return segment.teach_segmenter(maps, pictures, hints, basis=basis)
+
+    if not shown:
+        return None, (), {}
+    outlined, problems = tuple(sorted(shown)), {}
+    try:
+        return taught(outlined), outlined, {}
+    except InputError as problem:
+        problems = {outlined[0]: problem}
+    if len(outlined) > 1:  # one class says too little: the others need not wait for it
+        problems = {}
+        for label in outlined:
+            try:
+                taught([label])
+            except InputError as problem:
+                problems[label] = problem
+        outlined = tuple(label for label in outlined if label not in problems)
+        if outlined and problems:
+            return taught(outlined), outlined, problems
+    return None, (), problems
 
 
-def _hints(mark: Mark, label: int) -> list[segment.Mark]:
-    """A mark as segment.py takes it. A box around what is none is painted over."""
+def _hints(mark: Mark, label: int, marks: Sequence[Mark]) -> list[segment.Mark]:
+    """A mark as segment.py takes it. A box around what is none is painted over, unless a thing that was drawn lies there, too;
+    that one was drawn wins over a word that it is not in the picture."""
+    drawn = [one for one in marks if (one.row, one.label) == (mark.row, mark.label) and not one.no and not one.is_tag]
+    if mark.no and drawn and (mark.is_tag or (mark.box is not None and any(_meet(mark.box, one) for one in drawn))):
+        return []
     if mark.is_tag:
         return [segment.Mark(mark.row, label, has=not mark.no)]
     if mark.box is not None and not mark.no:
@@ -187,13 +219,22 @@ def _hints(mark: Mark, label: int) -> list[segment.Mark]:
     return [segment.Mark(mark.row, label, radius=max(mark.radius, 1e-3), **place)]
 
 
+def _meet(box: tuple[float, float, float, float], mark: Mark) -> bool:
+    """Whether a box and a drawn mark share a place."""
+    points = mark.points or ((mark.box[0], mark.box[1]), (mark.box[2], mark.box[3]))
+    x, y = zip(*points, strict=True)
+    return min(x) < box[2] and max(x) > box[0] and min(y) < box[3] and max(y) > box[1]
+
+
 def _boxes_of_strokes(
     segmenter, outlined: tuple[int, ...], sights: Mapping[int, Sight], marks: Sequence[Mark]
 ) -> list[Mark]:
     """A box for each painted part of a thing, around its outline there, where no box was drawn on that picture."""
     found = []
     boxed = {(mark.row, mark.label) for mark in marks if mark.box is not None and not mark.no}
-    painted = {(mark.row, mark.label) for mark in marks if mark.points and not mark.no} - boxed
+    painted = {
+        (mark.row, mark.label) for mark in marks if mark.points and not mark.no and mark.label in outlined
+    } - boxed
     for row, label in sorted(painted):
         sight = sights[row]
         chance = segmenter(sight.picture, row).probability[outlined.index(label)]
@@ -202,7 +243,7 @@ def _boxes_of_strokes(
         points = torch.tensor([point for mark in strokes for point in mark.points])
         inside = (points[:, None] >= boxes[None, :, :2]).all(2) & (points[:, None] <= boxes[None, :, 2:]).all(2)
         found += [Mark(row, label, box=tuple(box)) for box in boxes[inside.any(0)].tolist()]
-    return [mark for mark in found if min(mark.box[2] - mark.box[0], mark.box[3] - mark.box[1]) >= 4]
+    return [mark for mark in found if not _tiny(mark)]
 
 
 def _detector(maps: Maps, sights: Mapping[int, Sight], marks: Sequence[Mark], boxed: tuple[int, ...], ground: Ground):

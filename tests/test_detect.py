@@ -255,9 +255,12 @@ def test_large_pictures_are_shrunk_and_boxes_are_in_their_own_pixels(tmp_path):
     image = scene(0)[0].resize((2000, 1500))
     image.save(tmp_path / "large.png")
     seen, scale = upright((tmp_path / "large.png").read_bytes())
-    assert seen.shape == (3, 768, 1024) and scale == pytest.approx(2000 / 1024)
+    assert seen.shape == (3, 768, 1024) and scale == pytest.approx((2000 / 1024, 1500 / 768))
     small, scale = upright((tmp_path / "large.png").read_bytes(), 5000)
-    assert small.shape == (3, 1500, 2000) and scale == 1
+    assert small.shape == (3, 1500, 2000) and scale == (1, 1)
+    image.resize((1920, 1081)).save(tmp_path / "uneven.png")
+    seen, (across, down) = upright((tmp_path / "uneven.png").read_bytes())
+    assert (round(seen.shape[2] * across), round(seen.shape[1] * down)) == (1920, 1081)
 
 
 def test_boxes_are_read_with_negatives_and_without_crowds(tmp_path):
@@ -322,6 +325,5 @@ def test_pictures_too_narrow_for_what_was_shown_have_nothing_found(taught):
     for height, width in ((20, 900), (900, 20), (3, 4)):
         found = taught[0](torch.full((3, height, width), 255, dtype=torch.uint8))
         assert found.boxes.shape == (len(found.scores), 4)
-    wide, views, examples = torch.zeros(3, 100, 2400, dtype=torch.uint8), taught[1], taught[2]
-    tall_only = teach_detector(taught[0].maps, views, examples[:1], ground=taught[0].ground)
-    assert len(tall_only(wide).scores) == 0
+    whole = teach_detector(taught[0].maps, taught[1], [Example(0, (1, 1, 159, 119))], ground=taught[0].ground)
+    assert len(whole(torch.zeros(3, 100, 2400, dtype=torch.uint8)).scores) == 0

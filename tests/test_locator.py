@@ -1,5 +1,7 @@
 """ui/locate.py without a browser: what is accepted, searched, stopped and kept."""
 
+import csv
+import json
 import os
 
 import numpy as np
@@ -67,6 +69,7 @@ BAD = [
     {"rev": 1, "classes": [CLASS | {"name": 3}], "marks": []}, {"rev": 1, "classes": [CLASS] * 9, "marks": []},
 ]  # fmt: skip
 BAD_MARKS = [
+    {"cls": []}, {"cls": {}}, {"id": "c²"}, {"at": [0, 0, 10**400, 1]},
     {"row": 6}, {"row": -1}, {"row": True}, {"cls": "c2"}, {"id": "<b>"}, {"kind": "blob"}, {"at": [0, 0, 1]}, {"at": [0.5, 0, 0.5, 1]},
     {"at": [0, 0, 1, 1.1]}, {"at": [0, 0, float("nan"), 1]}, {"at": ["0", 0, 1, 1]}, {"kind": "stroke"},
     {"kind": "stroke", "points": [[0.5, 2]], "radius": 0.1}, {"kind": "stroke", "points": [[0.5, 0.5]] * 501, "radius": 0.1},
@@ -110,6 +113,52 @@ def test_stop_keeps_the_answers_there_were(there, monkeypatch):
         if update.get("found", {}).get("done") == 2 and update["found"]["total"] == 6:
             locate.stopped(work, WORDS, session, None)
     assert update["found"]["state"] == "stopped" and len(update["found"]["rows"]) == len(before) == 6
+
+
+def test_a_page_that_was_left_while_it_looked_searches_again(there, monkeypatch):
+    work, session = there
+    monkeypatch.setattr(locate, "EVERY", 0)
+    run = locate.marked(work, WORDS, session, sent(work, session, [box(0)]))
+    next(run)
+    run.close()
+    *_, last = locate.arrive(work, WORDS, session)
+    assert last["found"]["state"] == "done" and len(last["found"]["rows"]) == 6
+    run = locate.marked(work, WORDS, session, sent(work, session, [box(0), box(1)]))
+    next(run)
+    locate.stopped(work, WORDS, session, None)
+    *_, last = run
+    assert last["found"]["state"] == "stopped" and len(last["found"]["rows"]) == 6, "what was found before stays"
+
+
+def test_files_are_of_the_search_that_is_shown(there, monkeypatch):
+    work, session = there
+    cross = {"id": "c2", "name": "cross", "colour": 1}
+    search(work, session, [box(0), box(0, 1, cls="c2")], classes=(CLASS, cross))
+    saving = locate.kept(work, WORDS, session, SimpleNamespace(_data={"kind": "csv", "sure": 0.3}))
+    next(saving)
+    taught = work.seen(session)["taught"]
+    search(work, session, [box(0, 1, cls="c2")], classes=(cross,))
+    *_, (_, file) = saving
+    path = next((work.home / "thumbs" / "exports").glob(f"*/{json.loads(file)['name']}"))
+    rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+    assert {row["class"] for row in rows} == {"ring", "cross"} and taught.names == ["ring", "cross"]
+    assert [row["class"] for row in rows if row["path"] == "0.png" and float(row["left"]) > 80] == ["cross"]
+
+
+def test_one_class_that_says_too_little_is_named_and_the_other_found(there):
+    work, session = there
+    cross = {"id": "c2", "name": "cross", "colour": 1}
+    tag = {"id": "m9", "row": 1, "cls": "c2", "kind": "tag"}
+    last = search(work, session, [box(0), tag], classes=(CLASS, cross))[-1]
+    assert last["note"].startswith("cross: ") and {found[5] for one in last["rows"] for found in one["boxes"]} == {0}
+
+
+def test_not_this_beside_a_drawn_thing_does_not_end_the_search(there):
+    work, session = there
+    left, top, right, bottom = box(0)["at"]
+    around = box(0, id="m77", no=True, at=[left, top, min(1, right + 0.2), min(1, bottom + 0.2)])
+    tag = {"id": "m78", "row": 0, "cls": "c1", "kind": "tag", "no": True}
+    assert search(work, session, [box(0), around])[-1]["rows"] and search(work, session, [box(0), tag])[-1]["rows"]
 
 
 def test_a_late_state_of_another_window_is_told(there):
@@ -165,7 +214,7 @@ def test_tags_alone_are_no_surer_than_that_the_thing_is_there(there):
     tag = {"cls": "c1", "kind": "tag"}
     marks = [tag | {"id": "m1", "row": 0}, tag | {"id": "m2", "row": 1, "no": True}]
     rows = search(work, session, marks)[-1]["rows"]
-    chances = work.seen(session)["tagged"][0]
+    chances = work.seen(session)["taught"].tagged[0]
     assert chances.shape == (6,) and ((0 <= chances) & (chances <= 1)).all()
     for one in rows:
         assert all(found[4] <= chances[one["row"]] + 1e-3 for found in one["boxes"])

@@ -97,6 +97,25 @@ def test_a_tag_says_that_nothing_is_there(seen):
     assert len(search(seen.sights[3], 3).found.scores) > 0
 
 
+def test_what_is_found_on_a_picture_without_the_thing_is_learned_as_wrong(seen):
+    before = seen.learned(box(seen, 0, RING), way=1).detector(seen.sights[2].view)
+    after = seen.learned(box(seen, 0, RING), Mark(2, RING, no=True), way=1).detector(seen.sights[2].view)
+    assert after.scores[0] < before.scores[0] - 0.02
+
+
+def test_a_class_alone_keeps_its_number(seen):
+    search = seen.learned(box(seen, 0, CROSS), box(seen, 1, CROSS))
+    answer = search(seen.sights[3], 3)
+    assert set(answer.found.labels.tolist()) == {CROSS} and float(answer.outlines[RING].max()) == 0
+
+
+def test_tags_alone_give_boxes_around_outlines(seen):
+    blank = Sight(*seen.maps, torch.full((3, 120, 160), 120, dtype=torch.uint8))
+    sights = {0: seen.sights[0], 1: seen.sights[1], 8: blank}
+    search = learn(seen.maps, sights, [Mark(0, RING), Mark(1, RING), Mark(8, RING, no=True)], 1, seen.usual)
+    assert search.detector is None and len(search(seen.sights[2]).found.scores) > 0
+
+
 def test_tags_that_all_say_the_same_are_refused_with_a_sentence(seen):
     with pytest.raises(InputError, match="all say the same"):
         seen.learned(Mark(0, RING), Mark(1, RING), way=1)

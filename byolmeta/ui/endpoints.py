@@ -116,11 +116,14 @@ def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> li
     """COCO results with `file_name`, as the command `detect` writes them."""
     from byolmeta.locate import detect_folder
 
-    if not isinstance(boxes, dict) or type(threshold) not in (int, float):
+    if not isinstance(boxes, dict) or type(threshold) not in (int, float) or not 0 <= threshold <= 1:
         raise InputError("`boxes` must be a COCO-style object and `threshold` a number from 0 to 1.")
     with tempfile.TemporaryDirectory() as folder:
         asked, shown = Path(folder, "asked"), Path(folder, "shown")
-        names, known = _numbered(images, asked), {name: number for number, name in _numbered(examples, shown).items()}
+        names, there = _numbered(images, asked), _numbered(examples, shown)
+        known = {name: number for number, name in there.items()}
+        if len(known) < len(there):
+            raise InputError("Two examples have the same name. Give each its own: `boxes` tells them apart by it.")
         listed = boxes["images"] if isinstance(boxes.get("images"), list) else []
         for one in listed:
             name = one.get("file_name") if isinstance(one, dict) else None
@@ -142,8 +145,7 @@ def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> li
 def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[dict]:
     """For each picture {file_name, mask: a PNG as the command `segment` writes it, base64, shares: of the picture by class}."""
     from byolmeta.located import png_of
-    from byolmeta.outline import read_masks, read_tags, segment_folder
-    from byolmeta.tidy import safe_name
+    from byolmeta.outline import WITHOUT, read_masks, read_tags, segment_folder
 
     count = len(examples) if isinstance(examples, (list, tuple)) else 0
     hints = masks or tags
@@ -156,17 +158,19 @@ def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[d
         if masks:
             _numbered(masks, shown / "masks")
         else:
+            words = list(tags)
             for file, tag in zip(there, tags, strict=True):
-                if not isinstance(tag, str) or not safe_name(tag):
+                if not isinstance(tag, str) or not tag.strip():
                     raise InputError("A tag is not a word. Send what each example shows, or `none`.")
-                place = shown / "tags" / safe_name(tag).replace("/", "_")
+                place = shown / "tags" / (tag.lower() if tag.lower() in WITHOUT else f"tag-{words.index(tag)}")
                 place.mkdir(parents=True, exist_ok=True)
                 (shown / "images" / file).rename(place / file)
         taught = read_masks(shown) if masks else read_tags(shown / "tags")
         skipped, found = {}, []
         for one in segment_folder(shipped(encoder), taught, asked, skipped):
             shares = {
-                name: float((one.mask == value).mean()) for name, value in zip(taught.names, taught.values, strict=True)
+                words[int(name[4:])] if tags else name: float((one.mask == value).mean())
+                for name, value in zip(taught.names, taught.values, strict=True)
             }
             mask = base64.b64encode(png_of(one.mask)).decode()
             found.append({"file_name": names[one.path], "mask": mask, "shares": shares})

@@ -2,10 +2,12 @@
 
 import contextlib
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -111,7 +113,9 @@ def anew(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
     """As `arrive`, after other pictures or another encoder; nothing before the step was opened."""
     if session.name in visited:
         yield whole(work, words, session)
-        if session.marks["marks"] and not work.seen(session).get("located"):
+        before = work.seen(session).get("located") or {}
+        known = before.get("rev") == session.marks["rev"] and before["state"] != "left"
+        if session.marks["marks"] and not known:
             yield from look(work, words, session)
 
 
@@ -142,7 +146,7 @@ def shown_of(work: Workspace, session: Session, row: int | None) -> dict:
         return {}
     sight, seen = sight_of(work, session, row), work.seen(session)
     seen["staged"] = row
-    name = f"{session.name}-{_mark_of(work, session)}-stage-{row % 16}"
+    name = f"{session.name}-{_mark_of(work, session)}-stage-{row}"
     url = thumbs.large(_image(sight), name, work.home / "thumbs")
     return {"row": row, "url": url, "w": sight.width, "h": sight.height}
 
@@ -223,8 +227,7 @@ def more(work: Workspace, words: dict[str, str], session: Session, event) -> Ite
 
 def stopped(work: Workspace, words: dict[str, str], session: Session, event) -> None:
     """Ends what is looked for."""
-    latest[session.name] = latest.get(session.name, 0) + 1
-    work.seen(session)["stopped"] = True
+    work.seen(session)["stopped"] = latest.get(session.name)
 
 
 def tagged(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[dict]:
@@ -284,7 +287,6 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
 
     number = latest[session.name] = latest.get(session.name, 0) + 1
     seen, state = work.seen(session), state_of(work, words, session)
-    seen["stopped"] = False
     ids = [one["id"] for one in state["classes"]]
     if not any(not mark.get("no") for mark in state["marks"]):
         seen["located"] = {"rev": state["rev"], "ids": ids, "state": "", "rows": []}
@@ -292,8 +294,11 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         return
     torch.set_num_threads(features.threads())
 
-    def outdated() -> bool:
-        return latest[session.name] != number or work.seen(session) is not seen
+    def newest() -> bool:
+        return latest[session.name] == number and work.seen(session) is seen
+
+    def halted() -> bool:
+        return not newest() or seen.get("stopped") == number
 
     def shown(**news) -> dict:
         before = seen.get("located") or {"rows": []}
@@ -305,35 +310,54 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         seen["located"] = {"rows": []}
     try:
         for done, total in usual_of(work, session):
-            if outdated():
-                return
-            yield shown(state="looking", done=done, total=total)
-        search = seen["search"] = learned(work, session, state)
-        seen["tagged"] = tag_chances(work, session, state, search)
-        count = len(work.pictures(session).store)
-        rows = ranked(work, session, state)[: seen.get("looked", AT_ONCE)]
-        answers, skipped, last = {}, 0, 0.0
-        for done, row in enumerate(rows, 1):
-            if outdated():
+            if halted():
                 break
-            try:
-                answers[row] = answer_of(work, session, search, row)
-            except InputError:  # it is gone, or damaged
-                skipped += 1
-            if time.monotonic() - last > EVERY:
-                last = time.monotonic()
-                yield shown(state="looking", done=done, total=len(rows), left=0, rows=_merged(seen, answers, rows))
-        if latest[session.name] != number and not seen["stopped"] or work.seen(session) is not seen:
+            yield shown(state="looking", done=done, total=total)
+        answers = {}
+        if not halted():
+            search = learned(work, session, state)
+            tagged = tag_chances(work, session, state, search)
+            problems = [f"{state['classes'][label]['name']}: {problem}" for label, problem in search.problems.items()]
+            count = len(work.pictures(session).store)
+            rows = ranked(work, session, state)[: seen.get("looked", AT_ONCE)]
+            skipped, last = 0, 0.0
+        if not halted():
+            seen["taught"] = Taught(search, tagged, [one["name"] for one in state["classes"]])
+            for done, row in enumerate(rows, 1):
+                if halted():
+                    break
+                try:
+                    answers[row] = answer_of(work, session, seen["taught"], row)
+                except InputError:  # it is gone, or damaged
+                    skipped += 1
+                if time.monotonic() - last > EVERY:
+                    last = time.monotonic()
+                    yield shown(state="looking", done=done, total=len(rows), left=0, rows=_merged(seen, answers, rows))
+        if not newest():
             return
-        state_now = "stopped" if seen["stopped"] else "done"
-        left = count - skipped - len(_merged(seen, answers, rows))
-        rows = _merged(seen, answers, rows)
-        yield shown(state=state_now, done=len(rows), total=len(rows), left=left, rows=rows, sure=suggested(rows))
+        if not answers:  # stopped before the first one
+            yield shown(state="stopped", left=0)
+            return
+        found = _merged(seen, answers, rows)
+        after = {"done": len(found), "total": len(found), "left": count - skipped - len(found), "rows": found}
+        after |= {"state": "stopped" if halted() else "done", "note": " ".join(problems)}
+        yield shown(sure=suggested(found), **after)
     except InputError as problem:
         yield shown(state="done", rows=[], left=0, note=str(problem))
     except Exception:
         yield shown(state="stopped", note=words["locate_failed"])
         raise
+    finally:  # a page that was left in the middle ends the run too
+        if newest() and (seen.get("located") or {}).get("state") == "looking":
+            seen["located"] = seen["located"] | {"state": "left"}
+
+
+class Taught(NamedTuple):
+    """What the marks of a state taught."""
+
+    search: Any
+    tagged: dict[int, np.ndarray]  # of `tag_chances`
+    names: list[str]  # of the classes
 
 
 def _merged(seen: dict, answers: dict[int, dict], rows: list[int]) -> list[dict]:
@@ -441,19 +465,20 @@ def tag_chances(work: Workspace, session: Session, state: dict, search) -> dict[
     return chances
 
 
-def found_on(work: Workspace, session: Session, search, row: int):
+def found_on(work: Workspace, session: Session, taught: Taught, row: int):
     """What is found on a picture; of what was only tagged, no surer than that the picture has it at all."""
-    answer = search(sight_of(work, session, row), row)
-    for label, chances in work.seen(session).get("tagged", {}).items():
+    answer = taught.search(sight_of(work, session, row), row)
+    for label, chances in taught.tagged.items():
         of = answer.found.labels == label
         answer.found.scores[of] *= float(chances[row])
+    answer.found.scores.copy_((1000 * answer.found.scores).round() / 1000)  # as the page compares them
     return answer
 
 
-def answer_of(work: Workspace, session: Session, search, row: int) -> dict:
+def answer_of(work: Workspace, session: Session, taught: Taught, row: int) -> dict:
     """What is found on a picture, as the page shows it."""
     sight = sight_of(work, session, row)
-    answer = found_on(work, session, search, row)
+    answer = found_on(work, session, taught, row)
     sides = answer.found.boxes.new_tensor([sight.width, sight.height]).repeat(2)
     boxes = [
         [*(round(v, 4) for v in at), round(score, 3), label]
@@ -496,6 +521,8 @@ def suggested(answers: list[dict]) -> float:
 def small_of(work: Workspace, session: Session, row: int, sight) -> str:
     """URL of a picture at the size of the list; drawn once."""
     kept = work.seen(session).setdefault("small", {})
+    if not kept:
+        _sweep(work, session)
     if row not in kept:
         image = _image(sight)
         image.thumbnail((SMALL, SMALL))
@@ -504,35 +531,43 @@ def small_of(work: Workspace, session: Session, row: int, sight) -> str:
     return kept[row]
 
 
+def _sweep(work: Workspace, session: Session) -> None:
+    """Deletes what was drawn of other pictures, or of these in another state of their folder."""
+    for part in ("large", "maps"):
+        for file in (work.home / "thumbs" / part).glob(f"{session.name}-*-*-*"):
+            if re.search(r"-(stage|found|masks)-\d+\.", file.name) and _mark_of(work, session) not in file.name:
+                file.unlink(missing_ok=True)
+
+
 def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[list]:
     """Saves what was found on the pictures that were looked through. Yields [locator, file]."""
     from byolmeta import located
     from byolmeta.workplace import write_csv
 
     kind, sure, seen = sent(event, "kind"), sent(event, "sure"), work.seen(session)
-    if kind not in FILES or type(sure) not in (int, float) or not 0 <= sure <= 1:
+    if not isinstance(kind, str) or kind not in FILES or type(sure) not in (int, float) or not 0 <= sure <= 1:
         raise InputError(words["locate_early"])
-    answers = (seen.get("located") or {}).get("rows")
-    if not answers or not seen.get("search"):
+    answers, taught = (seen.get("located") or {}).get("rows"), seen.get("taught")
+    if not answers or not taught:
         raise InputError(words["locate_early"])
-    names = [one["name"] for one in session.marks["classes"]]
-    found = []
-    for done, one in enumerate(sorted(answers, key=lambda one: one["row"]), 1):
-        with contextlib.suppress(InputError):
-            found.append(located_on(work, session, seen["search"], one["row"], sure))
-        note = {"state": "writing", "done": done, "total": len(answers), "note": words["locate_writing"]}
-        yield [gr.update(found=seen["located"] | note), gr.skip()]
+    yield [gr.update(found=seen["located"] | {"state": "writing", "note": words["locate_writing"]}), gr.skip()]
+
+    def each():
+        for row in sorted(one["row"] for one in answers):
+            with contextlib.suppress(InputError):  # it is gone meanwhile
+                yield located_on(work, session, taught, row, sure)
+
     path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{FILES[kind]}")
     if kind == "csv":
-        write_csv(path, located.rows_of(found, names))
+        write_csv(path, located.rows_of(each(), taught.names))
     else:
         write = {"coco": located.write_coco, "yolo": located.write_yolo}
         write |= {"masks": located.write_masks, "overlays": located.write_pictures}
-        write[kind](found, names, path)
+        write[kind](each(), taught.names, path)
     yield [gr.update(found=seen["located"]), fetched(path)]
 
 
-def located_on(work: Workspace, session: Session, search, row: int, sure: float):
+def located_on(work: Workspace, session: Session, taught: Taught, row: int, sure: float):
     """What is found on a picture with at least this chance, in its own pixels."""
     import torch.nn.functional as F
 
@@ -545,7 +580,7 @@ def located_on(work: Workspace, session: Session, search, row: int, sure: float)
     with tidy.originals(index) as read:
         image, (wide, high) = whole(read(index.paths[row]), DRAWN, Limits())
     sight = sight_of(work, session, row)
-    answer = found_on(work, session, search, row)
+    answer = found_on(work, session, taught, row)
     kept = answer.found.scores >= sure
     scale = answer.found.boxes.new_tensor([wide / sight.width, high / sight.height]).repeat(2)
     outlines = within_boxes(answer, kept)

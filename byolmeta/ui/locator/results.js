@@ -17,6 +17,8 @@ const cards = new Map(); // row -> {node, canvas, image, key}
 // How sure the surest box of a picture is.
 const best = (one) => Math.max(0, ...one.boxes.map((box) => box[4]));
 
+const surest = (one) => one.boxes.reduce((a, b) => (a && a[4] >= b[4] ? a : b), null);
+
 function ordered() {
   return (found().rows ?? []).filter((one) => best(one) >= memory.sure).sort((a, b) => best(b) - best(a));
 }
@@ -56,14 +58,14 @@ function drawLine(answer, shownRows) {
   moreButton.hidden = looking || !(answer.left > 0);
   let text = "";
   if (waiting && answer.state !== "writing") text = word("starting");
-  else if (answer.note) text = answer.note;
+  else if (answer.note && (looking || !looked)) text = answer.note;
   else if (looking && !looked) text = word("learning", { done: answer.done ?? 0, total: answer.total ?? 0 });
   else if (looking) text = word("looking", { done: answer.done, total: answer.total });
   else if (!looked) text = word("hint_start");
   else if (!shownRows) text = word("nothing", { n: looked.toLocaleString(), sure: percent(memory.sure) });
   else text = word("found_line", { n: shownRows.toLocaleString(), of: looked.toLocaleString(), sure: percent(memory.sure) })
     + (answer.left > 0 ? " " + word("left", { n: answer.left.toLocaleString() }) : "")
-    + (answer.state === "stopped" ? " " + word("stopped") : "");
+    + (answer.state === "stopped" ? " " + word("stopped") : "") + (answer.note ? ` ${answer.note}` : "");
   put(line, "textContent", text);
   put(near, "textContent", text);
   near.hidden = !looking && !waiting;
@@ -108,7 +110,7 @@ function drawCard(card) {
   brush.scale(ratio, ratio);
   if (photo.complete && photo.naturalWidth) brush.drawImage(photo, 0, 0, wide, high);
   drawFound(brush, one, { x: 0, y: 0, w: wide, h: high }, () => card.visible && drawCard(card), false);
-  drawLabel(brush, percent(best(one)), 0, 0, COLOURS[foundClass(one.boxes[0]?.[5])?.colour ?? 7], { x: 0, y: 0, w: wide, h: high });
+  drawLabel(brush, percent(best(one)), 0, 0, COLOURS[foundClass(surest(one)?.[5])?.colour ?? 7], { x: 0, y: 0, w: wide, h: high });
 }
 
 slider.addEventListener("input", () => {

@@ -8,7 +8,7 @@
 //            seq: another number where it counts whatever the page has
 //   order    [row]: pictures to choose from, the marked ones first
 //   shown    {row, url, w, h, seq}: the picture on the stage, or {}
-//   found    {rev, ids: [id of a class], state: "" | "looking" | "done" | "stopped", done, total, left, note, sure, rows: [picture]}
+//   found    {rev, ids: [id of a class], state: "" | "looking" | "writing" | "done" | "stopped" | "left", done, total, left, note, sure, rows: [picture]}
 //            sure: where the slider is put until somebody moves it
 //            picture: {row, url, w, h, boxes: [[left, top, right, bottom, score, place in ids]], masks: url | null, mw, mh}
 //            masks: a byte for each of mw x mh points of each class, 255 times how sure it is
