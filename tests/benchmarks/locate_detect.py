@@ -96,7 +96,7 @@ def measured(arm: str, name: str, shot: int, draws: int, shown: Part, asked: Par
     return {
         "set": name, "examples": shot, "arm": arm, "ap50": round(ap50[0], 4), "ap50_ci95": round(ap50[1], 4),
         "ap": round(ap[0], 4), "ap_ci95": round(ap[1], 4), "ap50_by_class": by_class,
-        "seconds_a_picture": round(float(np.median(seconds)), 4),
+        "seconds_asked_again": round(float(np.median(seconds)), 4),
     }  # fmt: skip
 
 

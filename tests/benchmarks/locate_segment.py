@@ -136,7 +136,7 @@ def measured_horses(
                     seconds.append(time.perf_counter() - start)
                     answers.append(overlap(answer.labels == 1, truth))
                 found.append(answers)
-            speed = {"seconds_a_picture": round(float(np.median(seconds)), 4)}
+            speed = {"seconds_asked_again": round(float(np.median(seconds)), 4)}
             yield {"set": name, "examples": task, "arm": arm} | figure(found) | speed
 
 
