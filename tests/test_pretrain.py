@@ -541,7 +541,7 @@ def test_a_slowed_run_ends_in_time(store, tmp_path, monkeypatch):
     run = Run(tmp_path / "run")
     run.create(config(minutes=0.03))
     result = pretrain(store, config(minutes=0.03), run)
-    assert run.status()["state"] == "done" and 3 < result["steps"] < 100_000
+    assert run.status()["state"] == "done" and 1 <= result["steps"] < 100_000
 
 
 @pytest.mark.parametrize("optimizer", ("sgd", "adamw", "lars"))

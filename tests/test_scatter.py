@@ -313,7 +313,7 @@ def visit(app, browser, tmp_path):
         page = context.new_page()
         page.shots = str(tmp_path)
         page.served = app.served
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(40_000)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
         page.on("request", lambda asked: wrong.append(asked.url) if foreign(asked.url) else None)
