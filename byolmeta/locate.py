@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from byolmeta.decode import Limits, read_file, whole
-from byolmeta.detect import NONE, Example, View, maps_of, teach_detector
+from byolmeta.detect import NONE, Example, maps_of, teach_detector
 from byolmeta.encoder import load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
 from byolmeta.scan import index_images
 from byolmeta.tidy import originals
+from byolmeta.windows import View
 from byolmeta.workplace import TOLD, bar, local, text, writable
 
 SIDE = 1024  # pixels of the longer side at which pictures are looked at; larger ones are shrunk
@@ -73,7 +74,7 @@ def read_boxes(path: Path) -> Marked:
         raise InputError(f"Two categories in '{path.name}' have the same id. Give each its own.")
     rows, paths, order = {}, [], list(categories)
     for image in images:
-        if not isinstance(image.get("file_name"), str) or not image["file_name"].isprintable():
+        if not isinstance(image.get("file_name"), str):
             raise InputError(f"An image in '{path.name}' has no file_name. Each needs id and file_name.")
         if _number(image, "id", "image", path.name) in rows:
             raise InputError(f"Two images in '{path.name}' have the id {image['id']}. Give each its own.")
@@ -153,9 +154,9 @@ def detect_folder(
     index = index_images(images)
     found, skipped = [], {one.name: one.reason for one in index.skipped}
     with originals(index) as read:
-        others = [picture for _, picture, _ in itertools.islice(_pictures(index.paths, read, {}), OTHERS)]
+        others = [picture for _, picture, _ in itertools.islice(readable(index.paths, read, {}), OTHERS)]
         detector = teach_detector(network, views, shown, negatives, others=others, seed=seed)
-        for done, (path, picture, scale) in enumerate(_pictures(index.paths, read, skipped), 1):
+        for done, (path, picture, scale) in enumerate(readable(index.paths, read, skipped), 1):
             answer = detector(picture, threshold)
             found += [
                 _result(path, marked.categories[label], box, score)
@@ -181,8 +182,8 @@ def _views(marked: Marked, maps) -> tuple[dict[int, View], list[Example], list[E
         path = marked.paths[row]
         try:
             pixels, scales[row] = upright(read_file(path, Limits().file_bytes, follow=True))
-        except InputError as problem:
-            raise InputError(f"The picture '{path}' of an example could not be read. {problem}") from None
+        except (InputError, ValueError) as problem:  # ValueError: a name that no file can have
+            raise InputError(f"The picture {str(path)!r} of an example could not be read. {problem}") from None
         views[row] = View(maps, pixels)
 
     def placed(examples: Sequence[Example]) -> list[Example]:
@@ -209,7 +210,7 @@ def _scaled(example: Example, view: View, scale: Scale, name: str) -> Example:
     return Example(example.row, inside, example.label)
 
 
-def _pictures(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, Scale]]:
+def readable(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, Scale]]:
     """Path, pixels and scale (as `upright`) of the pictures that can be read; the reason of others goes to `skipped`."""
     for path in paths:
         try:

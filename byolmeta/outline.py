@@ -19,7 +19,7 @@ from byolmeta.decode import Limits, read_file
 from byolmeta.encoder import load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
-from byolmeta.locate import OTHERS, Scale, upright
+from byolmeta.locate import OTHERS, Scale, readable, upright
 from byolmeta.located import Located, painted, png_of
 from byolmeta.scan import index_images
 from byolmeta.segment import Mark, Outline, Picture, Settings, learn_basis, maps_of, teach_segmenter
@@ -171,11 +171,11 @@ def segment_folder(
     maps, settings = maps_of(network), Settings()
     values = np.array([0, *taught.values], np.uint8)
     with originals(index) as read:
-        usual = [picture for _, picture, _ in itertools.islice(_pictures(index.paths, read, {}), OTHERS)]
+        usual = [picture for _, picture, _ in itertools.islice(readable(index.paths, read, {}), OTHERS)]
         pictures = [Picture(maps, picture) for picture in taught.pictures]
         basis = learn_basis([*pictures, *(Picture(maps, picture) for picture in usual)], settings)
         segmenter = teach_segmenter(maps, pictures, taught.marks, basis=basis, settings=settings)
-        for done, (path, picture, scale) in enumerate(_pictures(index.paths, read, skipped), 1):
+        for done, (path, picture, scale) in enumerate(readable(index.paths, read, skipped), 1):
             outline = segmenter(picture)
             mask = values[resized(outline, own_size(picture, scale)).numpy()]
             yield Outlined(path, picture, outline, mask)
@@ -199,15 +199,6 @@ def resized(outline: Outline, size: Sequence[int]) -> Tensor:
         labels[chance > best] = number
         best = torch.maximum(best, chance)
     return labels
-
-
-def _pictures(paths: Sequence[str], read, skipped: dict[str, str]) -> Iterator[tuple[str, Tensor, Scale]]:
-    """Path, pixels and scale (as `upright`) of the pictures that can be read; the reason of others goes to `skipped`."""
-    for path in paths:
-        try:
-            yield path, *upright(read(path))
-        except InputError as problem:
-            skipped[path] = str(problem)
 
 
 def segment(

@@ -17,8 +17,9 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from byolmeta import segment
-from byolmeta.detect import SMALLEST, Detector, Example, Found, Ground, Maps, View, learn_ground, teach_detector
+from byolmeta.detect import SMALLEST, Detector, Example, Found, teach_detector
 from byolmeta.errors import InputError
+from byolmeta.windows import Ground, Maps, View, learn_ground
 
 SAME = 0.5  # overlap (IoU) from which a found box is the one that a person drew
 DOUBTS = 3  # boxes of a picture without the thing that are learned from as wrong
@@ -154,6 +155,7 @@ def learn(
 
     Raises InputError where the marks do not say enough: tags that all say the same.
     """
+    marks = agreed(marks)
     shown = {mark.label for mark in marks if not mark.no}
     segmenter, outlined, problems = _segmenter(maps[1], sights, marks, shown, usual.basis)
     marked = [mark for mark in marks if not _tiny(mark)]
@@ -164,6 +166,12 @@ def learn(
     if detector is None and segmenter is None:
         raise next(iter(problems.values()), InputError("The marks say only what is not it. Draw on one thing to find."))
     return Search(way, tuple(marks), detector, boxed, segmenter, outlined, problems)
+
+
+def agreed(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks without words that a thing is not in a picture on which it was drawn."""
+    drawn = {(mark.row, mark.label) for mark in marks if not mark.no and not mark.is_tag}
+    return [mark for mark in marks if not (mark.is_tag and mark.no and (mark.row, mark.label) in drawn)]
 
 
 def _tiny(mark: Mark) -> bool:
@@ -180,31 +188,29 @@ def _segmenter(maps: Maps, sights: Mapping[int, Sight], marks: Sequence[Mark], s
         hints = [hint for mark in marks if mark.label in of for hint in _hints(mark, of[mark.label], marks)]
         return segment.teach_segmenter(maps, pictures, hints, basis=basis)
 
-    if not shown:
-        return None, (), {}
-    outlined, problems = tuple(sorted(shown)), {}
-    try:
-        return taught(outlined), outlined, {}
-    except InputError as problem:
-        problems = {outlined[0]: problem}
-    if len(outlined) > 1:  # one class says too little: the others need not wait for it
-        problems = {}
-        for label in outlined:
-            try:
-                taught([label])
-            except InputError as problem:
-                problems[label] = problem
-        outlined = tuple(label for label in outlined if label not in problems)
-        if outlined and problems:
-            return taught(outlined), outlined, problems
+    def lacking(label: int) -> InputError | None:
+        try:
+            taught([label])
+        except InputError as problem:
+            return problem
+
+    labels, problems = tuple(sorted(shown)), {}
+    while labels:
+        try:
+            return taught(labels), labels, problems
+        except InputError:  # one class says too little: the others need not wait for it
+            found = {label: problem for label in labels if (problem := lacking(label))}
+            if not found:
+                raise
+            problems |= found
+            labels = tuple(label for label in labels if label not in found)
     return None, (), problems
 
 
 def _hints(mark: Mark, label: int, marks: Sequence[Mark]) -> list[segment.Mark]:
-    """A mark as segment.py takes it. A box around what is none is painted over, unless a thing that was drawn lies there, too;
-    that one was drawn wins over a word that it is not in the picture."""
+    """A mark as segment.py takes it. A box around what is none is painted over, unless a thing that was drawn lies there, too."""
     drawn = [one for one in marks if (one.row, one.label) == (mark.row, mark.label) and not one.no and not one.is_tag]
-    if mark.no and drawn and (mark.is_tag or (mark.box is not None and any(_meet(mark.box, one) for one in drawn))):
+    if mark.no and mark.box is not None and any(_meet(mark.box, one) for one in drawn):
         return []
     if mark.is_tag:
         return [segment.Mark(mark.row, label, has=not mark.no)]

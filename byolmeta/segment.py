@@ -25,10 +25,10 @@ from scipy.sparse.linalg import splu
 from torch import Tensor, nn
 
 from byolmeta.dense import stage_maps
-from byolmeta.detect import Basis, main_directions
 from byolmeta.encoder import Encoder
 from byolmeta.errors import InputError
 from byolmeta.learners import Ridge, Support
+from byolmeta.windows import Basis, main_directions
 
 Maps = Callable[[Tensor, int], Tensor]  # of a picture uint8 (3, H, W) and a longer side: features (D, h, w)
 Point = tuple[float, float]  # x, y in pixels of the upright picture

@@ -4,12 +4,14 @@ import io
 import os
 import stat
 import struct
+import tempfile
 import zipfile
 import zlib
 
 import numpy as np
 from PIL import Image
 
+OUTSIDE = f"{tempfile.gettempdir()}/byolmeta-was-here.png"  # where a name that is believed would lead
 NAMES = {
     "html": "<img src=x onerror=alert(1)>.png",
     "script": "</script><script>alert(1)</script>.png",
@@ -23,8 +25,8 @@ NAMES = {
     "half a letter": "\ud83d.png",
     "255 letters": "n" * 251 + ".png",
     "4000 letters": "n" * 3996 + ".png",
-    "upwards": "../../../../../../tmp/byolmeta-was-here.png",
-    "absolute": "/tmp/byolmeta-was-here.png",
+    "upwards": f"../../../../../..{OUTSIDE}",
+    "absolute": OUTSIDE,
     "of Windows": "C:\\..\\..\\CON.png",
     "a NUL": "a\0b.png",
     "only dots": "...png",
@@ -115,7 +117,7 @@ def files() -> dict[str, tuple[str, bytes]]:
     zeros = zlib.compress(bytes(50_000_000), 9)
     good = {f"good/{n}.png": png(n) for n in range(4)}
     found = {
-        "zip slip": ("slip.zip", zipped(good | {n: png(9) for n in ("../out.png", "/tmp/out.png", "a/../../out.png", "C:\\out.png")})),
+        "zip slip": ("slip.zip", zipped(good | {n: png(9) for n in ("../out.png", OUTSIDE, "a/../../out.png", "C:\\out.png")})),
         "links in a zip": ("links.zip", zipped(good | {link("a.png"): b"/etc/passwd", link("b"): b"/"})),
         "zip bomb": ("bomb.zip", zipped({f"{n}.png": bytes(20_000_000) for n in range(60)})),
         "zip bomb that lies": ("liar.zip", lying(zipped({"a.png": bytes(300_000_000)} | good), 1000)),

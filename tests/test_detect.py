@@ -10,10 +10,11 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from byolmeta.boxes import average_precision
-from byolmeta.detect import Example, Settings, Shapes, View, learn_ground, maps_of, teach_detector
+from byolmeta.detect import Example, Shapes, maps_of, teach_detector
 from byolmeta.encoder import Encoder, load_encoder
 from byolmeta.errors import InputError
 from byolmeta.locate import detect, read_boxes, upright
+from byolmeta.windows import Settings, View, learn_ground
 
 QUICK = Settings(largest=256)  # small pictures need no more
 

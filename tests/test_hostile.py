@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hostile import NAMES, encoded, files, png, scans, zipped
+from hostile import NAMES, OUTSIDE, encoded, files, png, scans, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -80,7 +80,7 @@ def report(public, visitor: Visitor) -> str:
 
 def elsewhere(work) -> set[Path]:
     """Files where an unpacked name might have led."""
-    places = [Path("/tmp/out.png"), Path("/tmp/byolmeta-was-here.png"), work.home.parent / "out.png"]
+    places = [Path(OUTSIDE), work.home.parent / "out.png"]
     return {path for path in (*places, *work.home.glob("*.png"), *work.home.glob("uploads/*.png")) if path.exists()}
 
 

@@ -116,6 +116,14 @@ def test_tags_alone_give_boxes_around_outlines(seen):
     assert search.detector is None and len(search(seen.sights[2]).found.scores) > 0
 
 
+def test_what_was_drawn_wins_over_a_word_that_it_is_not_there(seen):
+    alone = seen.learned(box(seen, 0, RING), box(seen, 1, RING), way=1)
+    both = seen.learned(box(seen, 0, RING), box(seen, 1, RING), Mark(0, RING, no=True), way=1)
+    for row in (0, 3):
+        first, second = alone(seen.sights[row], row), both(seen.sights[row], row)
+        assert torch.equal(first.outlines, second.outlines) and torch.equal(first.found.boxes, second.found.boxes)
+
+
 def test_tags_that_all_say_the_same_are_refused_with_a_sentence(seen):
     with pytest.raises(InputError, match="all say the same"):
         seen.learned(Mark(0, RING), Mark(1, RING), way=1)

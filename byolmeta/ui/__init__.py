@@ -193,6 +193,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return  # another page of the same browser
         for place in lessons.places_of(name):
             measuring.forget(place)
+            locate.forget(place)
             work.forget(place)
 
     work.place_of, work.forget_all = lessons.place_of, forget

@@ -2,8 +2,11 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import gradio as gr
+
+KIT = (Path(__file__).parent / "kit.js").read_text(encoding="utf-8")  # what several scripts begin with
 
 
 class Component(gr.HTML):

@@ -36,6 +36,12 @@ visited: set[str] = set()  # visitors who have opened the step
 latest: dict[str, int] = {}  # the newest search of each visitor; older ones see it and end
 
 
+def forget(name: str) -> None:
+    """A visitor has left."""
+    visited.discard(name)
+    latest.pop(name, None)
+
+
 def layout(words: dict[str, str]) -> SimpleNamespace:
     """Lays the step out."""
     locator = Locator(words=words.get("of_locator"), elem_id="locator", padding=False)
@@ -344,7 +350,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         yield shown(sure=suggested(found), **after)
     except InputError as problem:
         yield shown(state="done", rows=[], left=0, note=str(problem))
-    except Exception:
+    except Exception:  # a bug: the page must not go on waiting; it is told as every bug is
         yield shown(state="stopped", note=words["locate_failed"])
         raise
     finally:  # a page that was left in the middle ends the run too
@@ -386,7 +392,7 @@ class Usual(threading.Thread):
             if not sights:
                 raise InputError("None of the pictures can be read any more. Open them again under Pictures.")
             self.seen["usual"] = learn_usual(sights, lambda *step: setattr(self, "step", step))
-        except Exception as problem:
+        except Exception as problem:  # goes on to who waits for it
             self.problem = problem
 
 

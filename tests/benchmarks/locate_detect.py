@@ -14,11 +14,12 @@ from torch import Tensor
 from byolmeta.boxes import COCO, average_precision
 from byolmeta.decode import Limits, squares
 from byolmeta.dense import patch_grid
-from byolmeta.detect import Detector, Example, Finder, View, learn_ground, maps_of, teach_detector
+from byolmeta.detect import Detector, Example, Finder, maps_of, teach_detector
 from byolmeta.encoder import load_encoder
 from byolmeta.features import untrained_for
 from byolmeta.fewshot import mean_and_interval
 from byolmeta.locate import upright
+from byolmeta.windows import View, learn_ground
 
 KEYS = ("set", "examples", "arm")
 ENCODER = "photos-small"

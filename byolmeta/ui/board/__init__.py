@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from byolmeta.errors import InputError
-from byolmeta.ui.component import Component
+from byolmeta.ui.component import KIT, Component
 
 MAX_BOXES = 20
 MAX_NAME = 80  # characters
@@ -137,7 +137,7 @@ _HERE = Path(__file__).parent
 _CSS = (_HERE / "board.css").read_text(encoding="utf-8")
 _TEMPLATE = '<div class="bm-board"></div>'
 _FILES = ("state", "changes", "drawing", "playing", "pointer", "menus", "keys", "board")  # one script, in this order
-_JS = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _FILES)
+_JS = KIT + "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _FILES)
 
 
 class Board(Component):

@@ -39,12 +39,6 @@ memory.stop?.abort(); // the listeners of the mount before
 memory.stop = new AbortController();
 const signal = memory.stop.signal;
 
-function given(name) {
-  // A remount can lose the props: then the last ones seen count.
-  if (props[name] !== undefined) memory.props[name] = props[name];
-  return memory.props[name];
-}
-
 // ---------------------------------------------------------------- state
 
 let pictures = null;
@@ -108,14 +102,6 @@ function answerOf(id) {
 
 // ---------------------------------------------------------------- the page
 
-function make(tag, name, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
 const PATHS = {
   undo: "M9 7 4 12l5 5 M4 12h10a6 6 0 0 1 6 6",
   redo: "m15 7 5 5-5 5 M20 12H10a6 6 0 0 0-6 6",
@@ -128,17 +114,6 @@ const PATHS = {
   check: "M5 12.5l4.5 4.5L19 7.5",
   hint: "M12 3a6 6 0 0 0-3.5 10.9V17h7v-3.1A6 6 0 0 0 12 3z M10 20.5h4",
 };
-
-function icon(name) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(space, "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
-  return svg;
-}
 
 function button(name, ...children) {
   return make("button", name, { type: "button" }, ...children);

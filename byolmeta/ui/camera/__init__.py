@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from byolmeta.ui.component import Component
+from byolmeta.ui.component import KIT, Component
 
 WORDS = {
     "on": "Use the camera",
@@ -51,7 +51,7 @@ TEMPLATE = '<section class="bm-camera"></section>'
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "camera.css").read_text(encoding="utf-8")
-SCRIPT = (HERE / "camera.js").read_text(encoding="utf-8")
+SCRIPT = KIT + (HERE / "camera.js").read_text(encoding="utf-8")
 
 
 class Camera(Component):

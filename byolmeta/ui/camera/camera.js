@@ -16,42 +16,13 @@ memory.stop?.abort(); // the mount before: its listeners and its camera
 memory.stop = new AbortController();
 const signal = memory.stop.signal;
 
-function given(name) {
-  // A remount can lose the props: then the last ones seen count.
-  if (props[name] !== undefined) memory.props[name] = props[name];
-  return memory.props[name];
-}
-
 // ---------------------------------------------------------------- the page
-
-function word(key, values = {}) {
-  return WORDS[key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
-}
-
-function make(tag, name, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
 
 const PATHS = {
   camera: "M4 8h3.2L9 5.5h6L16.8 8H20a1 1 0 0 1 1 1v9a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V9a1 1 0 0 1 1-1z M12 10a3.4 3.4 0 1 0 0 6.8 3.4 3.4 0 0 0 0-6.8z",
   turn: "M4 9a8.5 8.5 0 0 1 15-2l1 1.5 M20 4v4.5h-4.5 M20 15a8.5 8.5 0 0 1-15 2l-1-1.5 M4 20v-4.5h4.5",
   close: "M6 6l12 12 M18 6 6 18",
 };
-
-function icon(name) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(space, "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
-  return svg;
-}
 
 function button(name, key, sign) {
   return make("button", name, { type: "button" }, icon(sign), make("span", "", {}, word(key)));

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from byolmeta.errors import InputError
-from byolmeta.ui.component import Component
+from byolmeta.ui.component import KIT, Component
 
 MAX_CLASSES = 8
 MAX_MARKS = 500
@@ -104,7 +104,7 @@ TEMPLATE = '<section class="bm-locator"></section>'
 HERE = Path(__file__).parent
 STYLE = (HERE / "locator.css").read_text(encoding="utf-8")
 FILES = ("state", "overlay", "stage", "results", "locator")  # one script, in this order
-SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
+SCRIPT = KIT + "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in FILES)
 
 
 class Locator(Component):

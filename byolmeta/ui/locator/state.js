@@ -40,41 +40,13 @@ memory.stop?.abort();
 memory.stop = new AbortController();
 const signal = memory.stop.signal;
 
-function given(name) {
-  // A remount can lose the props: then the last ones seen count.
-  if (props[name] !== undefined) memory.props[name] = props[name];
-  return memory.props[name];
-}
-
 // ---------------------------------------------------------------- words and nodes
-
-const word = (key, values = {}) => (WORDS[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
-const count = (one, many, n) => word(n === 1 ? one : many, { n: n.toLocaleString() });
-
-function make(tag, name, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
 
 const PATHS = {
   box: "M5 5h14v14H5z", brush: "M4 20c3 0 5-1 5-4 0-1.7 1.3-3 3-3l7-7a2 2 0 0 0-3-3l-7 7", not: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16z M6.5 6.5l11 11",
   undo: "M9 7 4 12l5 5 M4 12h10a6 6 0 0 1 6 6", redo: "M15 7l5 5-5 5 M20 12H10a6 6 0 0 0-6 6", plus: "M12 5v14 M5 12h14",
   minus: "M5 12h14", fit: "M4 9V4h5 M20 9V4h-5 M4 15v5h5 M20 15v5h-5", close: "M6 6l12 12 M18 6L6 18", yes: "M5 13l4 4L19 7",
 };
-
-function icon(name) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(space, "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
-  return svg;
-}
 
 function press(name, key, sign, act) {
   const node = make("button", name, { type: "button" });

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from byolmeta.ui.component import Component
+from byolmeta.ui.component import KIT, Component
 
 WORDS = {
     "title": "Play the learning",
@@ -49,7 +49,7 @@ TEMPLATE = '<section class="bm-player" hidden></section>'
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
-SCRIPT = (HERE / "player.js").read_text(encoding="utf-8")
+SCRIPT = KIT + (HERE / "player.js").read_text(encoding="utf-8")
 
 
 class Player(Component):

@@ -15,36 +15,9 @@ const home = element.parentElement?.closest("[id]")?.id || "player";
 const memory = ((window.byolmetaPlayers ??= {})[home] ??= { props: {}, speed: 0, slow: false, held: false });
 memory.stop?.();
 
-function given(name) {
-  // A remount can lose the props: then the last ones seen count.
-  if (props[name] !== undefined) memory.props[name] = props[name];
-  return memory.props[name];
-}
-
 // ---------------------------------------------------------------- the page
 
-const word = (key, values = {}) => WORDS[key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
-
-function make(tag, name, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
 const PATHS = { play: "M7 5l12 7-12 7z", pause: "M8 5v14 M16 5v14", back: "M15 6l-6 6 6 6", forward: "M9 6l6 6-6 6" };
-
-function icon(name) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(space, "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
-  return svg;
-}
 
 const labelled = (key) => ({ type: "button", title: word(key), "aria-label": word(key) });
 
