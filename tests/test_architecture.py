@@ -1,6 +1,8 @@
 """The picture of STYLE.md: imports point down, and what must start fast stays light."""
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +105,12 @@ def test_what_starts_fast_stays_light(module, heavy):
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["board", "camera", "drop", "locator", "player", "scatter"])
+def test_every_word_that_a_script_asks_for_is_there(name):
+    part = importlib.import_module(f"byolmeta.ui.{name}")
+    words = getattr(part, "WORDS", None) or part.DEFAULT_WORDS
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "byolmeta" / "ui" / name).glob("*.js"))
+    asked = set(re.findall(r'\b(?:word|say)\("(\w+)"', code)) | set(re.findall(r'\bpress\("[^"]*", "(\w+)"', code))
+    assert asked and asked <= words.keys(), asked - words.keys()

@@ -66,7 +66,7 @@ let waiting = false; // a drawing was asked for
 let busy = false; // one is under way
 let drawn = false;
 let failed = false;
-const state = (root.__chart = element.__chart = { plot, updates: 0, ms: 0, until,
+const state = (root.__chart = element.__chart = { plot, updates: 0, until,
   drawn: () => drawn && !busy && !waiting }); // whether the newest figure is what one sees
 
 // ---- a part of the figure: its growing lines up to a place on the x axis, everything for null
@@ -130,11 +130,9 @@ async function draw() {
   const figure = props.figure;
   try {
     const Plotly = await loadPlotly(FIRST.plotly || "missing");
-    const start = performance.now();
     const { data, layout } = dressed(figure);
     tell("");
     await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false, doubleClick: "reset" });
-    state.ms = performance.now() - start;
     state.updates += 1;
     if (!drawn) {
       plot.on("plotly_click", ({ points: [point] }) => trigger("pick", { x: point.x, y: point.y }));

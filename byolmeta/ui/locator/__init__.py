@@ -47,6 +47,7 @@ WORDS = {
     "ask": "What is this?",
     "yes_this": "Yes, right",
     "no_this": "Not this",
+    "close": "Close",
     "remove_mark": "Take this mark away",
     "tag_has": "{name} is in it",
     "tag_not": "{name} is not in it",
