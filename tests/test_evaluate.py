@@ -140,6 +140,7 @@ def test_fine_tuning_learns_and_leaves_the_encoder_as_it_was(shapes, network, mo
 
 def test_the_rate_of_fine_tuning_is_not_chosen_on_the_test_pictures(shapes, network, monkeypatch):
     chosen, real = [], evaluate._tuned
+    monkeypatch.setattr(evaluate, "FEWEST_STEPS", 4)
     monkeypatch.setattr(evaluate, "_tuned", lambda *a: chosen.append((a[5], len(a[4]))) or real(*a))
     train, labels, test, truth = shapes
     for answers in (truth, (truth + 1) % 3):
@@ -147,8 +148,9 @@ def test_the_rate_of_fine_tuning_is_not_chosen_on_the_test_pictures(shapes, netw
     assert chosen[:4] == chosen[4:] and [n for _, n in chosen[:4]] == [48, 48, 48, 60]
 
 
-def test_fine_tuning_answers_only_what_it_is_asked(shapes, network):
+def test_fine_tuning_answers_only_what_it_is_asked(shapes, network, monkeypatch):
     """Each test picture is answered by itself: alone or among others, the same."""
+    monkeypatch.setattr(evaluate, "FEWEST_STEPS", 4)
     train, labels, test, truth = shapes
     parts = [finetune(network, train, labels, test[i : i + 4], truth[i : i + 4], epochs=2) for i in (0, 4, 8)]
     assert np.mean(parts) == pytest.approx(finetune(network, train, labels, test[:12], truth[:12], epochs=2))
