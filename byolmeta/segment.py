@@ -4,9 +4,9 @@ The maps of all stages of the encoder say what a small part of a picture looks l
 pictures differ, which needs no marks, they are given to a learner of learners/ that tells the thing from the rest. What it
 says follows the picture's own edges and colours after that: a random walk whose prior it is (Grady 2005, "Multilabel random
 walker image segmentation using prior models"), in turns with histograms of the colours inside and outside (as GrabCut, Rother
-et al. 2004). Strokes and boxes become masks of their own pictures in the same way. Tags need no place at all: a learner tells
-the means of whole pictures' maps apart, and what it says of each part of them (class activation, Zhou et al. 2016, arXiv
-1512.04150), with the middle of a picture before its rim, is where the walk begins.
+et al. 2004). Strokes and boxes become masks of their own pictures in the same way. Tags need no place at all: a learner takes
+every part of a picture for what its tag says (multiple instances, Ray and Craven 2005, "Supervised versus multiple instance
+learning"), and what it then says of each part, with the middle of a picture before its rim, is where the walk begins.
 """
 
 import math
@@ -89,7 +89,10 @@ class Settings:
     turns: int = 3  # of colours and walk
     colours: float = 2.0  # weight of the colours, as of logarithms of chances
     bins: int = 12  # of the histograms, for each channel
-    glance: int = 96  # pixels of the longer side at which tags are told apart: about what the encoder learned with
+    glances: tuple[int, ...] = (
+        96,
+        192,
+    )  # pixels of the longer side at which tags are told apart: the encoder learned with 64
     middle: float = 2.0  # log-odds by which the middle of a side is likelier to be tagged than its end
     shown: float = 0.25  # share of a picture that what it was tagged for takes, at first
     least: float = 0.05  # share of the cells that a learner sees that come from each picture with marks
@@ -483,37 +486,53 @@ def place_of(chances: Sequence[Tensor], settings: Settings) -> Tensor:
     return torch.from_numpy(blurred).clamp(0.02, 0.9).logit() - share.logit()
 
 
+class Glance(NamedTuple):
+    """What tells parts of pictures that have the thing from parts of those that do not, at one size."""
+
+    side: int  # pixels of the longer side
+    basis: Basis
+    predict: Callable[[Tensor], Tensor]  # as in `Finder`
+
+
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """Class activation: what tells the pictures that have the thing from those that do not, of each part of them."""
+    """Where in a picture that has the thing it is, as far as tags tell: glances at several sizes together."""
 
-    predict: Callable[[Tensor], Tensor]  # as in `Finder`, of features at the side `glance`
-    basis: Basis
+    glances: tuple[Glance, ...]
 
     def odds(self, picture: Picture, basis: Basis, settings: Settings) -> np.ndarray:
         """Log-odds (h, w), as of `Finder`, in a picture that has the thing: it takes the share `shown` of it, where it is
         activated most and towards the middle, as things that pictures are taken of mostly lie there."""
-        cells = self.basis(picture.features(settings, settings.glance).float())
-        scores = self.predict(cells.flatten(1).T)
-        active = _resized((scores[:, 1] - scores[:, 0]).reshape(cells.shape[1:]), picture.colours(settings).shape[:2])
-        active = (active - active.mean()) / active.std(correction=0).clamp_min(1e-6)
-        y, x = (torch.linspace(-1, 1, length) for length in active.shape)
+        size, active = picture.colours(settings).shape[:2], 0
+        for side, own, predict in self.glances:
+            cells = own(picture.features(settings, side).float())
+            scores = predict(cells.flatten(1).T)
+            found = _resized((scores[:, 1] - scores[:, 0]).reshape(cells.shape[1:]), size)
+            active = active + (found - found.mean()) / found.std(correction=0).clamp_min(1e-6) / len(self.glances)
+        y, x = (torch.linspace(-1, 1, length) for length in size)
         odds = active - settings.middle * (y[:, None].square() + x.square())
         return (odds - odds.flatten().quantile(1 - settings.shown)).double().numpy()
 
 
 def activation(pictures: Mapping[int, Picture], marks: Mapping[int, Sequence[Mark]], settings: Settings) -> Activation:
-    """Taught with tags: the means of whole pictures' features."""
+    """Taught with tags: each part of a picture is taken for what the picture's tag says."""
     tags = {row: mark.has for row, mine in marks.items() for mark in mine if mark.has is not None}
     if len(set(tags.values())) < 2:
         raise InputError(
             "The tags all say the same. Tag a picture that has the thing and one that has it not, or draw on one."
         )
-    features = [pictures[row].features(settings, settings.glance).float() for row in tags]
-    cells = torch.cat([each.flatten(1).T for each in features])
-    basis = Basis(*main_directions(cells, cells.shape[1], settings.damping))
-    means = torch.stack([basis(each).mean((1, 2)) for each in features])
-    return Activation(_last(None, means, torch.tensor([int(has) for has in tags.values()]), settings), basis)
+    glances = []
+    for side in settings.glances:
+        maps = {row: pictures[row].features(settings, side).float() for row in tags}
+        basis = Basis(
+            *main_directions(
+                torch.cat([each.flatten(1).T for each in maps.values()]), settings.channels, settings.damping
+            )
+        )
+        cells = [basis(each).flatten(1).T for each in maps.values()]
+        labels = [torch.full((len(each),), int(has)) for each, has in zip(cells, tags.values(), strict=True)]
+        glances.append(Glance(side, basis, _last(None, torch.cat(cells), torch.cat(labels), settings)))
+    return Activation(tuple(glances))
 
 
 def check_mark(mark: Mark, picture: Picture) -> None:

@@ -50,7 +50,13 @@ def box(seed: int, number: int = 0, **more) -> dict:
 
 def sent(work, session, marks, classes=(CLASS,), **more):
     rev = session.marks["rev"] + 1
-    state = {"rev": rev, "classes": list(classes), "marks": marks, "key": work.pictures(session).sheets["key"]} | more
+    state = {
+        "rev": rev,
+        "base": rev - 1,
+        "classes": list(classes),
+        "marks": marks,
+        "key": work.pictures(session).sheets["key"],
+    } | more
     return SimpleNamespace(_data=state)
 
 
@@ -167,6 +173,34 @@ def test_a_late_state_of_another_window_is_told(there):
     late = SimpleNamespace(_data={"rev": 1, "classes": [CLASS], "marks": [box(1)]})
     (update,) = locate.marked(work, WORDS, session, late)
     assert update["marked"]["marks"] == [box(0)] and update["found"]["rows"]
+
+
+def test_who_did_not_see_the_last_change_is_late_however_far_it_counted(there):
+    work, session = there
+
+    def change(marks, rev, **more):
+        event = SimpleNamespace(_data={"rev": rev, "classes": [CLASS], "marks": marks} | more)
+        return [one for one in locate.marked(work, WORDS, session, event) if "marked" in one]
+
+    assert change([box(0)], 1, window="A", base=0) == []
+    assert change([box(0), box(1)], 2, window="A", base=0) == [], "its own changes follow each other"
+    (told,) = change([box(3)], 9, window="B", base=0)
+    assert told["marked"]["over"] and session.marks["marks"] == [box(0), box(1)]
+    assert change([box(0)], 1, window="A", base=0) == [] and len(session.marks["marks"]) == 2, "overtaken on its way"
+    assert change([box(0), box(1), box(3)], 3, window="B", base=2) == [] and len(session.marks["marks"]) == 3
+    (told,) = change([], 9, window="A", base=0)
+    assert told["marked"]["rev"] == 3
+
+
+def test_a_second_window_follows_the_search_of_the_first(there):
+    work, session = there
+    first = locate.marked(work, WORDS, session, sent(work, session, [box(0)]))
+    next(first)
+    second = locate.anew(work, WORDS, session)
+    next(second)
+    assert next(second)["found"]["state"] == "looking"
+    list(first)
+    assert [one["found"]["state"] for one in second] == ["done"]
 
 
 def test_another_encoder_searches_again(there):

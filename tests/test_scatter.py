@@ -1248,7 +1248,9 @@ def test_updates_leave_nothing_behind(visit, query):
         while map.page.evaluate("laid.size") <= 8:  # a slow machine leaves many out for newer ones
             before = map.page.evaluate(f"{map.at}.__scatter.seq()")
             map.press("updates")
-            map.page.wait_for_function(f"Math.max(...laid) >= {before // 1000 * 1000 + 1000} && Math.max(...laid) % 1000 == 49")
+            map.page.wait_for_function(
+                f"Math.max(...laid) >= {before // 1000 * 1000 + 1000} && Math.max(...laid) % 1000 == 49"
+            )
         map.rest()
         map.page.wait_for_timeout(200)
         after.append(used())

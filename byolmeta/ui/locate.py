@@ -34,12 +34,14 @@ EVERY = 0.35  # seconds between two updates of the page
 numbers = itertools.count(1)  # of states that count whatever the page has
 visited: set[str] = set()  # visitors who have opened the step
 latest: dict[str, int] = {}  # the newest search of each visitor; older ones see it and end
+writers: dict[str, str] = {}  # the window that changed each visitor's marks last; "" for the server itself
 
 
 def forget(name: str) -> None:
     """A visitor has left."""
     visited.discard(name)
     latest.pop(name, None)
+    writers.pop(name, None)
 
 
 def layout(words: dict[str, str]) -> SimpleNamespace:
@@ -121,8 +123,22 @@ def anew(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         yield whole(work, words, session)
         before = work.seen(session).get("located") or {}
         known = before.get("rev") == session.marks["rev"] and before["state"] != "left"
-        if session.marks["marks"] and not known:
+        if before.get("state") == "looking" and known:
+            yield from followed(work, session)
+        elif session.marks["marks"] and not known:
             yield from look(work, words, session)
+
+
+def followed(work: Workspace, session: Session) -> Iterator[dict]:
+    """What a search that another window began finds, until it is over."""
+    seen, last = work.seen(session), None
+    while (found := seen.get("located") or {}).get("state") == "looking" and work.seen(session) is seen:
+        if found is not last:
+            yield gr.update(found=found)
+        last = found
+        time.sleep(EVERY)
+    if work.seen(session) is seen:
+        yield gr.update(marked=told(session), found=found)
 
 
 def offered(work: Workspace, session: Session) -> list[int]:
@@ -203,23 +219,35 @@ def maps_of(work: Workspace, session: Session) -> tuple:
 
 
 def marked(work: Workspace, words: dict[str, str], session: Session, event) -> Iterator[dict]:
-    """The page sent other marks: they are checked, kept, and learned from. Yields updates of the locator."""
+    """The page sent other marks: they are checked, kept, and learned from. Yields updates of the locator.
+
+    They count where they go on from what counts: the last change is of the same window, or `base`, the newest state that the
+    window was told of, is that of now. Else the window is shown what counts.
+    """
     state = event._data
     if not isinstance(state, dict):
         return
+    window, base = (state.get(key) for key in ("window", "base"))
+    window = window if isinstance(window, str) and len(window) < 100 else ""
     found = work.pictures(session)
     if state.get("key") not in (None, found.sheets["key"]):
         yield whole(work, words, session)
         return
     state = check_marks(state, len(found.store))
     with work.alone("marks", session.name):
-        late = state["rev"] <= state_of(work, words, session)["rev"]
+        before = state_of(work, words, session)["rev"]
+        own = bool(window) and writers.get(session.name, window) == window
+        late = state["rev"] <= before or not (own or base == before)
+        if late and own:
+            return  # an older state of the same window, overtaken on its way
         if not late:
-            session.marks = state
+            session.marks, writers[session.name] = state, window
             work.save(session)
     if late:  # it shows what counts
         gr.Warning(words["locate_late"])
-        yield gr.update(marked=told(session), found=work.seen(session).get("located") or {"state": "", "rows": []})
+        yield gr.update(
+            marked=told(session) | {"over": True}, found=work.seen(session).get("located") or {"state": "", "rows": []}
+        )
         return
     yield from look(work, words, session)
 
@@ -268,6 +296,7 @@ def tagged(work: Workspace, words: dict[str, str], session: Session, event) -> I
                         tag = {"id": f"m{next(free)}", "row": row, "cls": one["id"], "kind": "tag"}
                         marks.append(tag | ({} if other == box["id"] else {"no": True}))
         session.marks = {"rev": state["rev"] + 1, "classes": classes, "marks": marks}
+        writers[session.name] = ""
         work.save(session)
     yield gr.update(marked=told(session))
     yield from look(work, words, session)
@@ -334,6 +363,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
                     break
                 try:
                     answers[row] = answer_of(work, session, seen["taught"], row)
+                    seen.setdefault("taught_of", {})[row] = seen["taught"]
                 except InputError:  # it is gone, or damaged
                     skipped += 1
                 if time.monotonic() - last > EVERY:
@@ -342,16 +372,16 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         if not newest():
             return
         if not answers:  # stopped before the first one
-            yield shown(state="stopped", left=0)
+            yield shown(state="stopped", left=0, done=0, total=0)
             return
         found = _merged(seen, answers, rows)
-        after = {"done": len(found), "total": len(found), "left": count - skipped - len(found), "rows": found}
+        after = {"done": len(answers), "total": len(rows), "left": count - skipped - len(found), "rows": found}
         after |= {"state": "stopped" if halted() else "done", "note": " ".join(problems)}
         yield shown(sure=suggested(found), **after)
     except InputError as problem:
         yield shown(state="done", rows=[], left=0, note=str(problem))
     except Exception:  # a bug: the page must not go on waiting; it is told as every bug is
-        yield shown(state="stopped", note=words["locate_failed"])
+        yield shown(state="stopped", note=words["locate_failed"], done=0, total=0)
         raise
     finally:  # a page that was left in the middle ends the run too
         if newest() and (seen.get("located") or {}).get("state") == "looking":
@@ -379,7 +409,7 @@ class Usual(threading.Thread):
     def __init__(self, work: Workspace, session: Session):
         super().__init__(daemon=True)
         self.work, self.session, self.seen = work, session, work.seen(session)
-        self.step, self.problem = (0, USUAL), None
+        self.step, self.problem = (0, min(USUAL, len(work.pictures(session).store))), None
 
     def run(self) -> None:
         from byolmeta.search import learn_usual
@@ -491,7 +521,7 @@ def answer_of(work: Workspace, session: Session, taught: Taught, row: int) -> di
         for at, score, label in zip(
             *(part.tolist() for part in (answer.found.boxes / sides, *answer.found[1:])), strict=True
         )
-        if score >= FAINT
+        if round(score, 3) >= FAINT
     ]
     masks, (high, wide) = masks_of(work, session, row, answer.outlines)
     return {"row": row, "url": small_of(work, session, row, sight), "w": sight.width, "h": sight.height,
@@ -553,23 +583,24 @@ def kept(work: Workspace, words: dict[str, str], session: Session, event) -> Ite
     kind, sure, seen = sent(event, "kind"), sent(event, "sure"), work.seen(session)
     if not isinstance(kind, str) or kind not in FILES or type(sure) not in (int, float) or not 0 <= sure <= 1:
         raise InputError(words["locate_early"])
-    answers, taught = (seen.get("located") or {}).get("rows"), seen.get("taught")
+    answers, taught = (seen.get("located") or {}).get("rows"), dict(seen.get("taught_of") or {})
     if not answers or not taught:
         raise InputError(words["locate_early"])
+    names = seen["taught"].names
     yield [gr.update(found=seen["located"] | {"state": "writing", "note": words["locate_writing"]}), gr.skip()]
 
     def each():
         for row in sorted(one["row"] for one in answers):
             with contextlib.suppress(InputError):  # it is gone meanwhile
-                yield located_on(work, session, taught, row, sure)
+                yield located_on(work, session, taught[row], row, sure)  # as the page shows it, by older marks too
 
     path = export_path(work, session, f"{paint.file_name(session.label or 'pictures')}-{FILES[kind]}")
     if kind == "csv":
-        write_csv(path, located.rows_of(each(), taught.names))
+        write_csv(path, located.rows_of(each(), names))
     else:
         write = {"coco": located.write_coco, "yolo": located.write_yolo}
         write |= {"masks": located.write_masks, "overlays": located.write_pictures}
-        write[kind](each(), taught.names, path)
+        write[kind](each(), names, path)
     yield [gr.update(found=seen["located"]), fetched(path)]
 
 

@@ -278,8 +278,7 @@ class Workspace:
                 own = Path(source).is_relative_to(self.home / "uploads")
                 with self.lock:
                     self.sheets.setdefault(session.name, {})[found.sheets["key"]] = own
-            if session.fingerprint != found.store.fingerprint:
-                self._follow(session, found.store)
+            self._follow(session, found.store)
             return found
 
     def _small(self, session: Session, progress=None) -> tuple[ImageStore, str]:
@@ -322,6 +321,11 @@ class Workspace:
 
     def _follow(self, session: Session, store: ImageStore) -> None:
         """Pictures were added or removed since the boxes were filled: their ids become those of the same names."""
+        with self.alone("follow", session.name):
+            if session.fingerprint != store.fingerprint:  # nobody else did it meanwhile
+                self._renumber_all(session, store)
+
+    def _renumber_all(self, session: Session, store: ImageStore) -> None:
         rows = {path: row for row, path in enumerate(store.index.paths)}
         now = {int(old): rows[path] for old, path in session.names.items() if path in rows}
         now |= {session.count + i: len(store) + i for i in range(session.extras)}
@@ -332,7 +336,8 @@ class Workspace:
             if session.marks:
                 there = [mark | {"row": now[mark["row"]]} for mark in session.marks["marks"] if mark["row"] in now]
                 session.marks = session.marks | {"rev": session.marks["rev"] + 1, "marks": there}
-            session.names, session.count, session.grouped = {}, len(store), []
+            session.names = {str(rows[path]): path for path in session.names.values() if path in rows}
+            session.count, session.grouped = len(store), []
         session.fingerprint = store.fingerprint
         if self.sessions.get(session.name) is session:
             self.save(session)

@@ -71,6 +71,7 @@ WORDS = {
     "found_line": "On {n} of {of} pictures, at least {sure} sure.",
     "left": "{n} more can be looked through.",
     "stopped": "Stopped.",
+    "stopped_at": "Stopped after {done} of {total}; what is shown on the others is from before.",
     "stop": "Stop",
     "more": "Look through more",
     "show_all": "Show all",

@@ -133,7 +133,7 @@ function rename(id) {
 
 function draw() {
   if (!root.isConnected) return;
-  const usable = memory.row !== null && Boolean(shown());
+  const usable = memory.row !== null && shown()?.row === memory.row;
   drawClasses();
   for (const [name, node] of Object.entries(tools)) node.setAttribute("aria-pressed", memory.tool === name);
   notButton.setAttribute("aria-pressed", Boolean(memory.not));

@@ -49,6 +49,9 @@ function drawGrid() {
   drawLine(answer, rows.length);
 }
 
+const stoppedAt = ({ done, total }) =>
+  total ? word("stopped_at", { done: done.toLocaleString(), total: total.toLocaleString() }) : word("stopped");
+
 function drawLine(answer, shownRows) {
   const looked = (answer.rows ?? []).length, waiting = marks.some((mark) => !mark.no) && answer.rev !== rev;
   const looking = answer.state === "looking" || answer.state === "writing";
@@ -65,7 +68,7 @@ function drawLine(answer, shownRows) {
   else if (!shownRows) text = word("nothing", { n: looked.toLocaleString(), sure: percent(memory.sure) });
   else text = word("found_line", { n: shownRows.toLocaleString(), of: looked.toLocaleString(), sure: percent(memory.sure) })
     + (answer.left > 0 ? " " + word("left", { n: answer.left.toLocaleString() }) : "")
-    + (answer.state === "stopped" ? " " + word("stopped") : "") + (answer.note ? ` ${answer.note}` : "");
+    + (answer.state === "stopped" ? ` ${stoppedAt(answer)}` : "") + (answer.note ? ` ${answer.note}` : "");
   put(line, "textContent", text);
   put(near, "textContent", text);
   near.hidden = !looking && !waiting;

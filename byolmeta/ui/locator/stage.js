@@ -15,6 +15,8 @@ let hands = new Map(); // pointers that are down: id -> [x, y]
 let grip = null; // two fingers, or the middle button: how it began
 
 const shown = () => (given("shown")?.row === undefined ? null : given("shown"));
+// Whether the picture that was chosen is the one that is seen: between the two nothing can be pointed at.
+const there = () => Boolean(shown()) && ready === shown().url && shown().row === memory.row;
 const radius = () => 0.018 / Math.sqrt(look.zoom);
 
 // Where the picture lies on the canvas, in CSS pixels.
@@ -178,7 +180,7 @@ function closeAsk() {
 // ---------------------------------------------------------------- by hand
 
 function began(event) {
-  if (!shown() || ready !== shown().url) return;
+  if (!there()) return;
   closeAsk();
   cross = null;
   hands.set(event.pointerId, [event.clientX, event.clientY]);
@@ -272,7 +274,7 @@ canvas.addEventListener("wheel", (event) => {
 
 // By keys: arrows move a cross, Enter begins and ends a box or paints a point.
 function keyed(event) {
-  if (!shown() || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!there() || event.ctrlKey || event.metaKey || event.altKey) return;
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (way) {
     cross ??= { at: [0.5, 0.5] };

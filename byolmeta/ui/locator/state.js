@@ -5,7 +5,7 @@
 // Props (from Python)
 //   pictures {key, n, tile, columns, per_sheet, sheets: [url], about: url}, or null
 //   marked   {rev, classes: [{id, name, colour: 0..7}], marks: [mark], seq}
-//            seq: another number where it counts whatever the page has
+//            seq: another number where it counts whatever the page has; over: also before changes that it made since
 //   order    [row]: pictures to choose from, the marked ones first
 //   shown    {row, url, w, h, seq}: the picture on the stage, or {}
 //   found    {rev, ids: [id of a class], state: "" | "looking" | "writing" | "done" | "stopped" | "left", done, total, left, note, sure, rows: [picture]}
@@ -16,7 +16,7 @@
 //            {... kind: "stroke", points: [[x, y]], radius}   one point: a click     {... kind: "tag"}
 //            no: this is not it. Places are shares of the picture's width and height, a radius of its longer side.
 // Events (to Python)
-//   "mark" {rev, classes, marks, key: of the pictures}   "open" {row}   "stop" {}   "more" {}   "tags" {}
+//   "mark" {rev, classes, marks, key: of the pictures, window: of this page, base: the last rev that it was told}   "open" {row}   "stop" {}   "more" {}   "tags" {}
 //   "keep" {kind: "coco" | "yolo" | "masks" | "csv" | "overlays", sure}   "ready" {}
 //
 // The page owns the marks while it is open; each change by hand raises rev. Names are text, never HTML.
@@ -34,7 +34,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const home = element.parentElement?.closest("[id]")?.id || "locator";
 const memory = ((window.byolmetaLocators ??= {})[home] ??= {
-  props: {}, rev: -1, state: null, past: [], future: [], sure: 0.5, tool: "box", cls: null, row: null,
+  props: {}, window: `${Math.random()}`, rev: -1, base: null, state: null, past: [], future: [], sure: 0.5, tool: "box", cls: null, row: null,
 });
 memory.stop?.abort();
 memory.stop = new AbortController();
@@ -114,7 +114,7 @@ function set(next) {
   rev += 1;
   memory.rev = rev;
   memory.state = { classes, marks };
-  trigger("mark", { rev, classes, marks, key: pictures()?.key });
+  trigger("mark", { rev, classes, marks, key: pictures()?.key, window: memory.window, base: memory.base });
   draw();
 }
 
@@ -147,8 +147,9 @@ function takeMarks() {
   const sent = given("marked");
   if (!sent || sent.seq === memory.seq || (sent.rev <= rev && !sent.seq && memory.rev >= 0)) return;
   memory.seq = sent.seq;
+  memory.base = sent.rev;
   const same = memory.state && memory.marked === pictures()?.key; // of the pictures that the page had before
-  if (same && sent.rev < rev) return; // it is on its way here since before the last change
+  if (same && sent.rev < rev && !sent.over) return; // it is on its way here since before the last change
   if (same && sent.rev === rev && JSON.stringify([sent.classes, sent.marks]) === JSON.stringify([classes, marks])) return;
   memory.past = same ? [...memory.past.slice(1 - MAX_STEPS), memory.state] : [];
   memory.marked = pictures()?.key;
