@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,11 @@ from byolmeta.errors import InputError
 from byolmeta.files import replace_file
 from byolmeta.scan import index_images
 from byolmeta.tidy import originals
-from byolmeta.windows import View
+from byolmeta.windows import Larger, View
 from byolmeta.workplace import TOLD, bar, local, text, writable
 
 SIDE = 1024  # pixels of the longer side at which pictures are looked at; larger ones are shrunk
+FINE = 2048  # the same where the things are small, in tiles
 OTHERS = 20  # pictures that are asked and, without boxes, tell beforehand what is usual
 JSON_BYTES = 200 << 20
 FAR = 1e9  # pixels that no picture has
@@ -52,6 +54,12 @@ def upright(data: bytes, side: int = SIDE) -> tuple[Tensor, Scale]:
     image, size = whole(data, side, Limits())
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     return pixels, (size[0] / image.width, size[1] / image.height)
+
+
+def larger(read: Callable[[], bytes], pixels: Tensor, scale: Scale) -> Larger | None:
+    """What `upright` left away of a picture whose bytes are read again where it is needed; None where that was nothing."""
+    side = min(FINE, round(max(pixels.shape[2] * scale[0], pixels.shape[1] * scale[1])))
+    return Larger(lambda: upright(read(), FINE)[0], side) if side > SIDE else None
 
 
 def read_boxes(path: Path) -> Marked:
@@ -157,7 +165,8 @@ def detect_folder(
         others = [picture for _, picture, _ in itertools.islice(readable(index.paths, read, {}), OTHERS)]
         detector = teach_detector(network, views, shown, negatives, others=others, seed=seed)
         for done, (path, picture, scale) in enumerate(readable(index.paths, read, skipped), 1):
-            answer = detector(picture, threshold)
+            view = View(detector.maps, picture, larger(partial(read, path), picture, scale))
+            answer = detector(view, threshold)
             found += [
                 _result(path, marked.categories[label], box, score)
                 for box, score, label in zip(
@@ -181,10 +190,11 @@ def _views(marked: Marked, maps) -> tuple[dict[int, View], list[Example], list[E
     for row in sorted({example.row for example in (*marked.examples, *marked.negatives)}):
         path = marked.paths[row]
         try:
-            pixels, scales[row] = upright(read_file(path, Limits().file_bytes, follow=True))
+            read = partial(read_file, path, Limits().file_bytes, follow=True)
+            pixels, scales[row] = upright(read())
         except (InputError, ValueError) as problem:  # ValueError: a name that no file can have
             raise InputError(f"The picture {str(path)!r} of an example could not be read. {problem}") from None
-        views[row] = View(maps, pixels)
+        views[row] = View(maps, pixels, larger(read, pixels, scales[row]))
 
     def placed(examples: Sequence[Example]) -> list[Example]:
         return [

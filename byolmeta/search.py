@@ -19,7 +19,7 @@ from torchvision.ops import box_iou
 from byolmeta import segment
 from byolmeta.detect import SMALLEST, Detector, Example, Found, teach_detector
 from byolmeta.errors import InputError
-from byolmeta.windows import Ground, Maps, View, learn_ground
+from byolmeta.windows import Ground, Larger, Maps, View, learn_ground
 
 SAME = 0.5  # overlap (IoU) from which a found box is the one that a person drew
 DOUBTS = 3  # boxes of a picture without the thing that are learned from as wrong
@@ -46,8 +46,8 @@ class Mark:
 class Sight:
     """A picture as both ways of looking see it; what was seen is kept."""
 
-    def __init__(self, detect_maps: Maps, segment_maps: Maps, image: Tensor):
-        self.view, self.picture = View(detect_maps, image), segment.Picture(segment_maps, image)
+    def __init__(self, detect_maps: Maps, segment_maps: Maps, image: Tensor, larger: Larger | None = None):
+        self.view, self.picture = View(detect_maps, image, larger), segment.Picture(segment_maps, image)
         self.image, self.width, self.height = image, image.shape[2], image.shape[1]
 
 

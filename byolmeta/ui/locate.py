@@ -186,7 +186,7 @@ def _mark_of(work: Workspace, session: Session) -> str:
 def sight_of(work: Workspace, session: Session, row: int):
     """A picture of a session with what its encoder sees on it; the last ones asked for stay in memory."""
     from byolmeta import tidy
-    from byolmeta.locate import upright
+    from byolmeta.locate import larger, upright
     from byolmeta.search import Sight
 
     store, where = work.pictures(session).store, work.encoder(session)
@@ -194,9 +194,13 @@ def sight_of(work: Workspace, session: Session, row: int):
     with work.lock:
         sight = work.sights.pop(key, None)
     if sight is None:
-        with tidy.originals(store.index) as read:
-            pixels, _ = upright(read(store.index.paths[row]))
-        sight = Sight(*maps_of(work, session), pixels)
+
+        def data() -> bytes:
+            with tidy.originals(store.index) as read:
+                return read(store.index.paths[row])
+
+        pixels, scale = upright(data())
+        sight = Sight(*maps_of(work, session), pixels, larger(data, pixels, scale))
     most = SHARED_SIGHTS if work.public else SIGHTS
     with work.lock:
         work.sights[key] = sight
