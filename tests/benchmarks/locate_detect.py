@@ -1,5 +1,7 @@
 """The part `detect` of locate.py: average precision of boxes found from 1 to 10 drawn ones."""
 
+import copy
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from byolmeta.boxes import COCO, average_precision
@@ -18,13 +21,14 @@ from byolmeta.detect import Detector, Example, Finder, maps_of, teach_detector
 from byolmeta.encoder import load_encoder
 from byolmeta.features import untrained_for
 from byolmeta.fewshot import mean_and_interval
-from byolmeta.locate import upright
+from byolmeta.locate import SIDE, larger, upright
 from byolmeta.windows import View, learn_ground
 
 KEYS = ("set", "examples", "arm")
 ENCODER = "photos-small"
-ARMS = (ENCODER, "untrained", "raw pixels", "colour histogram", "shape and place alone", "centre")
-TASKS = {"raccoon": (1, 5, 10), "bccd": (5,), "coco128": (5,)}
+SHEET = "bccd sheets"  # 16 pictures on one of 2,560 x 1,920 pixels: small things on large pictures
+ARMS = (ENCODER, "without tiles", "untrained", "raw pixels", "colour histogram", "shape and place alone", "centre")
+TASKS = {"raccoon": (1, 5, 10), "bccd": (5,), "coco128": (5,), SHEET: (5,)}
 GROUND = 20  # pictures of the training part, without their boxes
 DRAWN = 16  # pixels that a box has at least each way to be drawn as an example
 PICTURES = 10  # that must show a class of coco128
@@ -51,8 +55,31 @@ class Part:
             own = self.boxes[place[note["image_id"]]]
             own[ids.index(note["category_id"])] = torch.cat([own[ids.index(note["category_id"])], box])
 
-    def views(self, maps) -> list[View]:
-        return [View(maps, upright(data)[0]) for data in self.bytes]
+    def views(self, maps, tiles: bool = True) -> list[View]:
+        found = []
+        for data in self.bytes:
+            pixels, scale = upright(data)
+            found.append(View(maps, pixels, larger(lambda data=data: data, pixels, scale) if tiles else None))
+        return found
+
+    def sheets(self, columns: int = 4, width: int = 640, height: int = 480) -> "Part":
+        """So many rows and columns of pictures as one; boxes in pixels of what `upright` makes of it."""
+        part, each = copy.copy(self), columns * columns
+        part.bytes, part.boxes = [], []
+        for first in range(0, len(self.bytes) - each + 1, each):
+            sheet, boxes = Image.new("RGB", (columns * width, columns * height)), [[] for _ in self.names]
+            for place, data in enumerate(self.bytes[first : first + each]):
+                image = Image.open(io.BytesIO(data)).convert("RGB")
+                corner = (width * (place % columns), height * (place // columns))
+                sheet.paste(image.resize((width, height)), corner)
+                scale = torch.tensor([width / image.width, height / image.height]).repeat(2)
+                for own, found in zip(boxes, self.boxes[first + place], strict=True):
+                    own.append((found * scale + torch.tensor(corner).repeat(2)) * SIDE / (columns * width))
+            file = io.BytesIO()
+            sheet.save(file, "JPEG", quality=92)
+            part.bytes.append(file.getvalue())
+            part.boxes.append([torch.cat(own) for own in boxes])
+        return part
 
     def squares(self) -> np.ndarray:
         """As a store has them, uint8 (N, 3, 64, 64)."""
@@ -64,14 +91,17 @@ def rows(flags) -> Iterator[dict]:
     for name, shots in TASKS.items():
         if flags.sets and name not in flags.sets.split(","):
             continue
-        shown = Part(flags.data, name, "train")
-        asked = shown if name == "coco128" else Part(flags.data, name, "test")
+        shown = Part(flags.data, name.split()[0], "train")
+        asked = shown if name == "coco128" else Part(flags.data, name.split()[0], "test")
+        if name == SHEET:
+            shown, asked = shown.sheets(), asked.sheets()
         arms = [arm for arm in ARMS if not flags.arms or arm in flags.arms.split(";")]
+        arms = [arm for arm in arms if (arm in ARMS[:2] if name == SHEET else arm != ARMS[1])]
         for arm in arms:
-            maps = maps_for(ENCODER if arm in ARMS[-2:] else arm, shown)
-            views = shown.views(maps)
+            maps = maps_for(ENCODER if arm in (ARMS[1], *ARMS[-2:]) else arm, shown)
+            views = shown.views(maps, arm != ARMS[1])
             ground = learn_ground([views[row] for row in np.linspace(0, len(views) - 1, GROUND).astype(int)])
-            others = views if asked is shown else asked.views(maps)
+            others = views if asked is shown else asked.views(maps, arm != ARMS[1])
             for shot in shots:
                 yield measured(arm, name, shot, flags.draws, shown, asked, views, others, ground)
 
