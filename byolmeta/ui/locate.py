@@ -421,6 +421,8 @@ class Usual(threading.Thread):
         try:
             sights = []
             for row in spread(len(self.work.pictures(self.session).store), USUAL):
+                if self.work.seen(self.session) is not self.seen:
+                    return  # other pictures or another encoder count now
                 with contextlib.suppress(InputError):
                     sights.append(sight_of(self.work, self.session, row))
             if not sights:

@@ -108,7 +108,11 @@ def rows(flags) -> Iterator[dict]:
 
 def measured(arm: str, name: str, shot: int, draws: int, shown: Part, asked: Part, views, others, ground) -> dict:
     """AP50 and AP of every class, means over draws with their 95 % intervals."""
-    classes = [c for c in range(len(shown.names)) if sum(len(drawable(own[c])) > 0 for own in shown.boxes) >= PICTURES]
+    classes = [
+        c
+        for c in range(len(shown.names))
+        if sum(len(drawable(own[c])) > 0 for own in shown.boxes) >= min(PICTURES, len(shown.boxes) // 2)
+    ]
     found, seconds = [], []
     for draw in range(draws):
         figures = []
