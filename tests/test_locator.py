@@ -192,6 +192,14 @@ def test_who_did_not_see_the_last_change_is_late_however_far_it_counted(there):
     assert told["marked"]["rev"] == 3
 
 
+def test_another_name_is_no_other_search(there, monkeypatch):
+    work, session = there
+    before = search(work, session, [box(0)])[-1]
+    monkeypatch.setattr(locate, "look", lambda *_: pytest.fail("it searched again"))
+    (after,) = search(work, session, [box(0)], classes=[CLASS | {"name": "<b>hoop"}])
+    assert after == before | {"rev": before["rev"] + 1} and work.seen(session)["taught"].names == ["<b>hoop"]
+
+
 def test_a_second_window_follows_the_search_of_the_first(there):
     work, session = there
     first = locate.marked(work, WORDS, session, sent(work, session, [box(0)]))

@@ -245,13 +245,22 @@ def marked(work: Workspace, words: dict[str, str], session: Session, event) -> I
         if late and own:
             return  # an older state of the same window, overtaken on its way
         if not late:
-            session.marks, writers[session.name] = state, window
+            old, session.marks, writers[session.name] = session.marks, state, window
             work.save(session)
     if late:  # it shows what counts
         gr.Warning(words["locate_late"])
         yield gr.update(
             marked=told(session) | {"over": True}, found=work.seen(session).get("located") or {"state": "", "rows": []}
         )
+        return
+    seen = work.seen(session)
+    answer, ids = seen.get("located") or {}, [[one["id"] for one in each["classes"]] for each in (old, state)]
+    same = old["marks"] == state["marks"] and ids[0] == ids[1] and answer.get("rev") == old["rev"]
+    if same and answer["state"] == "done":  # only names are new: what was found stays
+        seen["located"] = answer | {"rev": state["rev"]}
+        if "taught" in seen:
+            seen["taught"] = seen["taught"]._replace(names=[one["name"] for one in state["classes"]])
+        yield gr.update(found=seen["located"])
         return
     yield from look(work, words, session)
 
@@ -383,7 +392,8 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         after |= {"state": "stopped" if halted() else "done", "note": " ".join(problems)}
         yield shown(sure=suggested(found), **after)
     except InputError as problem:
-        yield shown(state="done", rows=[], left=0, note=str(problem))
+        if newest():
+            yield shown(state="done", rows=[], left=0, note=str(problem))
     except Exception:  # a bug: the page must not go on waiting; it is told as every bug is
         yield shown(state="stopped", note=words["locate_failed"], done=0, total=0)
         raise
