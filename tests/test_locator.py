@@ -175,8 +175,9 @@ def test_a_late_state_of_another_window_is_told(there):
     assert update["marked"]["marks"] == [box(0)] and update["found"]["rows"]
 
 
-def test_who_did_not_see_the_last_change_is_late_however_far_it_counted(there):
+def test_who_did_not_see_the_last_change_is_late_however_far_it_counted(there, monkeypatch):
     work, session = there
+    monkeypatch.setattr(locate, "look", lambda *_: iter(()))
 
     def change(marks, rev, **more):
         event = SimpleNamespace(_data={"rev": rev, "classes": [CLASS], "marks": marks} | more)
