@@ -120,6 +120,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
             button_primary_background_fill="*primary_600",
             button_primary_background_fill_hover="*primary_700",
             button_primary_background_fill_dark="*primary_600",
+            body_text_color_subdued="*neutral_500",  # 4.5 : 1 on white, which small text needs
             block_info_text_color="*body_text_color_subdued",
         ),
         "allowed_paths": [str((work.home / "thumbs").resolve())],
