@@ -1,5 +1,7 @@
 """Every word the page shows, one table per language. Field terms stay under *Details*."""
 
+from byolmeta.ui.chinese import CHINESE
+
 ENGLISH = {
     "title": "Teach a computer to see your pictures.",
     "line_local": "It first looks at them by itself. Then you show it a few examples. "
@@ -584,9 +586,9 @@ ENGLISH = {
     },
 }
 
-TABLES = {"en": ENGLISH}
+TABLES = {"en": ENGLISH, "zh": CHINESE}
 
 
 def table(language: str = "en") -> dict[str, str]:
-    """The words of a language; keys that it lacks fall back to English."""
-    return ENGLISH | TABLES.get(language, {})
+    """The words of a language, which "language" names; keys that it lacks fall back to English."""
+    return ENGLISH | TABLES.get(language, {}) | {"language": language}
