@@ -5,7 +5,7 @@ CHINESE = {
     "line_local": "它先自己看一遍，然后你给它几个例子。一切都留在这台电脑上。",
     "line_public": "本页运行在一台共享电脑上。请不要上传私人图片。",
     "pictures": "图片：",
-    "encoder": "由谁来看",
+    "encoder": "编码器",
     "step_pictures": "1 · 图片",
     "step_learn": "2 · 学习",
     "step_map": "3 · 地图",
@@ -44,8 +44,8 @@ CHINESE = {
     "making_map": "正在读取图片…",
     "looking_at": "正在看图片：{done} / {total}",
     "study": "学习我的图片",
-    "study_line": "电脑看每张图片的两个变样版本，学着由一个预测另一个。不需要标注。",
-    "views_title": "它会这样看图片：每张有两个变样版本，它要找出其中不变的东西。",
+    "study_line": "电脑把每张图片变出两个不同的版本，学着从一个预测另一个。不需要标注。",
+    "views_title": "它会这样看：每张图片变出两个版本，它要找出其中不变的东西。",
     "length": "学多久",
     "length_quick": "粗看一遍 · {m} 分钟",
     "length_balanced": "好好学 · {m} 分钟",
@@ -61,9 +61,9 @@ CHINESE = {
     "state_starting": "正在准备：读取图片，测量这台机器的速度…",
     "state_running": "正在学习：{share} % · 每秒 {speed} 张图片{left}",
     "time_left": " · 还剩 {left}",
-    "state_paused": "已暂停在 {share} %。什么都没有丢失。",
+    "state_paused": "已暂停，进度 {share} %。什么都没有丢失。",
     "state_done": "已完成。",
-    "state_stopped": "已停在 {share} %。",
+    "state_stopped": "已停止，进度 {share} %。",
     "state_failed": "意外停止了。",
     "page_note": "可以关闭本页：学习会继续，再打开时还能在这里看到。",
     "page_note_public": "请不要关闭本页：关闭一小时后，你的一切都会被删除。",
@@ -117,7 +117,7 @@ CHINESE = {
     "practice_few": "还说不准：在从未见过的小题里，每 100 问答对 {a} → {b} 问（{change} ± {half}），"
     "但能用来评判的图片只有 {n} 张，太少了。",
     "practice_way": "小题有 {way} 个类别框时（随便猜：{chance} %）：{rows}。",
-    "practice_one": "每框 {shot} 个例子 {a} → {b}",
+    "practice_one": "每类 {shot} 个例子 {a} → {b}",
     "practice_shot": "{shot} 个例子 {a} → {b}",
     "judged_classes": "用 {n} 道没有练过的小题评判，它们来自你的类别文件夹。",
     "judged_pictures": "一共问到 {n} 张不同的图片。",
@@ -161,7 +161,7 @@ CHINESE = {
     "no_run": "没有可以暂停、继续或停止的学习。请先开始。",
     "no_practice": "没有可以暂停、继续或停止的练习。请先开始。",
     "teach_line": "往每个类别框里拖一两张图片。它马上就学会，并检查自己。",
-    "curve_title": "值得吗？",
+    "curve_title": "这样学值得吗？",
     "curve_empty": "往两个类别框里各放一张图片，曲线就会出现在这里。",
     "curve_more": "往每个类别框里再放一张：它就能藏起一张来检查自己。",
     "line_yours": "{name}",
@@ -176,9 +176,9 @@ CHINESE = {
     "axis_truth": "实际属于",
     "score": "答对 {text}",
     "range": "大概在 {low} 到 {high} % 之间",
-    "checked_others": "用另外 {of} 张已知类别文件夹的图片检查",
+    "checked_others": "用另外 {of} 张图片检查（它们的类别文件夹已知）",
     "checked_names": "：{names}",
-    "checked_more": "{names} 等，另有 {n} 个",
+    "checked_more": "{names}，以及另外 {n} 个",
     "checked_not": "其他类别文件夹（{n} 个）的图片没有检查",
     "checked_hidden": "轮流藏起每个例子来检查",
     "checked_seen": "练习时见过这些文件夹，所以结果可能偏高。",
@@ -203,12 +203,12 @@ CHINESE = {
     "method_prototype": "看离哪个类别框的中心近（原型）",
     "confusion_empty": "当每个类别框的例子都来自类别文件夹时，这里才有内容。",
     "confusion": "哪个类别框被当成了哪个（点数字可看图片）",
-    "glossary": "**BYOL**：两个网络看同一张图片的两个变样版本；一个预测另一个会说什么。\n\n"
+    "glossary": "**BYOL**：两个网络各看同一张图片变出的一个版本；一个预测另一个会说什么。\n\n"
     "**嵌入**：编码器用来描述一张图片的一串数字。\n\n"
     "**UMAP**：把嵌入相近的图片放在平面地图上相近的地方。\n\n"
     "**原型**：一个类别框的平均嵌入。\n\n"
     "**内循环**：适应你的例子的那几步；**外循环**：在许多任务上练习这样的几步。\n\n"
-    "**情节（episode）**：一个用来练习的小任务。**轮（epoch）**：每张图片都看过一遍。**损失**：训练要变小的东西。",
+    "**任务（episode）**：练习用的一道小题。**轮（epoch）**：每张图片都看过一遍。**损失**：训练要变小的东西。",
     "colour_by": "着色依据",
     "colour_folder": "文件夹",
     "colour_groups": "它发现的组",
@@ -277,7 +277,7 @@ CHINESE = {
     "tidy_about_decided": "你的决定。它们会为这些图片保存下来，每一条都可以收回。",
     "tidy_said_copy": "{share} % 相像",
     "tidy_said_odd": "每 100 张里比 {share} 张更异常",
-    "tidy_said_misplaced": "在“{own}”里，却与“{other}”在一起",
+    "tidy_said_misplaced": "在“{own}”里，周围却都是“{other}”",
     "tidy_was_kept": "没有问题",
     "tidy_was_moved": "属于“{name}”",
     "tidy_was_aside": "已放到一边",
@@ -323,10 +323,10 @@ CHINESE = {
     "from_project": "来自项目文件",
     "carry_early": "请先往两个类别框里各放一张图片；这样才有东西可以带走。",
     "carry_untrained": "未训练的网络不能带走。请选一个现成的编码器，或者先学习这些图片。",
-    "ask_one": "问我最有用的一张",
+    "ask_one": "挑一张最有用的来问我",
     "ask_title": "这张属于哪个类别框？",
-    "ask_unlike_all": "它和到现在为止的例子都不像，可以代表大约 {n} 张相似的图片。",
-    "ask_unlike_all_one": "它和到现在为止的例子都不像。",
+    "ask_unlike_all": "它和目前的例子都不像，可以代表大约 {n} 张相似的图片。",
+    "ask_unlike_all_one": "它和目前的例子都不像。",
     "ask_unsure_between": "它介于“{first}”和“{second}”之间，可以代表大约 {n} 张相似的图片。",
     "ask_unsure_between_one": "它介于“{first}”和“{second}”之间。",
     "ask_typical_of_many": "它可以代表大约 {n} 张还没有相似例子的图片；现在的猜测是“{first}”。",
@@ -340,10 +340,10 @@ CHINESE = {
     "concern_overlap": "在它看来，“{first}”和“{second}”很像：它们的例子会被互相认错。",
     "concern_copies_apart": "同一张图片既在“{first}”里，又在“{second}”里。请从其中一个里取出。",
     "concern_misplaced": "“{first}”里有一个例子，看起来像是属于“{second}”。",
-    "forecast": "每个类别框再放大约 {more} 个，会提高大约 {gain} 个百分点（{low} 到 {high} 之间）。",
-    "forecast_little": "每个类别框再放大约 {more} 个，会提高大约 {gain} 个百分点，也可能没有变化（最多 {high}）。",
+    "forecast": "每个类别框再加 {more} 个左右的例子，预计提高 {gain} 个百分点（{low} 到 {high} 之间）。",
+    "forecast_little": "每个类别框再加 {more} 个左右的例子，预计提高 {gain} 个百分点，也可能没有变化（最多 {high}）。",
     "step_locate": "5 · 定位",
-    "locate_thing": "物体 1",
+    "locate_thing": "物体 {n}",
     "locate_gone": "这张图片已经不在了。请另选一张。",
     "locate_no_examples": "“教它”的类别框里还没有这个文件夹的图片。请在那里放几张，或者在这里画。",
     "locate_writing": "正在写文件…",
@@ -351,8 +351,8 @@ CHINESE = {
     "locate_failed": "程序出了点问题，所以没有看完所有图片。你的标记都在；再标一个就会重试。",
     "locate_early": "还没有找到任何东西。请先在一张图片上，在要找的物体周围画一个框。",
     "step_measure": "评测",
-    "measure_line": "供专家使用：测量少样本学得怎么样，用的是从你的类别文件夹里抽取的许多小任务。"
-    "每个编码器和学习方法得到的任务都相同。",
+    "measure_line": "供专家使用：只给少量例子能有多好的效果，用从你的类别文件夹里抽取的许多小任务来测。"
+    "所有编码器和学习方法做的任务都相同。",
     "measure_encoders": "编码器和基线",
     "measure_learners": "学习方法",
     "measure_slow": "{name}（慢）",
@@ -449,14 +449,14 @@ CHINESE = {
     "cell_press": "点一张可以看原因。",
     "cell_first": "只显示前 {n} 张。",
     "because_title": "为什么？",
-    "because_unknown": "分到“{said}”，在这些类别框里占 {share} %。",
-    "because_right": "分到“{said}”，与它的文件夹一致，在这些类别框里占 {share} %。",
-    "because_wrong": "分到“{said}”，在这些类别框里占 {share} %，但它的文件夹是“{against}”。",
+    "because_unknown": "分到“{said}”，在这些类别框中的可能性为 {share} %。",
+    "because_right": "分到“{said}”，与它的文件夹一致，在这些类别框中的可能性为 {share} %。",
+    "because_wrong": "分到“{said}”，在这些类别框中的可能性为 {share} %，但它的文件夹是“{against}”。",
     "because_strange": "它和类别框里的东西都不太像，所以算作“都不是”。",
     "because_parts": "有颜色的部分支持 {said} 或 {against}：做法是逐一把各部分弄模糊，再问同样的问题。",
     "because_matches": "两个类别框里最近的例子，以及使它们相像的部分：左边是这张图片里的，右边是例子里的。",
     "because_like": "相像程度 {near}（1 是完全相同）。",
-    "because_without": "如果不算它：“{said}”占 {share} %。",
+    "because_without": "如果不算它，“{said}”的可能性为 {share} %。",
     "because_only": "“{name}”只有这一个例子。",
     "because_here": "这张图片：与例子相像的部分",
     "because_there": "例子：与这张图片相像的部分",
@@ -467,7 +467,7 @@ CHINESE = {
     "mute": "不是因为这个",
     "close": "关闭",
     "why_class": "类别",
-    "why_share": "占比",
+    "why_share": "可能性",
     "why_examples": "它在这个任务里的例子",
     "why_alt": "{name}，旁边是同一张图片：支持这个回答的部分为橙色，反对的为蓝色。",
     "measure_tile": "问 {asked} 次，错 {wrong} 次",
@@ -489,7 +489,7 @@ CHINESE = {
     "measure_many": "这样会有 {n} 个提问；最多保存 {most} 个。请减少任务或行数。",
     "measure_changed": "图片或编码器已经变了。请重新打开这一步，再评测。",
     "measure_not_measured": "这一项没有测过。请从显示的里面选。",
-    "measure_glossary": "**任务（情节）**：一次小测验；抽出几类，每类给几个例子，再拿这些类的其他图片来提问。\n\n"
+    "measure_glossary": "**任务（episode）**：一次小测验；抽出几类，每类给几个例子，再拿这些类的其他图片来提问。\n\n"
     "**N-way K-shot**：有 N 类、每类 K 个例子的任务。**提问（query）**：被问到的一张图片；填 0 时，每类问 15 张，"
     "或者问最小的文件夹里剩下的那么多。\n\n"
     "**95 % 置信区间**：从这些文件夹抽出所有可能的任务，其平均值极可能落在这里；它不能代表别的图片。\n\n"
@@ -499,7 +499,7 @@ CHINESE = {
     "**prototype**：最近的类平均（原型）。**ridge**：在例子上做岭回归，直接求解。**linear**：逻辑回归。**anil**："
     "只在分类头上做几步梯度下降。**metasgd**：同上，但每个方向的学习率是学出来的。**auto**：让例子互相检验，在 "
     "prototype、ridge 和 linear 里挑一个。**maml**：在整个网络上做几步梯度下降。**finetune**："
-    "用例子的变样版本训练网络的最后一段。\n\n"
+    "用例子变出的版本训练网络的最后一段。\n\n"
     "**未训练**：同样的网络，但什么都没看过；**原始像素**和**颜色直方图**完全不用网络。"
     "如果一个编码器并不明显好于它们，它就没有学到对你的类别有用的东西。\n\n"
     "同一张图片的重复，绝不会同时出现在一个任务的例子和提问里。在终端里，命令 `byolmeta fewshot` "
@@ -509,7 +509,7 @@ CHINESE = {
     "public_no_paths": "文件夹路径只能在你自己的电脑上用。请改为上传图片。",
     "public_bytes": "超过了 {gb} GB，这是本共享页面的上限。请少选一些图片。",
     "public_count": "超过了 {n} 个文件，这是本共享页面的上限。请少选一些图片。",
-    "public_slow": "{seconds} 秒里读取了 {total} 张图片中的 {done} 张，本共享页面最多只能用这么久。请少选一些，"
+    "public_slow": "{seconds} 秒内只读取了 {total} 张图片中的 {done} 张，而本共享页面最多读这么久。请少选一些，"
     "或者选小一些的图片。",
     "public_limits": "在这台共享电脑上：最多 {n} 张图片，每张最多 {mb} MB、{pixels} 百万像素，总共 {gb} GB；zip "
     "最多 {zip} MB，解开后最多 {unpacked} GB；读取最多 {seconds} 秒。关闭本页一小时后，一切都会被删除。",
@@ -521,12 +521,12 @@ CHINESE = {
     "sorted_note": "{n} 张分到这里",
     "hints": [
         "先用这里的示例开始，或者把你自己的图片拖进来。图片不需要标注。",
-        "现成的编码器已经看过它们。在这里，它也可以自己学习你的图片。",
+        "现成的编码器已经能看懂它们。在这里，电脑还可以自己学习你的图片。",
         "看看它怎么理解这些图片：在它看来相像的，就放在一起。",
         "教它：往每个类别框里拖一两张图片。它马上就给其他图片分类，并告诉你有多少是对的。",
         "在一张图片上给物体画一个框。它会在其他图片上找到它，并画出轮廓。",
     ],
-    "lessons_line": "用于讲课的讲解，每个五分钟：",
+    "lessons_line": "讲课时可用的讲解，每个五分钟：",
     "lessons": {
         "labels": {
             "title": "没有标注，它能看出什么？",
@@ -545,7 +545,7 @@ CHINESE = {
                 "每个类别框里一个例子。其他图片它分对了多少？这个数字有多可靠？",
                 "现在每个类别框里三个。再读一遍准确率和它的范围，并找出一个错误的猜测。",
                 "类别框“Boat”（船）里有一张不是船。读一读页面怎么说，再把它拖出来。",
-                "每个类别框里两个。按“问我最有用的一张”：全场用数字键回答，都不是就按 s。",
+                "每个类别框里两个。按“挑一张最有用的来问我”：全场用数字键回答，都不是就按 s。",
                 "Bird（鸟）、Fish（鱼）和 Snail（蜗牛）：这里三个例子不够。多加一些，看看要多少才行。",
             ],
         },
@@ -574,7 +574,7 @@ CHINESE = {
         "hint_start_touch": "先点一张图片，再点一个类别框。电脑就会给其他图片分类。",
         "hint_second": "很好。现在往另一个类别框里放一张不同的图片。",
         "hint_waiting": "电脑正在看你的例子…",
-        "hint_answers": "有颜色的角是猜测；没有就表示都不是。猜错了？把那张图片拖到它的类别框里。",
+        "hint_answers": "带颜色的角表示猜测；没有颜色表示都不是。猜错了？把那张图片拖到它的类别框里。",
         "box_empty": "把图片拖到这里",
         "box_empty_keys": "或者选中一张，再按 {number}",
         "box_empty_touch": "或者先点一张，再点这里",
@@ -614,7 +614,7 @@ CHINESE = {
         "search": "按名称查找",
         "size": "图片大小",
         "filters": "显示",
-        "filter_all": "不在框里",
+        "filter_all": "还没放入",
         "filter_box": "猜测：{name}",
         "filter_unsure": "没把握",
         "filter_none": "都不是",
@@ -726,8 +726,8 @@ CHINESE = {
         "undo_act": "撤销",
         "film_play": "播放",
         "film_pause": "暂停",
-        "film_step": "下一刻",
-        "film_when": "影片的时刻",
+        "film_step": "下一帧",
+        "film_when": "影片进度",
         "film_speed": "速度",
         "film_close": "回到现在的地图",
         "compare_slider": "从 {first} 到 {second}",
@@ -767,8 +767,8 @@ CHINESE = {
         "cancelled": "已取消。什么都没有改变。",
     },
     "of_guide": {
-        "again": "带我看一看",
-        "title": "第一步",
+        "again": "带我看看",
+        "title": "入门",
         "next": "下一条",
         "done": "明白了",
         "skip": "跳过",

@@ -59,12 +59,12 @@ MESSAGES: dict[str, str] = {
     "An untrained network has no vectors worth practising on. Add --through all, or use an encoder.": (
         "未训练的网络没有值得练习的向量。请加上 --through all，或者用一个编码器。"
     ),
-    "It has {0} million pixels; the limit is {1} million.": "它有 {0} 百万像素；上限是 {1} 百万。",
+    "It has {0} million pixels; the limit is {1} million.": "它有 {0} 百万像素；上限是 {1} 百万像素。",
     "The file is empty.": "文件是空的。",
     "It is larger than the limit of {0} MB for one picture.": "它超过了单张图片 {0} MB 的上限。",
     "It is packed in {0} layers; the limit is {1}.": "它分成 {0} 层压缩；上限是 {1} 层。",
     "The content is not a picture that can be read.": "内容不是能读取的图片。",
-    "It has too many pixels; the limit is {0} million.": "它的像素太多；上限是 {0} 百万。",
+    "It has too many pixels; the limit is {0} million.": "它的像素太多；上限是 {0} 百万像素。",
     "It needs more memory than one picture may use.": "它需要的内存超过了单张图片的上限。",
     "The file is damaged or cut off ({0}).": "文件已损坏或不完整（{0}）。",
     "The file could not be opened ({0}).": "文件打不开（{0}）。",
@@ -157,7 +157,7 @@ MESSAGES: dict[str, str] = {
     "{0} tensors are missing, {1} have another shape and {2} are too many, the first is '{3}'": (
         "缺少 {0} 个张量，{1} 个形状不同，多出 {2} 个，第一个是“{3}”"
     ),
-    "it holds {0}": "它里面是{0}",
+    "it holds {0}": "里面{0}",
     "only a momentum network": "只有动量网络",
     "no convolution of three colours": "没有三个颜色通道的卷积",
     "'{0}' holds no named tensors. Give a checkpoint or a state_dict.": (
