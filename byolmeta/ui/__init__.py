@@ -109,7 +109,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr.set_static_paths(chart_paths())
-    guard = Middleware(Guard, work=work, files=chart_paths(), most_bytes=pictures.PUBLIC_BYTES)
+    guard = Middleware(Guard, work=work, files=chart_paths(), most_bytes=pictures.PUBLIC_BYTES, usual=language)
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"]
     )
@@ -258,10 +258,10 @@ def build(work: Workspace, words: Mapping) -> gr.Blocks:
             return teach.dropped(work, words, work.session(who), sent(event, "box"), sent(event, "files"))
 
         def look_live(event: gr.EventData, who: str):
-            return gr.update(answers=camera_step.guess(work, work.session(who), _whole(event)))
+            return gr.update(answers=camera_step.guess(work, work.session(who), _whole(event), words))
 
         def recorded(event: gr.EventData, who: str):
-            return camera_step.record(work, work.session(who), _whole(event))
+            return camera_step.record(work, work.session(who), _whole(event), words)
 
         def chips(event: gr.EventData, who: str):
             if not event._data:

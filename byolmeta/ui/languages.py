@@ -20,15 +20,17 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from byolmeta.ui.chinese_messages import MESSAGES
-from byolmeta.ui.words import TABLES, table
+from byolmeta.ui.chinese_messages import MESSAGES as SENTENCES
+from byolmeta.ui.chinese_messages import SYSTEM
+from byolmeta.ui.words import TABLES, TAGS, table
 
 NAMES = {"en": "English", "zh": "中文"}  # on the switch
-TAGS = {"en": "en", "zh": "zh-CN"}  # of <html lang>
 COOKIE = "byolmeta-language"
 YEAR = 365 * 24 * 3600
+KEPT = ("sample_digits", "sample_creatures", "uploaded", "from_project")  # what pictures may be called
 PAGES = 10_000  # whose language is remembered
 LONGEST = 4_000  # characters of a message that is looked up
+MESSAGES = SENTENCES | SYSTEM
 # Gradio's own words follow the browser's language, which need not be the page's.
 FOLLOW = '<script>Object.defineProperty(navigator,"language",{get:()=>document.documentElement.lang})</script>'
 drawn: ContextVar[str] = ContextVar("language", default="")  # of the page that is laid out or sent just now
@@ -225,6 +227,23 @@ def _tagged(send, language: str):
     return sending
 
 
+def retold(words: Mapping, text: str, *keys: str) -> str:
+    """A text that was kept as a table said it (under one of the keys, or KEPT), in the language of the words."""
+    for key in keys or KEPT:
+        if any(text == each[key] for each in map(table, TABLES)):
+            return words[key]
+    return text
+
+
+def renamed(words: Mapping, names: list[str], *keys: str) -> list[str]:
+    """Names that the page gave by itself, such as Box 2 (a key of the table with the place {n}), in the language of the words."""
+    given = [
+        re.escape(table(language)[key]).replace(re.escape("{n}"), r"(\d{1,3})") for language in TABLES for key in keys
+    ]
+    found = [next(filter(None, (re.fullmatch(one, name) for one in given)), None) for name in names]
+    return [words[keys[0]].format(n=one[1]) if one else name for one, name in zip(found, names, strict=True)]
+
+
 # Sentences that come in English: problems that a visitor can mend, and what a run says
 
 
@@ -247,14 +266,21 @@ def _whole(sentence: str, depth: int = 0) -> str | None:
         return None
     for parts, fields, other in _templates():
         if (values := _fits(sentence, parts)) is not None:
-            values = [_whole(value, depth + 1) or value for value in values]
+            values = [_whole(value, depth + 1) or (_parts(value) if _reasons(value) else value) for value in values]
             return other.format(*[values[fields.index(n)] if n in fields else "" for n in range(max(fields) + 1)])
     return None
 
 
+def _reasons(value: str) -> bool:
+    """Whether it lists files with what is wrong with each: a.txt: Not a picture (.txt).; b.jpg: ..."""
+    return re.match(r".*?: [A-Z].*\.$", value, re.DOTALL) is not None
+
+
 def _parts(text: str) -> str:
-    """Text of several sentences, the longest that are known one after the other."""
-    ends = [found.end() for found in re.finditer(r"[.:;](?= )", text)][:20] + [len(text)]
+    """Text of several sentences, or of several reasons in a row, the longest that are known one after the other."""
+    if "; " in text:
+        return "；".join(_whole(part) or _parts(part) for part in text.split("; ", 20)).replace("。；", "；")
+    ends = [found.end() for found in re.finditer(r"[.:](?= )", text)][:20] + [len(text)]
     pieces, start = [], 0
     while start < len(text):
         rest = [end for end in reversed(ends) if end > start]

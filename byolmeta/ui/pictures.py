@@ -47,7 +47,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 creatures = gr.Button(words["sample_creatures"], size="sm", min_width=120, elem_id="sample-creatures")
                 digits = gr.Button(words["sample_digits"], size="sm", min_width=120, elem_id="sample-digits")
         with gr.Column(scale=3, min_width=320):
-            preview = Scatter(compact=True, words=words.get("of_map"), elem_id="preview")
+            preview = Scatter(compact=True, words=words.get("of_scatter"), elem_id="preview")
     none = gr.State(None)
     sources = [
         (path.submit, path, choose_path),
@@ -207,7 +207,7 @@ def report_card(pictures: Pictures, words: dict[str, str], starter: str = "") ->
         facts.append(f"<details><summary>{title} ({safe(words['show'])})</summary><ul>{rows}</ul></details>")
     else:
         facts.append(safe(words["no_copies"]))
-    names = ", ".join(index.class_names[:12]) + (" …" if len(index.class_names) > 12 else "")
+    names = words["comma"].join(index.class_names[:12]) + (" …" if len(index.class_names) > 12 else "")
     classes = safe(words["classes"].format(names=names) if names else words["no_classes"])
     lines = f'<p class="quiet">{classes}{"<br>" * bool(starter)}{safe(starter)}</p>'
     return f'<div class="tiles">{tiles}</div><div class="facts">{" · ".join(facts)}</div>{lines}'
