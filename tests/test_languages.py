@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1] / "byolmeta"
 UI = ROOT / "ui"
 TABLES = ("words.py", "chinese.py", "chinese_messages.py")  # what they hold is no sentence of the package itself
 ELSEWHERE = ("cli.py",)  # seen in a terminal only
+PUBLISHED = ("An image encoder pretrained ", "Use it: `python")  # in the card of a model on the Hub
 RAISED = ("InputError", "Mismatch", "Refused", "Skipped")  # whose sentences people see
 READY = (
     "words[",
@@ -213,7 +214,7 @@ def test_every_sentence_has_its_chinese():
         return text.endswith((".", "?", "!")) and len(words) > 2 and re.match(r"[A-Z'`{]", text) is not None
 
     rest = [(where, text) for where, text in TEXTS if not where.startswith(ELSEWHERE) and sentence(text)]
-    told([(where, text) for where, text in rest if text not in MESSAGES and not where.startswith("hub.py:8")])
+    told([(where, text) for where, text in rest if text not in MESSAGES and not text.startswith(PUBLISHED)])
 
 
 def test_no_chinese_is_left_over():
