@@ -4,6 +4,7 @@ All is read from the source, so that neither Gradio nor torch is imported.
 """
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -19,16 +20,8 @@ TABLES = ("words.py", "chinese.py", "chinese_messages.py")  # what they hold is 
 ELSEWHERE = ("cli.py",)  # seen in a terminal only
 PUBLISHED = ("An image encoder pretrained ", "Use it: `python")  # in the card of a model on the Hub
 RAISED = ("InputError", "Mismatch", "Refused", "Skipped")  # whose sentences people see
-READY = (
-    "words[",
-    "here.format(",
-    "message",
-    "told",
-    "too_many_pixels(",
-    "wrong[0]",
-    "str(problem)",
-)  # from a table, or
-# from sentences that are found by themselves
+# Arguments that come from a table, or from sentences that are found by themselves.
+READY = ("words[", "here.format(", "message", "told", "too_many_pixels(", "wrong[0]", "str(problem)")
 PUT_TOGETHER = {  # by code, from others that are found
     "The weights grew without bound at step {0}. The last good encoder is kept. Try half the learning rate.",
 }
@@ -77,18 +70,26 @@ def walk(first, second, where: str = "") -> Iterator[tuple[str, str, str]]:
         yield where, first, second
 
 
-PAIRS = list(walk(ENGLISH, CHINESE))
-ALL = PAIRS + [("message", *pair) for pair in (MESSAGES | SYSTEM).items()]
+@functools.cache
+def everything() -> list[tuple[str, str, str]]:
+    """(place, English, Chinese) of all that is said in both languages."""
+    return [*walk(ENGLISH, CHINESE), *(("message", *pair) for pair in (MESSAGES | SYSTEM).items())]
 
 
 def told(problems: list) -> None:
     assert not problems, "\n".join(map(str, problems))
 
 
-def test_every_word_has_its_chinese():
+def test_the_tables_have_the_same_keys():
     assert {"of_board", "of_scatter", "of_locator", "of_lesson"} <= ENGLISH.keys()
-    told([(place, chinese) for place, english, chinese in ALL if english.strip() and not chinese.strip()])
-    letters = [(place, chinese) for place, english, chinese in ALL if re.search("[A-Za-z]", FIELD.sub("", english))]
+    assert len(everything()) > 1000
+
+
+def test_every_word_has_its_chinese():
+    told([(place, chinese) for place, english, chinese in everything() if english.strip() and not chinese.strip()])
+    letters = [
+        (place, chinese) for place, english, chinese in everything() if re.search("[A-Za-z]", FIELD.sub("", english))
+    ]
     told([each for each in letters if each[1] not in NAMES and not re.search(f"[{HAN}]", each[1])])
 
 
@@ -96,9 +97,11 @@ def test_the_fields_are_the_same():
     def wrong(english: str, chinese: str) -> set[str]:
         return set(FIELD.findall(english)) ^ set(FIELD.findall(chinese))
 
-    missing = [(place, chinese, wrong(english, chinese)) for place, english, chinese in ALL if wrong(english, chinese)]
+    missing = [
+        (place, chinese, wrong(english, chinese)) for place, english, chinese in everything() if wrong(english, chinese)
+    ]
     told([each for each in missing if not _grammar(each[1], each[2])])
-    told([chinese for _, _, chinese in ALL if "{" in FIELD.sub("", chinese) or "}" in FIELD.sub("", chinese)])
+    told([chinese for _, _, chinese in everything() if "{" in FIELD.sub("", chinese) or "}" in FIELD.sub("", chinese)])
 
 
 def _grammar(chinese: str, lost: set[str]) -> bool:
@@ -110,9 +113,21 @@ def test_sentences_end_alike():
     def end(text: str) -> str:
         return text.strip()[-1:]
 
-    told([(place, chinese) for place, english, chinese in ALL if end(chinese) != ENDS.get(end(english), end(chinese))])
+    told(
+        [
+            (place, chinese)
+            for place, english, chinese in everything()
+            if end(chinese) != ENDS.get(end(english), end(chinese))
+        ]
+    )
     back = {chinese: english for english, chinese in ENDS.items()}
-    told([(place, chinese) for place, english, chinese in ALL if end(english) != back.get(end(chinese), end(english))])
+    told(
+        [
+            (place, chinese)
+            for place, english, chinese in everything()
+            if end(english) != back.get(end(chinese), end(english))
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +144,7 @@ def test_sentences_end_alike():
     ],
 )
 def test_signs_and_spaces(pattern, what):
-    texts = [(place, chinese) for place, _, chinese in ALL] + [
+    texts = [(place, chinese) for place, _, chinese in everything()] + [
         ("of_settings", each) for pair in SETTINGS.values() for each in pair
     ]
     told([(what, place, chinese) for place, chinese in texts if re.search(pattern, chinese)])
