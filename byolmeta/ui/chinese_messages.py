@@ -361,7 +361,7 @@ MESSAGES: dict[str, str] = {
     ),
     "There is no project file at '{0}'.": "“{0}”处没有项目文件。",
     "It has {0} x {1} pixels, mode {2}.": "它有 {0} x {1} 像素，模式是 {2}。",
-    "What '{0}' was taught gives no answers. {1}": "教给“{0}”的东西给不出回答。{1}",
+    "What '{0}' was taught gives no answers. {1}": "“{0}”学到的东西给不出回答。{1}",
     "'{0}' in '{1}' does not fit its examples. {2}": "“{1}”里的“{0}”与它的例子不匹配。{2}",
     "'{0}' is not a project file that can be read ({1}). {2}": "“{0}”不是能读取的项目文件（{1}）。{2}",
     "'{0}' holds {1} parts, which is too many. {2}": "“{0}”里有 {1} 个部分，太多了。{2}",
@@ -619,7 +619,7 @@ MESSAGES: dict[str, str] = {
     ),
     "The request is larger than {0} MB.": "请求超过了 {0} MB。",
     "The form is too long.": "表单太长。",
-    "The request took too long to arrive.": "请求太久没有收完。",
+    "The request took too long to arrive.": "请求传得太久，没有收完。",
     "Send the file itself: nothing is fetched from other places.": "请发文件本身：不会从别处取文件。",
     "Studying needs at least 4 pictures, and gets useful from about 100. Add pictures first.": (
         "学习至少需要 4 张图片，大约 100 张起才有用。请先添加图片。"
@@ -635,7 +635,7 @@ MESSAGES: dict[str, str] = {
     "The camera sent something that is not a picture. Reload the page.": "摄像头发来的不是图片。请刷新页面。",
     "The camera's picture cannot be used. {0} Reload the page.": "摄像头的图片不能用。{0}请刷新页面。",
     "None of the pictures can be read any more. Open them again under Pictures.": (
-        "图片一张也读不了了。请在“图片”里重新打开。"
+        "图片都读不了了。请在“图片”里重新打开。"
     ),
     "The page sent something that is not a list of marks. Reload the page.": "页面发来的不是一份标记列表。请刷新页面。",
     "There are {0} things to find and {1} marks; 1 to {2} and up to {3} are possible. Take some away.": (
