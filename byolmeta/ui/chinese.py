@@ -567,6 +567,7 @@ CHINESE = {
     "comma": "，",
     "measure_no_number": "不是数",
     "seed_none": "不是数",
+    "reset": "恢复默认值",
     "of_board": {
         "boxes_title": "类别框",
         "tray_title": "图片",
