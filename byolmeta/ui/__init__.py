@@ -233,6 +233,7 @@ def build(work: Workspace, words: Mapping) -> gr.Blocks:
             return work.visitors.known(cookie, who, names_kept(work, demo)) if cookie else who
 
         def begin_page(who: str) -> list:
+            _ = words["language"]  # asked first here, and kept for all that this page does
             return [lessons.begin(work, words, who), who]
 
         def look(who: str):

@@ -20,6 +20,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
+from byolmeta.ui.chinese import CHINESE
 from byolmeta.ui.chinese_messages import MESSAGES as SENTENCES
 from byolmeta.ui.chinese_messages import SYSTEM
 from byolmeta.ui.words import TABLES, TAGS, table
@@ -31,8 +32,16 @@ KEPT = ("sample_digits", "sample_creatures", "uploaded", "from_project")  # what
 PAGES = 10_000  # whose language is remembered
 LONGEST = 4_000  # characters of a message that is looked up
 MESSAGES = SENTENCES | SYSTEM
+SETTINGS = CHINESE.get("of_settings", {})  # by which a message may begin
 # Gradio's own words follow the browser's language, which need not be the page's.
 FOLLOW = '<script>Object.defineProperty(navigator,"language",{get:()=>document.documentElement.lang})</script>'
+# What its slider says is in English in all languages. Sliders come when a step or a fold is opened.
+SLIDERS = """<script>(() => {
+  const label = () => document.querySelectorAll("[aria-label^='number input for '],[aria-label^='range slider for ']").forEach(
+    (node) => node.setAttribute("aria-label", node.getAttribute("aria-label").slice(17)));
+  const reset = () => document.querySelectorAll(".reset-button").forEach((node) => node.setAttribute("aria-label", "RESET"));
+  for (const kind of ["click", "focusin"]) document.addEventListener(kind, () => setTimeout(() => { label(); reset(); }, 300));
+})()</script>"""
 drawn: ContextVar[str] = ContextVar("language", default="")  # of the page that is laid out or sent just now
 
 
@@ -216,7 +225,8 @@ def _tagged(send, language: str):
         headers = MutableHeaders(raw=list(start["headers"]))
         if headers.get("content-type", "").startswith("text/html") and body:
             body = re.sub(rb'(<html\s+lang=)"\w*"', rb'\1"%s"' % TAGS[language].encode(), body, count=1)
-            body = body.replace(b"<head>", b"<head>" + FOLLOW.encode(), 1)
+            more = FOLLOW if language == "en" else FOLLOW + SLIDERS.replace("RESET", table(language)["reset"])
+            body = body.replace(b"<head>", b"<head>" + more.encode(), 1)
             headers["content-length"] = str(len(body))
         headers["content-language"] = TAGS[language]
         headers["cache-control"] = "no-cache"
@@ -266,14 +276,25 @@ def _whole(sentence: str, depth: int = 0) -> str | None:
         return None
     for parts, fields, other in _templates():
         if (values := _fits(sentence, parts)) is not None:
-            values = [_whole(value, depth + 1) or (_parts(value) if _reasons(value) else value) for value in values]
+            if parts[0] in ("", "'") and (setting := values[0].lower().replace(" ", "_")) in SETTINGS:
+                values[0] = SETTINGS[setting][0]
+            values = _together(values, parts, [f"{{{field}}}" in other for field in fields])
+            values = [_whole(value, depth + 1) or (_parts(value) if _several(value) else value) for value in values]
             return other.format(*[values[fields.index(n)] if n in fields else "" for n in range(max(fields) + 1)])
     return None
 
 
-def _reasons(value: str) -> bool:
-    """Whether it lists files with what is wrong with each: a.txt: Not a picture (.txt).; b.jpg: ..."""
-    return re.match(r".*?: [A-Z].*\.$", value, re.DOTALL) is not None
+def _together(values: list[str], parts: list[str], told: list[bool]) -> list[str]:
+    """Neighbours of which nothing tells where the first ends, such as two sentences, stand in the first."""
+    for place in range(len(values) - 1, 0, -1):
+        if not parts[place].strip() and told[place - 1] and told[place]:
+            values[place - 1 : place + 1] = [values[place - 1] + parts[place] + values[place], ""]
+    return values
+
+
+def _several(value: str) -> bool:
+    """Whether it is several sentences, or files with what is wrong with each: a.txt: Not a picture (.txt).; b.jpg: ..."""
+    return value.endswith(".") and (". " in value or ": " in value)
 
 
 def _parts(text: str) -> str:
@@ -292,14 +313,14 @@ def _parts(text: str) -> str:
 
 @functools.cache
 def _templates() -> list[tuple[list[str], list[int], str]]:
-    """(texts between the fields, numbers of the fields, translation) of all that have fields, the longest text first."""
+    """(texts between the fields, numbers of the fields, translation) of all that have fields, most text first."""
     found = []
     for template, other in MESSAGES.items():
         fields = [int(number) for number in re.findall(r"\{(\d+)\}", template)]
         if fields:
             parts = [part.replace("{{", "{").replace("}}", "}") for part in re.split(r"\{\d+\}", template)]
             found.append((parts, fields, other))
-    return sorted(found, key=lambda each: -max(map(len, each[0])))
+    return sorted(found, key=lambda each: -sum(map(len, each[0])))
 
 
 def _fits(sentence: str, parts: list[str]) -> list[str] | None:

@@ -213,7 +213,8 @@ def verdict_line(checks: list[dict], words: dict[str, str], looks_with: str) -> 
         what += words["comma"] + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
     return (
         words[f"verdict_{verdict(checks)}"].format(what=what)
-        + f" {words['not_using' if looks_with else 'now_using'].format(name=looks_with)}"
+        + words["next_sentence"]
+        + words["not_using" if looks_with else "now_using"].format(name=looks_with)
     )
 
 

@@ -397,7 +397,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
             return
         found = _merged(seen, answers, rows)
         after = {"done": len(answers), "total": len(rows), "left": count - skipped - len(found), "rows": found}
-        after |= {"state": "stopped" if halted() else "done", "note": " ".join(problems)}
+        after |= {"state": "stopped" if halted() else "done", "note": words["next_sentence"].join(problems)}
         yield shown(sure=suggested(found), **after)
     except InputError as problem:
         if newest():

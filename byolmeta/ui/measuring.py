@@ -125,7 +125,7 @@ def plan_of(
 
 def shots_of(text, words: dict[str, str], caps: Caps) -> tuple[int, ...]:
     """The numbers in a text such as '1, 5', in order."""
-    parts = [part for part in re.split(r"[\s,;]+", str(text if text is not None else "").strip()) if part]
+    parts = [part for part in re.split(r"[\s,;，、；]+", str(text if text is not None else "").strip()) if part]
     if not parts or not all(re.fullmatch(r"[0-9]{1,4}", part) and int(part) for part in parts):
         raise InputError(words["measure_shots_wrong"].format(text=str(text)[:40]))
     found = tuple(sorted({int(part) for part in parts}))

@@ -329,9 +329,9 @@ def verdict(result: dict, words: dict[str, str], looks_with: str) -> str:
     judged_by = "names" if result["judged_by"] == "classes" and result.get("tasks") != "labels" else result["judged_by"]
     judged = words[f"judged_{judged_by}"].format(n=f"{result['puzzles']:,}")
     if result.get("pictures"):
-        judged += " " + words["judged_pictures"].format(n=f"{result['pictures']:,}")
+        judged += words["next_sentence"] + words["judged_pictures"].format(n=f"{result['pictures']:,}")
     return (
-        f"<p class='verdict'>{safe(line)} {safe(told.format(name=looks_with))}</p>"
+        f"<p class='verdict'>{safe(line)}{words['next_sentence']}{safe(told.format(name=looks_with))}</p>"
         f"<p class='quiet'>{safe(by_shot(result, words))}<br>{safe(judged)}</p>"
     )
 
@@ -343,7 +343,7 @@ def by_shot(result: dict, words: dict[str, str]) -> str:
         one = words["practice_shot" if row["shot"] > 1 else "practice_one"]
         one = one.format(shot=row["shot"], a=round(100 * row["before"]), b=round(100 * row["after"]))
         ways.setdefault(row["way"], []).append(one)
-    return " ".join(
+    return words["next_sentence"].join(
         words["practice_way"].format(way=way, chance=round(100 / way), rows=" · ".join(rows))
         for way, rows in ways.items()
     )
@@ -369,7 +369,7 @@ def inner_line(checks: list, kept: int | None, words: dict[str, str], rejected: 
     else:
         said = ["inner_flat"] if flat and ahead else ["inner_soon_right"] * ahead + ["inner_says"]
         said += ["inner_faint"]
-    return " ".join(words[key].format(**values) for key in said)
+    return words["next_sentence"].join(words[key].format(**values) for key in said)
 
 
 def outer_line(checks: list, kept: int | None, words: dict[str, str], rejected: bool) -> str:

@@ -400,7 +400,7 @@ def verdict_of(
     rows = []
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
-        rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
+        rows.append(f"<li>{safe(names[key])}{words['colon']}{safe(theirs)}</li>")
     if circular:
         agrees = f"<b>{safe(words['score_agrees'].format(text=text))}</b>"
         return f"<p class='score'>{agrees}</p><p class='worth'>{safe(words['own_groups'])}</p>"
@@ -414,7 +414,8 @@ def verdict_of(
         compared["worth_yes" if above else "worth_no" if below else "worth_unclear"].append(words[f"than_{key}"])
     if flattered:
         words = words | {"worth_yes": words["worth_flattered"]}
-    worth = " ".join(words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
+    found = (words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
+    worth = words["next_sentence"].join(found)
     score = f"<b>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
     line = f"<p class='score'>{score}<span class='quiet'>{safe(checked)}</span></p>"
     return f"{line}<p class='worth'>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"

@@ -56,9 +56,9 @@ def cell(work: Workspace, words: dict[str, str], session: Session, answer, truth
     rows = ids[(said == answer) & (boxes == truth)].tolist()
     key = "cell_right" if answer == truth else "cell_wrong"
     line = words[key].format(n=f"{len(rows):,}", truth=filled[truth]["name"], answer=filled[answer]["name"])
-    line += f" {words['cell_press']}" if rows else ""
+    line += words["next_sentence"] + words["cell_press"] if rows else ""
     if len(rows) > SHOWN:
-        line += " " + words["cell_first"].format(n=SHOWN)
+        line += words["next_sentence"] + words["cell_first"].format(n=SHOWN)
     tiles = "".join(
         f"<button type='button' data-act='why' data-id='{row}' title='{safe(_name(found, row))}'>"
         f"{tile(found.sheets, row, 56)}</button>"
@@ -152,9 +152,11 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
         here = _image(under_heat(pixels[0], np.maximum(match.here, 0), SIDE, shade))
         text = words["because_like"].format(near=f"{match.near:.2f}")
         if match.without is None:
-            text += f" {words['because_only'].format(name=names[match.label])}"
+            text += words["next_sentence"] + words["because_only"].format(name=names[match.label])
         else:
-            text += " " + words["because_without"].format(said=said, share=f"{100 * match.without:.0f}")
+            text += words["next_sentence"] + words["because_without"].format(
+                said=said, share=f"{100 * match.without:.0f}"
+            )
         mute = (
             f"<button type='button' data-act='mute' data-id='{int(support[match.place])}'>{safe(words['mute'])}</button>"
             if match.without is not None
