@@ -27,7 +27,7 @@ NAMES = (
 SHOWN = """() => {
   const found = new Set(), names = ["aria-label", "title", "placeholder", "alt", "aria-valuetext", "aria-description"];
   const walk = (node) => {
-    if (["SCRIPT", "STYLE"].includes(node.tagName) || (node.checkVisibility && !node.checkVisibility())) return;
+    if (["SCRIPT", "STYLE"].includes(node.tagName) || (!node.checkVisibility({ opacityProperty: true, visibilityProperty: true }))) return;
     for (const name of names) if (node.getAttribute(name)) found.add(node.getAttribute(name));
     if (node.tagName === "INPUT" && node.type === "text" && node.value) found.add(node.value);
     for (const child of node.childNodes) {
@@ -143,6 +143,8 @@ def test_sentences_and_reasons_in_a_row_are_told_one_by_one():
     words = table("zh")
     whole = said(words, "None of the 1 pictures could be read. b.png: The content is not a picture that can be read.")
     assert "b.png" in whole and not re.search("None|content", whole)
+    half = said(words, "Stopped when asked; what was learned is kept. There are no pictures at 'x'. Check the path.")
+    assert not re.search("Stopped|kept|There", half)
     row = said(words, "a.txt: Not a picture (.txt).; b.doc: Not a picture (.doc).")
     assert row.count("Not a") == 0 and "a.txt" in row and "b.doc" in row and ".doc" in row
 

@@ -268,14 +268,15 @@ def said(words: Mapping, sentence: str) -> str:
     return _whole(sentence) or _parts(sentence)
 
 
-def _whole(sentence: str, depth: int = 0) -> str | None:
-    """A sentence that fits one template as a whole; None for others."""
+def _whole(sentence: str, depth: int = 0, row: bool = False) -> str | None:
+    """A sentence that fits one template as a whole; None for others. `row`: it may be the first of several reasons."""
     if (found := MESSAGES.get(sentence)) is not None:
         return found.format() if "{" in found else found
     if depth > 2:
         return None
     for parts, fields, other in _templates():
-        if (values := _fits(sentence, parts)) is not None:
+        values = _fits(sentence, parts)
+        if values is not None and not (row and any("; " in value for value in values)):
             if parts[0] in ("", "'") and (setting := values[0].lower().replace(" ", "_")) in SETTINGS:
                 values[0] = SETTINGS[setting][0]
             values = _together(values, parts, [f"{{{field}}}" in other for field in fields])
@@ -299,16 +300,20 @@ def _several(value: str) -> bool:
 
 def _parts(text: str) -> str:
     """Text of several sentences, or of several reasons in a row, the longest that are known one after the other."""
-    if "; " in text:
-        return "；".join(_whole(part) or _parts(part) for part in text.split("; ", 20)).replace("。；", "；")
-    ends = [found.end() for found in re.finditer(r"[.:](?= )", text)][:20] + [len(text)]
+    ends = [found.end() for found in re.finditer(r"[.:;](?= )", text)][:20] + [len(text)]
     pieces, start = [], 0
     while start < len(text):
         rest = [end for end in reversed(ends) if end > start]
-        end, known = next(((end, told) for end in rest if (told := _whole(text[start:end]))), (rest[-1], None))
+        known, end = next(((told, end) for end in rest if (told := _piece(text[start:end]))), ("", rest[-1]))
         pieces.append(known or text[start:end] + (" " if end < len(text) else ""))
         start = end + 1
     return "".join(pieces)
+
+
+def _piece(text: str) -> str | None:
+    """One of several sentences, which may be the last of a reason: a semicolon follows then."""
+    known = _whole(text.removesuffix(";"), row=True)
+    return known and (known.rstrip("。") + "；" if text.endswith(";") else known)
 
 
 @functools.cache
