@@ -279,16 +279,16 @@ def _whole(sentence: str, depth: int = 0, row: bool = False) -> str | None:
         if values is not None and not (row and any("; " in value for value in values)):
             if parts[0] in ("", "'") and (setting := values[0].lower().replace(" ", "_")) in SETTINGS:
                 values[0] = SETTINGS[setting][0]
-            values = _together(values, parts, [f"{{{field}}}" in other for field in fields])
+            values = _together(values, parts, fields, other)
             values = [_whole(value, depth + 1) or (_parts(value) if _several(value) else value) for value in values]
             return other.format(*[values[fields.index(n)] if n in fields else "" for n in range(max(fields) + 1)])
     return None
 
 
-def _together(values: list[str], parts: list[str], told: list[bool]) -> list[str]:
-    """Neighbours of which nothing tells where the first ends, such as two sentences, stand in the first."""
+def _together(values: list[str], parts: list[str], fields: list[int], other: str) -> list[str]:
+    """Two sentences side by side, of which nothing tells where the first ends, stand in its place."""
     for place in range(len(values) - 1, 0, -1):
-        if not parts[place].strip() and told[place - 1] and told[place]:
+        if not parts[place].strip() and f"{{{fields[place - 1]}}}{{{fields[place]}}}" in other:
             values[place - 1 : place + 1] = [values[place - 1] + parts[place] + values[place], ""]
     return values
 
