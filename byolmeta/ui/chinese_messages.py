@@ -127,7 +127,7 @@ MESSAGES: dict[str, str] = {
         "{0}-way、{1} 个例子、{2} 个提问的任务，需要 {3} 个类别，每类至少 {4} 张不同的图片；{6} 个类别文件夹里有 "
         "{5} 个符合（最小的是“{7}”，有 {8} 张）。请减少类别、例子或提问。"
     ),
-    "{0} is {1}; it must be {2} or more.": "{0} 是 {1}；必须至少是 {2}。",
+    "{0} is {1}; it must be {2} or more.": "“{0}”是 {1}；必须至少是 {2}。",
     "The two folders share no class folder (training: {0}; test: {1}). Put the pictures of each class in a folder "
     "of the same name.": ("两个文件夹没有共同的类别文件夹（训练：{0}；测试：{1}）。请把每一类的图片放进同名的文件夹。"),
     "Writing ONNX needs the package '{0}'. Install it: pip install onnx onnxscript onnxruntime": (
@@ -332,7 +332,7 @@ MESSAGES: dict[str, str] = {
         "检查点是由另一个版本的 byolmeta 写的。请用 --init 重新开始。"
     ),
     "{0} is {1} in config.json, but the run began with {2}. Put it back, or start a new run from the encoder with "
-    "--init.": ("config.json 里的 {0} 是 {1}，但这次运行开始时是 {2}。请改回去，或者用 --init 从编码器开始新的运行。"),
+    "--init.": ("config.json 里的“{0}”是 {1}，但这次运行开始时是 {2}。请改回去，或者用 --init 从编码器开始新的运行。"),
     "The loss became {0} at step {1}. The last good encoder is kept. Try half the learning rate.": (
         "在第 {1} 步，损失变成了 {0}。最后一个好的编码器留着。请把学习率减半再试。"
     ),
@@ -507,10 +507,10 @@ MESSAGES: dict[str, str] = {
     "train_way is {0}; it must be 2 to {1}, or 0 for that of --way.": (
         "train_way 是 {0}；必须在 2 到 {1} 之间，或者填 0，与 --way 相同。"
     ),
-    "{0} is {1}; it must be {2}.": "{0} 是 {1}；必须是{2}。",
-    "{0} is {1}; it must be 0 or more.": "{0} 是 {1}；必须至少是 0。",
+    "{0} is {1}; it must be {2}.": "“{0}”是 {1}；必须是{2}。",
+    "{0} is {1}; it must be 0 or more.": "“{0}”是 {1}；必须至少是 0。",
     "{0} is '{1}'. Choose one of: {2}.": "{0} 是“{1}”。请从这些里选：{2}。",
-    "{0} is {1}; it must be {2} to {3}.": "{0} 是 {1}；必须在 {2} 到 {3} 之间。",
+    "{0} is {1}; it must be {2} to {3}.": "“{0}”是 {1}；必须在 {2} 到 {3} 之间。",
     "true or false": "真或假",
     "a whole number": "整数",
     "a number": "数",
@@ -529,10 +529,10 @@ MESSAGES: dict[str, str] = {
     ),
     "{0} is {1}, but this run has {2}; --resume changes no setting. Leave it out, or start a new run from this "
     "one's encoder with --init.": (
-        "{0} 是 {1}，但这次运行里是 {2}；--resume 不改变设置。请去掉它，或者用 --init 从这次运行的编码器开始新的运行。"
+        "“{0}”是 {1}，但这次运行里是 {2}；--resume 不改变设置。请去掉它，或者用 --init 从这次运行的编码器开始新的运行。"
     ),
     "{0} is {1}, but the encoder to go on from has {2}. Leave it out.": (
-        "{0} 是 {1}，但要继续用的编码器里是 {2}。请去掉它。"
+        "“{0}”是 {1}，但要继续用的编码器里是 {2}。请去掉它。"
     ),
     "The run folder '{0}' could not be written ({1}). {2}, then go on with --resume.": (
         "运行文件夹“{0}”无法写入（{1}）。{2}，再用 --resume 继续。"
