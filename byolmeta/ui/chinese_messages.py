@@ -509,7 +509,7 @@ MESSAGES: dict[str, str] = {
     ),
     "{0} is {1}; it must be {2}.": "“{0}”是 {1}；必须是{2}。",
     "{0} is {1}; it must be 0 or more.": "“{0}”是 {1}；必须至少是 0。",
-    "{0} is '{1}'. Choose one of: {2}.": "{0} 是“{1}”。请从这些里选：{2}。",
+    "{0} is '{1}'. Choose one of: {2}.": "“{0}”是“{1}”。请从这些里选：{2}。",
     "{0} is {1}; it must be {2} to {3}.": "“{0}”是 {1}；必须在 {2} 到 {3} 之间。",
     "true or false": "真或假",
     "a whole number": "整数",
