@@ -4,6 +4,7 @@ import json
 import re
 
 import httpx
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
@@ -11,7 +12,9 @@ from browser import App, chromium, drag, open_page, overflow, until
 from visitor import Visitor, serving
 
 from byolmeta.ui.chinese import CHINESE
-from byolmeta.ui.languages import COOKIE, Spoken, asked_for, language_of, renamed, retold, said, speaking
+from byolmeta.ui.languages import COOKIE, Spoken, asked_for, language_of, speaking
+from byolmeta.ui.map_page import map_page
+from byolmeta.ui.sentences import renamed, retold, said
 from byolmeta.ui.words import table
 
 TABS = ("learn", "map", "teach", "locate", "measure")
@@ -137,6 +140,7 @@ def test_a_problem_is_told_in_chinese_and_names_stay():
     assert said(words, "Nobody wrote this one.") == "Nobody wrote this one."
     assert said(table("en"), "There are no pictures at 'x'. Check the path.").startswith("There")
     assert said(words, "{0} {x} {") == "{0} {x} {"
+    assert "“{0}”" in said(words, "There are no pictures at '{0}'. Check the path.")
 
 
 def test_sentences_and_reasons_in_a_row_are_told_one_by_one():
@@ -163,6 +167,12 @@ def test_names_that_the_page_gave_follow_and_those_of_people_stay():
 
 
 # ---- one page, two languages
+
+
+def test_the_map_as_a_page_is_in_its_language(store):
+    page = map_page(np.zeros((36, 2), np.float32), store, words=table("zh"))
+    assert '<html lang="zh-CN">' in page and CHINESE["of_scatter"]["page_title"].format(n=36) in page
+    assert '<html lang="en">' in map_page(np.zeros((36, 2), np.float32), store)
 
 
 def test_only_what_parts_say_differs_and_endpoints_stay_single(tmp_path):

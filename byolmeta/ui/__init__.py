@@ -43,9 +43,10 @@ from byolmeta.ui.chart import chart_paths
 from byolmeta.ui.guard import COOKIE, PAGES, Guard
 from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
-from byolmeta.ui.languages import Draft, Language, Page, Spoken, numbered, said, speaking, switch
+from byolmeta.ui.languages import Draft, Language, Page, Spoken, numbered, speaking, switch
 from byolmeta.ui.lesson import Bar
 from byolmeta.ui.map import sent
+from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Session, Workspace
 
 # Gradio opens a list again when Tab has left it.

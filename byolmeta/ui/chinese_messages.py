@@ -1,6 +1,6 @@
 """What the package says in English outside of words.py, and the same in Simplified Chinese.
 
-Fields are {0}, {1}, ... in the order of the English. Some are parts that stand in a field of another; languages.said puts
+Fields are {0}, {1}, ... in the order of the English. Some are parts that stand in a field of another; sentences.said puts
 them together. SYSTEM is what the operating system says in fields.
 """
 

@@ -20,9 +20,9 @@ from byolmeta.ui import map as map_step
 from byolmeta.ui import paint, thumbs
 from byolmeta.ui.drop import Drop, received_file
 from byolmeta.ui.html import safe
-from byolmeta.ui.languages import retold
 from byolmeta.ui.pictures import status_line, watched
 from byolmeta.ui.scatter import Scatter
+from byolmeta.ui.sentences import retold
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 LANDED = 20  # pictures that can be looked for at once

@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from byolmeta.ui.languages import language_of, said
+from byolmeta.ui.languages import language_of
+from byolmeta.ui.sentences import said
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import VISITOR, Workspace
 

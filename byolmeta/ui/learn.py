@@ -17,9 +17,9 @@ from byolmeta.ui import figures, running, thumbs
 from byolmeta.ui.chart import Chart
 from byolmeta.ui.forms import pretrain_fields, pretrain_values
 from byolmeta.ui.html import safe, tile
-from byolmeta.ui.languages import said
 from byolmeta.ui.line import GOING
 from byolmeta.ui.scatter import Scatter
+from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Session, Workspace
 
 LENGTHS = {name: round(values["minutes"]) for name, values in PRESETS.items()}

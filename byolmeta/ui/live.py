@@ -13,8 +13,8 @@ from byolmeta.decode import Limits
 from byolmeta.errors import InputError
 from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
-from byolmeta.ui.languages import said
 from byolmeta.ui.map import box_chips, chips_of
+from byolmeta.ui.sentences import said
 from byolmeta.ui.teach import classifier_of, learner_of, task_of
 from byolmeta.ui.words import ENGLISH
 from byolmeta.ui.workspace import KEPT, Session, Workspace

@@ -15,9 +15,9 @@ import numpy as np
 from byolmeta.errors import InputError
 from byolmeta.ui import paint, thumbs
 from byolmeta.ui.explore import SAVE, export_path, fetched
-from byolmeta.ui.languages import renamed, said
 from byolmeta.ui.locator import MAX_CLASSES, MAX_MARKS, Locator, check_marks, no_marks
 from byolmeta.ui.map import box_chips, sent
+from byolmeta.ui.sentences import renamed, said
 from byolmeta.ui.teach import counted, learner_of
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -371,7 +371,7 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
             search = learned(work, session, state)
             tagged = tag_chances(work, session, state, search)
             problems = [
-                f"{state['classes'][label]['name']}: {said(words, str(problem))}"
+                f"{state['classes'][label]['name']}{words['colon']}{said(words, str(problem))}"
                 for label, problem in search.problems.items()
             ]
             count = len(work.pictures(session).store)

@@ -11,8 +11,8 @@ from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
-from byolmeta.ui.languages import renamed, retold
 from byolmeta.ui.paint import colours_of, vectors_of
+from byolmeta.ui.sentences import renamed, retold
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 NEAREST = 3  # true neighbours shown under the pointer

@@ -14,7 +14,7 @@ import numpy as np
 from byolmeta.errors import InputError
 from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, image_size_of
 from byolmeta.settings import check_seed
-from byolmeta.ui import languages
+from byolmeta.ui import sentences
 from byolmeta.ui.html import safe
 from byolmeta.ui.measured import SLOW, SLOW_TASKS, Line, Plan, Results, file_of, shown
 from byolmeta.ui.pictures import status_line, watched
@@ -81,7 +81,7 @@ def retold(results: Results, words: Mapping) -> Results:
             line.encoder = _untrained_name(line.where, words)
         elif kind in (PIXELS, HISTOGRAM):
             line.encoder = words["measure_pixels" if kind == PIXELS else "measure_histogram"]
-    results.label = languages.retold(words, results.label)
+    results.label = sentences.retold(words, results.label)
     return results
 
 
@@ -176,7 +176,7 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
         if latest.get(session.name) == number or said:
             yield [said or gr.update(value="", visible="hidden"), *after, *shown(results, words)]
     except InputError as problem:
-        yield [gr.update(value=alert(languages.said(words, str(problem))), visible=True), *after, *nothing]
+        yield [gr.update(value=alert(sentences.said(words, str(problem))), visible=True), *after, *nothing]
     except Exception:  # a bug, which goes on to who shows it; the button has to be usable again before
         yield [gr.update(value="", visible="hidden"), *after, *nothing]
         raise
@@ -200,7 +200,7 @@ def prepare(work: Workspace, words: dict[str, str], session: Session, plan: Plan
         raise InputError(words["measure_no_classes"])
     found, copies = work.pictures(session), copies_group_ids(store)
     same_pictures(found.store, store, words)
-    label = plain(languages.retold(words, session.label) or words["sample_creatures"])
+    label = plain(sentences.retold(words, session.label) or words["sample_creatures"])
     results = Results(label, store, found.sheets, plan, {}, {})
     for shot in plan.shots:
         results.tasks[shot], results.queries[shot] = draw_tasks(

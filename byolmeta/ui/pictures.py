@@ -15,8 +15,8 @@ from byolmeta import samples
 from byolmeta.errors import InputError
 from byolmeta.ui.drop import Drop, received_files
 from byolmeta.ui.html import safe, tile
-from byolmeta.ui.languages import said
 from byolmeta.ui.scatter import Scatter
+from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Pictures, Session, Workspace
 
 SHOWN = 21  # thumbnails on the report card

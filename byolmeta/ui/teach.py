@@ -9,7 +9,7 @@ import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, starters
-from byolmeta.ui import figures, languages, thumbs
+from byolmeta.ui import figures, sentences, thumbs
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.camera import Camera
 from byolmeta.ui.chart import Chart
@@ -448,7 +448,7 @@ def dropped(work: Workspace, words: dict[str, str], session: Session, box: str |
     if wrong and not new:
         raise InputError(wrong[0])  # which is translated where it is shown
     if wrong:
-        gr.Warning(safe(languages.said(words, wrong[0])), title=words["some_unread"].format(n=len(wrong)))
+        gr.Warning(safe(sentences.said(words, wrong[0])), title=words["some_unread"].format(n=len(wrong)))
     with work.board(session):
         _put(session, new, box, words)
         work.save(session)

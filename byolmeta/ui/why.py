@@ -172,7 +172,7 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
         f"<div class='because' data-id='{row}' tabindex='-1'><div class='top'><b>{safe(words['because_title'])}</b>"
         f"<button type='button' data-act='close' aria-label='{safe(words['close'])}'>×</button></div>"
         f"<div class='pair'>{_tag(first[0], alts[0])}{_tag(first[1], alts[1])}<div>"
-        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{parts} {turned}</p>"
+        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{parts}{words['next_sentence']}{turned}</p>"
         f"<p class='quiet'>{safe(words['because_matches'])}</p><ul>{''.join(rows)}</ul></div>"
     )
 
