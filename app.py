@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="byolmeta: teach a computer to see your own pictures.")
     parser.add_argument("--home", help="where pictures, vectors and runs are kept (BYOLMETA_HOME, else ~/.byolmeta)")
     parser.add_argument("--port", type=int, help="port of the page (GRADIO_SERVER_PORT, else the first free from 7860)")
-    parser.add_argument("--lang", default="en", choices=["en"], help="language of the page")
+    parser.add_argument("--lang", choices=["en", "zh"], help="language of the page (else what the browser asks for)")
     parser.add_argument("--public", action="store_true", help="rules for a shared machine: uploads only, bounded study")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio; implies --public")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and a password (or BYOLMETA_AUTH)")

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from byolmeta.ui import build, launch_options
+from byolmeta.ui.languages import Spoken
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
 
@@ -15,10 +16,10 @@ API = "/gradio_api"
 
 
 @contextlib.contextmanager
-def serving(home: Path, public: bool = False, **options):
-    """(workspace, page, address) of a page that is served from this process."""
+def serving(home: Path, public: bool = False, spoken: bool = False, **options):
+    """(workspace, page, address) of a page that is served from this process; `spoken`: in the browser's language."""
     work = Workspace(home, public=public)
-    demo = build(work, table("en"))
+    demo = build(work, Spoken() if spoken else table("en"))
     settings = launch_options(work) | options
     _, address, _ = demo.queue(default_concurrency_limit=8).launch(**settings, prevent_thread_lock=True, quiet=True)
     try:

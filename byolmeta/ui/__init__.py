@@ -9,12 +9,13 @@ import secrets
 import threading
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
-from gradio.context import LocalContext
+from gradio.context import Context, LocalContext
 
 from byolmeta.errors import InputError
 from byolmeta.images import trim_stores
@@ -42,9 +43,10 @@ from byolmeta.ui.chart import chart_paths
 from byolmeta.ui.guard import COOKIE, PAGES, Guard
 from byolmeta.ui.guide import Guide
 from byolmeta.ui.html import safe
+from byolmeta.ui.languages import Draft, Language, Page, Spoken, numbered, speaking, switch
 from byolmeta.ui.lesson import Bar
 from byolmeta.ui.map import sent
-from byolmeta.ui.words import table
+from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Session, Workspace
 
 # Gradio opens a list again when Tab has left it.
@@ -72,7 +74,7 @@ CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 def launch(
     *,
     public: bool,
-    language: str,
+    language: str | None,
     port: int | None,
     share: bool,
     browser: bool,
@@ -81,7 +83,7 @@ def launch(
 ) -> None:
     """Serves the page until it is ended. Local mode listens on 127.0.0.1 and refuses foreign Host headers.
 
-    `mcp`: also as a server of MCP tools, which are what ui/endpoints.py offers.
+    `language`: of the page, None for what the browser asks for. `mcp`: also as a server of MCP tools, which are what ui/endpoints.py offers.
     """
     from byolmeta.workplace import home
 
@@ -90,25 +92,25 @@ def launch(
 
     logging.getLogger("uvicorn.error").addFilter(_worth_telling)
     work = Workspace(home(), public)
-    demo = build(work, table(language))
+    demo = build(work, Spoken(language))
     threading.Thread(target=warm, args=(work,), daemon=True).start()
     if public:
         threading.Thread(target=tend, args=(work, demo), daemon=True).start()
     try:
         demo.queue(default_concurrency_limit=8).launch(
-            **launch_options(work, port, share), auth=auth, mcp_server=mcp, inbrowser=browser and not public
+            **launch_options(work, port, share, language), auth=auth, mcp_server=mcp, inbrowser=browser and not public
         )
     except OSError as problem:
         raise InputError(f"The page cannot be served ({problem}) Choose another port with --port.") from None
 
 
-def launch_options(work: Workspace, port: int | None = None, share: bool = False) -> dict:
+def launch_options(work: Workspace, port: int | None = None, share: bool = False, language: str | None = None) -> dict:
     """Arguments of Gradio's launch that both the app and the tests use."""
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr.set_static_paths(chart_paths())
-    guard = Middleware(Guard, work=work, files=chart_paths(), most_bytes=pictures.PUBLIC_BYTES)
+    guard = Middleware(Guard, work=work, files=chart_paths(), most_bytes=pictures.PUBLIC_BYTES, usual=language)
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", radius_size="lg", font=["system-ui", "sans-serif"]
     )
@@ -130,7 +132,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
         "footer_links": [],
         "head": HEAD,
-        "app_kwargs": {"middleware": [guard]},
+        "app_kwargs": {"middleware": [guard, Middleware(Language, usual=language)]},
         "max_file_size": pictures.PUBLIC_FILE_BYTES if work.public else None,
         "state_session_capacity": PAGES if work.public else 10_000,
     }
@@ -186,7 +188,7 @@ def warm(work: Workspace) -> None:
     work.layouts.start()
 
 
-def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
+def build(work: Workspace, words: Mapping) -> gr.Blocks:
     """Lays out the header and the steps, and connects them."""
 
     def forget(name: str) -> None:
@@ -199,46 +201,23 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
 
     work.place_of, work.forget_all = lessons.place_of, forget
     cache = (3600, 3600) if work.public else None  # seconds between two looks, and that a file sent by a browser stays
-    with gr.Blocks(title="byolmeta", analytics_enabled=False, fill_width=True, delete_cache=cache) as demo:
-        who = gr.State(
-            lambda: secrets.token_hex(16) if work.public else "local",
-            delete_callback=forget if work.public else None,  # an hour after the page was closed
-        )
+    first, laid = Context.id, {}
+    for language in words.tables.keys() - {"en"} if isinstance(words, Spoken) else ():
+        with numbered(first), speaking(language), Draft() as draft:
+            _layout(work, words)
+            laid[language] = draft.props()
+    with (
+        speaking("en"),
+        Page(title="byolmeta", analytics_enabled=False, fill_width=True, delete_cache=cache) as demo,
+    ):
+        demo.laid = laid
+        page = _layout(work, words, forget if work.public else None)
+        who, bar, tabs, header, encoder = page.who, page.bar, page.tabs, page.header, page.encoder
+        pick, study, practice, atlas, tidy = page.pick, page.study, page.practice, page.atlas, page.tidy
+        task, place, gauge = page.task, page.place, page.gauge
+        learn_tab, map_tab, locate_tab, measure_tab = page.learn_tab, page.map_tab, page.locate_tab, page.measure_tab
+        map_status, scatter = atlas.status, atlas.scatter
         work.state_of_who = who._id
-        who.load_event_to_attach = None  # it would name the visitor anew while the first events are under way
-        bar = Bar(lessons.shown(words), lessons.PARTS, words.get("of_lesson"), elem_id="lesson", padding=False)
-        with gr.Row(elem_id="top"):
-            gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
-            with gr.Row(elem_id="nouns"):
-                header = gr.HTML(elem_id="header", min_width=120, padding=False)
-                look = {"container": False, "scale": 0, "min_width": 200}
-                encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", interactive=True, **look)
-            hints = [(*pointed, hint) for pointed, hint in zip(POINTED, words["hints"], strict=True)]
-            Guide(hints, words.get("of_guide"), elem_id="guide", min_width=40, padding=False)
-        with gr.Tabs(elem_id="steps") as tabs:
-            with gr.Tab(
-                words["step_pictures"], id="pictures", render_children=True
-            ):  # else props sent before the first visit are lost
-                pick = pictures.layout(work, words)
-                gr.HTML(lessons.links(words, work.public), elem_id="lessons", padding=False)
-            with gr.Tab(words["step_learn"], id="learn", render_children=True, elem_id="learn-tab") as learn_tab:
-                study, practice = learn.layout(work, words), practise.layout(words)
-            with gr.Tab(words["step_map"], id="map", render_children=True, elem_id="map-tab") as map_tab:
-                atlas = explore.layout(work, words)
-                tidy = tidying.layout(words)
-                map_status, scatter = atlas.status, atlas.scatter
-            with gr.Tab(words["step_teach"], id="teach", render_children=True, elem_id="teach-tab"):
-                beside = {"why": why.layout, "cell": why.cell_layout, "fill": lambda: filling.layout(words)}
-                beside |= {"advice": lambda: advice.layout(words), "carry": lambda: carry.layout(work, words)}
-                task = teach.layout(words, SimpleNamespace(**beside), shared=not work.public)
-            with gr.Tab(words["step_locate"], id="locate", render_children=True, elem_id="locate-tab") as locate_tab:
-                place = locate.layout(words)
-            with gr.Tab(
-                words["step_measure"], id="measure", render_children=True, elem_id="measure-tab"
-            ) as measure_tab:
-                gauge = measure.layout(work, words)
-        study.timer.render()  # here, so that they tick whatever step is open
-        practice.timer.render()
         both = [study.button, practice.button, learn_tab]  # follow a study as they follow practice
         on_arrival = [pick.status, header, encoder, pick.report, pick.try_these]
         on_arrival += [pick.preview, scatter, study.scatter, task.board]
@@ -255,6 +234,7 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return work.visitors.known(cookie, who, names_kept(work, demo)) if cookie else who
 
         def begin_page(who: str) -> list:
+            _ = words["language"]  # asked first here, and kept for all that this page does
             return [lessons.begin(work, words, who), who]
 
         def look(who: str):
@@ -280,10 +260,10 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
             return teach.dropped(work, words, work.session(who), sent(event, "box"), sent(event, "files"))
 
         def look_live(event: gr.EventData, who: str):
-            return gr.update(answers=camera_step.guess(work, work.session(who), _whole(event)))
+            return gr.update(answers=camera_step.guess(work, work.session(who), _whole(event), words))
 
         def recorded(event: gr.EventData, who: str):
-            return camera_step.record(work, work.session(who), _whole(event))
+            return camera_step.record(work, work.session(who), _whole(event), words)
 
         def chips(event: gr.EventData, who: str):
             if not event._data:
@@ -470,7 +450,50 @@ def build(work: Workspace, words: dict[str, str]) -> gr.Blocks:
     return demo
 
 
-def _sentences(function, words: dict[str, str]):
+def _layout(work: Workspace, words: Mapping, forget: Callable | None = None) -> SimpleNamespace:
+    """Lays the header and all steps out; `forget` is called with the visitor's name an hour after the page was closed."""
+    who = gr.State(lambda: secrets.token_hex(16) if work.public else "local", delete_callback=forget)
+    who.load_event_to_attach = None  # it would name the visitor anew while the first events are under way
+    bar = Bar(lessons.shown(words), lessons.PARTS, words.get("of_lesson"), elem_id="lesson", padding=False)
+    with gr.Row(elem_id="top"):
+        gr.HTML(_headline(words, work.public), elem_id="headline", min_width=320, padding=False)
+        with gr.Row(elem_id="nouns"):
+            header = gr.HTML(elem_id="header", min_width=120, padding=False)
+            look = {"container": False, "scale": 0, "min_width": 200}
+            encoder = gr.Dropdown([], label=words["encoder"], elem_id="encoder", interactive=True, **look)
+        hints = [(*pointed, hint) for pointed, hint in zip(POINTED, words["hints"], strict=True)]
+        if isinstance(words, Spoken):
+            gr.HTML(switch(words), elem_id="language", min_width=40, padding=False)
+        Guide(hints, words.get("of_guide"), elem_id="guide", min_width=40, padding=False)
+    with gr.Tabs(elem_id="steps") as tabs:
+        with gr.Tab(
+            words["step_pictures"], id="pictures", render_children=True
+        ):  # else props sent before the first visit are lost
+            pick = pictures.layout(work, words)
+            gr.HTML(lessons.links(words, work.public), elem_id="lessons", padding=False)
+        with gr.Tab(words["step_learn"], id="learn", render_children=True, elem_id="learn-tab") as learn_tab:
+            study, practice = learn.layout(work, words), practise.layout(words)
+        with gr.Tab(words["step_map"], id="map", render_children=True, elem_id="map-tab") as map_tab:
+            atlas = explore.layout(work, words)
+            tidy = tidying.layout(words)
+        with gr.Tab(words["step_teach"], id="teach", render_children=True, elem_id="teach-tab"):
+            beside = {"why": why.layout, "cell": why.cell_layout, "fill": lambda: filling.layout(words)}
+            beside |= {"advice": lambda: advice.layout(words), "carry": lambda: carry.layout(work, words)}
+            task = teach.layout(words, SimpleNamespace(**beside), shared=not work.public)
+        with gr.Tab(words["step_locate"], id="locate", render_children=True, elem_id="locate-tab") as locate_tab:
+            place = locate.layout(words)
+        with gr.Tab(words["step_measure"], id="measure", render_children=True, elem_id="measure-tab") as measure_tab:
+            gauge = measure.layout(work, words)
+    study.timer.render()  # here, so that they tick whatever step is open
+    practice.timer.render()
+    return SimpleNamespace(
+        who=who, bar=bar, tabs=tabs, header=header, encoder=encoder, pick=pick, study=study, practice=practice, atlas=atlas,
+        tidy=tidy, task=task, place=place, gauge=gauge, learn_tab=learn_tab, map_tab=map_tab, locate_tab=locate_tab,
+        measure_tab=measure_tab,
+    )  # fmt: skip
+
+
+def _sentences(function, words: Mapping):
     """The function, or generator, with InputError shown on the page as what it says, and a bug as one, with details.
 
     Gradio shows messages as HTML, and theirs may hold names of files.
@@ -485,7 +508,9 @@ def _sentences(function, words: dict[str, str]):
             else:
                 yield result
         except InputError as problem:
-            raise gr.Error(safe(str(problem)), title=words["error_what"], duration=12, print_exception=False) from None
+            raise gr.Error(
+                safe(said(words, str(problem))), title=words["error_what"], duration=12, print_exception=False
+            ) from None
         except Exception as bug:  # its trace goes to the terminal
             traceback.print_exc()
             details = f"<details><summary>{safe(words['details'])}</summary>{safe(repr(bug))}</details>"
@@ -501,7 +526,7 @@ def _whole(event: gr.EventData) -> dict:
     return event._data if isinstance(event._data, dict) else {}
 
 
-def _headline(words: dict[str, str], public: bool) -> str:
+def _headline(words: Mapping, public: bool) -> str:
     line = words["line_public"] if public else words["line_local"]
     return f"<h1>{safe(words['title'])}</h1><p>{safe(line)}</p>"
 

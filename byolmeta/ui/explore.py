@@ -22,6 +22,7 @@ from byolmeta.ui.drop import Drop, received_file
 from byolmeta.ui.html import safe
 from byolmeta.ui.pictures import status_line, watched
 from byolmeta.ui.scatter import Scatter
+from byolmeta.ui.sentences import retold
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 LANDED = 20  # pictures that can be looked for at once
@@ -52,10 +53,10 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
         )
         other = gr.Dropdown([], label=words["compare_with"], elem_id="compare-with", **small)
         replay = gr.Button(words["replay"], visible="hidden", elem_id="replay", scale=0, min_width=150)
-        find = Drop(words=words["of_find"], small=True, elem_id="find", min_width=230)
+        find = Drop(words=words.get("of_drop", {}) | words["of_find"], small=True, elem_id="find", min_width=230)
     note = gr.HTML(visible="hidden", elem_id="map-note", padding=False)
     status = gr.HTML(visible="hidden", elem_id="map-status", padding=False)
-    scatter = Scatter(words=words.get("of_map"), tools=["similar", "export", "aside"], elem_id="map")
+    scatter = Scatter(words=words.get("of_scatter"), tools=["similar", "export", "aside"], elem_id="map")
     with gr.Row(elem_id="map-save"):
         tiny = {"size": "sm", "min_width": 150, "scale": 0}
         page = gr.Button(words["save_page"], elem_id="save-page", **tiny)
@@ -468,7 +469,7 @@ def saved(work: Workspace, words: dict[str, str], session: Session, kind: str) -
             shown = (places, frames[0].ids, labels) if frames else None
             text = map_page(
                 seen["places"], pictures.thumbnails, seen.get("rows"), near=seen.get("near"), colours=seen.get("colours"),
-                film=shown, title=session.label,
+                film=shown, title=retold(words, session.label), words=words,
             )  # fmt: skip
             path.write_text(text, encoding="utf-8")
     except Exception:  # as in `compared`

@@ -83,7 +83,7 @@ def from_groups(work: Workspace, words: dict[str, str], session: Session, each) 
 
 def from_names(work: Workspace, words: dict[str, str], session: Session, text) -> dict:
     """An empty box for each name: one in a line, or several with commas between."""
-    names = [name.strip() for name in re.split(r"[\n,;]", text if isinstance(text, str) else "")]
+    names = [name.strip() for name in re.split(r"[\n,;，、；]", text if isinstance(text, str) else "")]
     names = [name for name in dict.fromkeys(names) if name]
     if not names:
         raise InputError(words["fill_no_names"])

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 
 import gradio as gr
@@ -9,6 +10,7 @@ import gradio as gr
 from byolmeta.errors import InputError
 from byolmeta.files import ARCHITECTURES
 from byolmeta.settings import OPTIMIZERS, PretrainConfig
+from byolmeta.ui.words import ENGLISH
 
 CHOICES = {
     "encoder": list(ARCHITECTURES),
@@ -25,12 +27,13 @@ NOTES = {  # what differs from the command line
 ELSEWHERE = ("init", "preset", "kind")  # chosen by 'Start from', by the length and by the pictures
 
 
-def pretrain_fields() -> dict[str, gr.components.Component]:
+def pretrain_fields(words: Mapping = ENGLISH) -> dict[str, gr.components.Component]:
     """{field: input} in the record's order."""
     notes = comments(PretrainConfig) | NOTES
     made = {}
     for field in _asked():
-        common = {"label": field.name.replace("_", " "), "info": notes.get(field.name)}
+        told = words.get("of_settings", {}).get(field.name) or (field.name.replace("_", " "), notes.get(field.name))
+        common = {"label": told[0], "info": told[1]}
         if field.name in CHOICES:
             made[field.name] = gr.Dropdown(CHOICES[field.name], value=field.default, **common)
         elif field.type is bool:

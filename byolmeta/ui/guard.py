@@ -26,6 +26,9 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from byolmeta.ui.languages import language_of
+from byolmeta.ui.sentences import said
+from byolmeta.ui.words import table
 from byolmeta.ui.workspace import VISITOR, Workspace
 
 API = "/gradio_api"
@@ -134,10 +137,10 @@ class Visitors:
 
 
 class Guard:
-    """ASGI middleware around Gradio's app. `files`: those outside of thumbs/ that the page needs."""
+    """ASGI middleware around Gradio's app. `files`: those outside of thumbs/ that the page needs. `usual`: language."""
 
-    def __init__(self, app, work: Workspace, files: list[str], most_bytes: int = 0):
-        self.app, self.work, self.most_bytes = app, work, most_bytes
+    def __init__(self, app, work: Workspace, files: list[str], most_bytes: int = 0, usual: str | None = None):
+        self.app, self.work, self.most_bytes, self.usual = app, work, most_bytes, usual
         self.files = {Path(file).resolve() for file in files}
         self.thumbs = (work.home / "thumbs").resolve()
         self.visitors = work.visitors = Visitors()
@@ -157,7 +160,8 @@ class Guard:
             if request.method == "POST" and not _is_upload(scope["path"]) and scope["path"].startswith(API):
                 receive = await self.body(request, owner, receive)
         except Refused as no:
-            answer = JSONResponse({"detail": no.sentence, "error": no.sentence}, no.status)
+            sentence = said(table(language_of(request, self.usual)), no.sentence)
+            answer = JSONResponse({"detail": sentence, "error": sentence}, no.status)
             return await answer(scope, receive, send)
         extra = SHOWN | extra
         if new:

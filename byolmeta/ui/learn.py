@@ -19,6 +19,7 @@ from byolmeta.ui.forms import pretrain_fields, pretrain_values
 from byolmeta.ui.html import safe, tile
 from byolmeta.ui.line import GOING
 from byolmeta.ui.scatter import Scatter
+from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Session, Workspace
 
 LENGTHS = {name: round(values["minutes"]) for name, values in PRESETS.items()}
@@ -41,7 +42,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             begin_at = gr.Radio([(words["from_current"], "current"), (words["from_scratch"], SCRATCH)], value="current",
                                 label=words["from"], elem_id="from")  # fmt: skip
             with gr.Accordion(words["more_settings"], open=False, elem_id="more", visible=not work.public):
-                settings = pretrain_fields()
+                settings = pretrain_fields(words)
             button = gr.Button(words["study"], variant="primary", size="lg", elem_id="study")
             views_panel = gr.HTML(elem_id="views", padding=False)
         with gr.Column(scale=3, min_width=320):
@@ -55,15 +56,23 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 stop = gr.Button(words["stop"], visible="hidden", elem_id="stop", size="sm", min_width=120, scale=0)
             gr.HTML(f"<h3>{safe(words['chart_quality'])}</h3>", padding=False)
             gr.HTML(f"<p class='quiet'>{safe(words['quality_line'])}</p>", padding=False)
-            quality = Chart(label=words["chart_quality"], empty=words["idle"], height=240, elem_id="quality")
+            quality = Chart(
+                words=words.get("of_chart"),
+                label=words["chart_quality"],
+                empty=words["idle"],
+                height=240,
+                elem_id="quality",
+            )
             health = gr.HTML(elem_id="health", visible="hidden", padding=False)
             with gr.Row(elem_id="seen"):
                 with gr.Column(scale=1, min_width=300):
-                    scatter = Scatter(compact=True, words=words.get("of_map"), elem_id="moving")
+                    scatter = Scatter(compact=True, words=words.get("of_scatter"), elem_id="moving")
                 with gr.Column(scale=1, min_width=300):
                     near = gr.HTML(elem_id="alike", visible="hidden", padding=False)
             with gr.Accordion(words["chart_loss"], open=False):
-                loss = Chart(label=words["loss"], empty=words["idle"], height=220, elem_id="loss")
+                loss = Chart(
+                    words=words.get("of_chart"), label=words["loss"], empty=words["idle"], height=220, elem_id="loss"
+                )
     timer = gr.Timer(1.0, active=False, render=False)
     done = gr.Textbox(visible="hidden", elem_id="done")
     live = [progress, quality, loss, health, near, onward, pause, resume, stop, timer]
@@ -162,19 +171,19 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
 
 def progress_line(status: dict, checks: list[dict], words: dict[str, str], looks_with: str = "") -> str:
     """State, bar, speed, time left; at the end the verdict, and what the page `looks_with` ("": this encoder)."""
-    state, left = status["state"], running.time_left(status)
+    state, left = status["state"], running.time_left(status, words)
     values = {
         "share": running.share_of(status),
         "speed": round(status.get("images_per_second", 0)),
         "left": words["time_left"].format(left=left) if left else "",
     }
-    said = running.waits(status, words) or words.get(f"state_{state}", state).format(**values)
-    parts = [running.bar(said, values["share"])]
+    line = running.waits(status, words) or words.get(f"state_{state}", state).format(**values)
+    parts = [running.bar(line, values["share"])]
     parts.append(running.page_note(status, words))
     if state not in (*GOING, "failed") and len(checks) > 1:
         parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, looks_with))}</p>")
     if status.get("message"):
-        parts.append(f"<p class='quiet'>{safe(status['message'])}</p>")
+        parts.append(f"<p class='quiet'>{safe(said(words, status['message']))}</p>")
     return "".join(parts)
 
 
@@ -201,10 +210,11 @@ def verdict_line(checks: list[dict], words: dict[str, str], looks_with: str) -> 
     found = [f"{round(2 * check['twin'] * n) / 2:g}" for check in (first, last)]  # a tie counts half
     what = words["verdict_twin"].format(a=found[0], b=found[1], of=n)
     if last["knn"] is not None:
-        what += ", " + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
+        what += words["comma"] + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
     return (
         words[f"verdict_{verdict(checks)}"].format(what=what)
-        + f" {words['not_using' if looks_with else 'now_using'].format(name=looks_with)}"
+        + words["next_sentence"]
+        + words["not_using" if looks_with else "now_using"].format(name=looks_with)
     )
 
 

@@ -150,7 +150,9 @@ def prepare(work: Workspace, words: dict[str, str], session: Session, step: Step
     rows = {path: row for row, path in enumerate(work.pictures(session).store.index.paths)}
     boxes = [
         {"id": f"b{number}", "name": name, "items": [rows[path] for path in paths]}
-        for number, (name, paths) in enumerate((step.boxes or {"Box 1": [], "Box 2": []}).items(), 1)
+        for number, (name, paths) in enumerate(
+            (step.boxes or {words["box_name"].format(n=n): [] for n in (1, 2)}).items(), 1
+        )
     ]
     session.boxes = check_boxes({"rev": session.boxes["rev"] + 1, "boxes": boxes}, len(rows))
     session.kept = {}

@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import gradio as gr
@@ -13,7 +14,9 @@ from byolmeta.errors import InputError
 from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
 from byolmeta.ui.map import box_chips, chips_of
+from byolmeta.ui.sentences import said
 from byolmeta.ui.teach import classifier_of, learner_of, task_of
+from byolmeta.ui.words import ENGLISH
 from byolmeta.ui.workspace import KEPT, Session, Workspace
 
 SIDE = 512  # pixels of a frame's side, at most
@@ -44,7 +47,7 @@ def chips(work: Workspace, session: Session, state: dict) -> dict:
     return gr.update(boxes=chips_of(sent))
 
 
-def guess(work: Workspace, session: Session, frame: dict) -> dict:
+def guess(work: Workspace, session: Session, frame: dict, words: Mapping = ENGLISH) -> dict:
     """The `answers` of the camera to a frame {data, seq}, which is forgotten; a problem is one of its sentences.
 
     Frames do not wait for each other: while one is answered, which may take long before the pictures are looked at,
@@ -60,12 +63,12 @@ def guess(work: Workspace, session: Session, frame: dict) -> dict:
         head = _head(work, session, where)
         return {"seq": seq} | (_answer(head, work.eye(session, where), pixels) if head else {"few": True})
     except InputError as problem:
-        return {"seq": seq, "problem": str(problem)}
+        return {"seq": seq, "problem": said(words, str(problem))}
     finally:
         turn.release()
 
 
-def record(work: Workspace, session: Session, frame: dict) -> list:
+def record(work: Workspace, session: Session, frame: dict, words: Mapping = ENGLISH) -> list:
     """Keeps a frame {box, data, seq} as an example of that box. Returns updates [of the board, of the camera]."""
     seq, box = _number(frame), frame.get("box")
     try:
@@ -79,7 +82,7 @@ def record(work: Workspace, session: Session, frame: dict) -> list:
             session.boxes["rev"] += 1
             work.save(session)
     except InputError as problem:
-        return [gr.skip(), gr.update(recorded={"seq": seq, "problem": str(problem)})]
+        return [gr.skip(), gr.update(recorded={"seq": seq, "problem": said(words, str(problem))})]
     board = gr.update(extras=work.extras(session), boxes=session.boxes | {"force": True})
     return [board, gr.update(recorded={"seq": seq})]
 

@@ -17,6 +17,7 @@ from byolmeta.ui import paint, thumbs
 from byolmeta.ui.explore import SAVE, export_path, fetched
 from byolmeta.ui.locator import MAX_CLASSES, MAX_MARKS, Locator, check_marks, no_marks
 from byolmeta.ui.map import box_chips, sent
+from byolmeta.ui.sentences import renamed, said
 from byolmeta.ui.teach import counted, learner_of
 from byolmeta.ui.workspace import Session, Workspace
 
@@ -97,7 +98,11 @@ def state_of(work: Workspace, words: dict[str, str], session: Session) -> dict:
     """The session's marks; at first one class and none."""
     with work.alone("marks", session.name):
         if not session.marks.get("classes"):
-            session.marks = no_marks(words["locate_thing"])
+            session.marks = no_marks(words["locate_thing"].format(n=1))
+        classes = session.marks["classes"]
+        names = renamed(words, [one["name"] for one in classes], "locate_thing")
+        if names != [one["name"] for one in classes]:
+            session.marks["classes"] = [one | {"name": name} for one, name in zip(classes, names, strict=True)]
         return session.marks
 
 
@@ -365,7 +370,10 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
         if not halted():
             search = learned(work, session, state)
             tagged = tag_chances(work, session, state, search)
-            problems = [f"{state['classes'][label]['name']}: {problem}" for label, problem in search.problems.items()]
+            problems = [
+                f"{state['classes'][label]['name']}{words['colon']}{said(words, str(problem))}"
+                for label, problem in search.problems.items()
+            ]
             count = len(work.pictures(session).store)
             rows = ranked(work, session, state)[: seen.get("looked", AT_ONCE)]
             skipped, last = 0, 0.0
@@ -389,11 +397,11 @@ def look(work: Workspace, words: dict[str, str], session: Session) -> Iterator[d
             return
         found = _merged(seen, answers, rows)
         after = {"done": len(answers), "total": len(rows), "left": count - skipped - len(found), "rows": found}
-        after |= {"state": "stopped" if halted() else "done", "note": " ".join(problems)}
+        after |= {"state": "stopped" if halted() else "done", "note": words["next_sentence"].join(problems)}
         yield shown(sure=suggested(found), **after)
     except InputError as problem:
         if newest():
-            yield shown(state="done", rows=[], left=0, note=str(problem))
+            yield shown(state="done", rows=[], left=0, note=said(words, str(problem)))
     except Exception:  # a bug: the page must not go on waiting; it is told as every bug is
         yield shown(state="stopped", note=words["locate_failed"], done=0, total=0)
         raise

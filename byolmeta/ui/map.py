@@ -1,7 +1,7 @@
 """Step 3, Map, and what every arrival brings: pictures first, then their PCA, then UMAP."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import gradio as gr
@@ -12,6 +12,7 @@ from byolmeta.files import PIXELS, replace_file, starters
 from byolmeta.ui import pictures
 from byolmeta.ui.html import safe
 from byolmeta.ui.paint import colours_of, vectors_of
+from byolmeta.ui.sentences import renamed, retold
 from byolmeta.ui.workspace import UNPRACTISED, Session, Workspace
 
 NEAREST = 3  # true neighbours shown under the pointer
@@ -26,10 +27,27 @@ def arrive(work: Workspace, words: dict[str, str], session: Session) -> Iterator
     found = yield from lines(pictures.watched(lambda progress: work.pictures(session, progress), words["reading"]))
     report = pictures.report_card(found, words, pictures.why(work, words, session))
     work.arrived(session)
+    speak(work, words, session)
     board, scatter, great = whole_board(work, session), whole_map(work, session), great_map(work, session)
     choice = encoder_choice(work, words, session)
     button = gr.update(value=words["sort_these" if session.source else "try_these"])
     yield [gr.skip(), header(work, words, session), choice, report, button, scatter, great, scatter, board]
+
+
+def speak(work: Workspace, words: Mapping, session: Session) -> None:
+    """Names that the page gave to boxes, and what it still shows, in the page's language, where the visitor changed that."""
+    seen = work.seen(session)
+    with work.board(session):
+        boxes = session.boxes["boxes"]
+        names = renamed(words, [box["name"] for box in boxes], "box_name")
+        if names != [box["name"] for box in boxes]:
+            boxes = [box | {"name": name} for box, name in zip(boxes, names, strict=True)]
+            session.boxes = {"rev": session.boxes["rev"] + 1, "boxes": boxes}
+            work.save(session)
+    if seen.setdefault("language", words["language"]) != words["language"]:
+        for name in ("colours", "film", "compare", "other"):
+            seen.pop(name, None)
+        seen["language"] = words["language"]
 
 
 def lines(updates: Iterator[dict]):
@@ -227,7 +245,7 @@ def _npy(array: np.ndarray) -> bytes:
 
 def header(work: Workspace, words: dict[str, str], session: Session) -> str:
     """The two nouns of the header: which pictures are on the page, and a label for the encoder beside it."""
-    label = session.label or words["sample_creatures"]
+    label = retold(words, session.label) or words["sample_creatures"]
     count = len(work.pictures(session).store)
     noun = f"<span>{safe(words['pictures'])} <b title='{safe(label)}'>{safe(label)}</b> <i>{count:,}</i></span>"
     return f"{noun}<span>{safe(words['encoder'])}</span>"

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from byolmeta.ui.html import safe
 from byolmeta.ui.scatter import SCRIPT, STYLE, TEMPLATE, WORDS
 from byolmeta.ui.thumbs import text
+from byolmeta.ui.words import TAGS
 
 PICTURES = 20_000  # with more, the page has dots only
 TILES = ((1_500, 96), (5_000, 64), (PICTURES, 40))  # up to so many pictures: side of a thumbnail
@@ -18,7 +20,7 @@ PER_SHEET, COLUMNS = 256, 16
 LOOK = (Path(__file__).parent / "map_page.css").read_text(encoding="utf-8")
 # What Gradio gives the component's script on the page.
 FRAME = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="%(language)s"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>%(title)s</title><style>%(look)s%(style)s</style></head>
 <body><h1>%(title)s</h1><div id="map"><div>%(template)s</div></div>
 <script type="application/json" id="data">%(data)s</script>
@@ -45,8 +47,9 @@ def map_page(
     film: tuple[np.ndarray, np.ndarray, list[str]] | None = None,
     dots: bool = False,
     title: str = "",
+    words: Mapping | None = None,
 ) -> str:
-    """One page with the pictures `rows` of a store (None: all) at their places (n, 2).
+    """One page with the pictures `rows` of a store (None: all) at their places (n, 2). `words`: of its language, else English.
 
     near (n, k): ids of their true neighbours. colours: as the map component has them, else by folder. film: places
     (F, m, 2), ids (m,) and labels (F,) of a study. Without `thumbnails` there are dots and names only; None: with them
@@ -79,13 +82,16 @@ def map_page(
             "url": _data(frames.astype("<f4").tobytes()), "ids": _data(ids.astype("<u4").tobytes()), "frames": len(frames),
             "n": frames.shape[1], "labels": labels, "key": key, "seq": 1,
         }  # fmt: skip
+    words = words or {}
+    own = WORDS | words.get("of_scatter", {})
     return FRAME % {
-        "title": safe(title or f"Map of {count:,} pictures"),
+        "language": TAGS[words.get("language", "en")],
+        "title": safe(title or own["page_title"].format(n=f"{count:,}")),
         "look": LOOK,
         "style": STYLE,
         "template": TEMPLATE,
         "data": _inside(json.dumps(props)),
-        "words": _inside(json.dumps(json.dumps(WORDS))),
+        "words": _inside(json.dumps(json.dumps(own))),
         "script": SCRIPT,
     }
 

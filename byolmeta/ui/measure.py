@@ -32,7 +32,7 @@ from byolmeta.ui.measured import (
     verdict_of,
     wrong_rows,
 )
-from byolmeta.ui.measuring import alert, caps_of, encoders_of, halt, kept, run, same_pictures, store_for
+from byolmeta.ui.measuring import alert, caps_of, encoders_of, halt, kept, retold, run, same_pictures, store_for
 from byolmeta.ui.workspace import Session, Workspace
 
 PRESS = """element.addEventListener("click", (event) => {
@@ -97,7 +97,11 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             status = gr.HTML(visible="hidden", elem_id="measure-status", padding=False)
             table = gr.HTML(elem_id="measure-table", padding=False)
             figure = Chart(
-                label=words["measure_figure"], empty=words["measure_empty"], height=200, elem_id="measure-figure"
+                words=words.get("of_chart"),
+                label=words["measure_figure"],
+                empty=words["measure_empty"],
+                height=200,
+                elem_id="measure-figure",
             )
             with gr.Row(elem_id="measure-save"):
                 small = {"size": "sm", "min_width": 130, "scale": 0}
@@ -116,6 +120,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
             with gr.Column(scale=1, min_width=320):
                 gr.HTML(f"<p class='quiet'>{safe(words['measure_confusion_line'])}</p>", padding=False)
                 confusion = Chart(
+                    words=words.get("of_chart"),
                     label=words["measure_confusion"],
                     empty=words["measure_none_wrong"],
                     height=430,
@@ -228,7 +233,7 @@ def again(work: Workspace, words: dict[str, str], session: Session) -> list:
     results = kept.get(session.name)
     if not results:
         return [gr.skip(), gr.skip()]
-    return shown(results, words, results.sheets["key"] != work.pictures(session).sheets["key"])
+    return shown(retold(results, words), words, results.sheets["key"] != work.pictures(session).sheets["key"])
 
 
 def choices(work: Workspace, words: dict[str, str], session: Session) -> list:

@@ -105,7 +105,11 @@ def statement(results: Results, words: dict[str, str]) -> str:
     queries = sorted(set(results.queries.values()))
     wanted = len(plan.encoders) * len(plan.learners) * len(plan.shots)
     done = sum(len(line.answers) for line in results.lines)
-    cut = " " + words["measure_cut"].format(done=done, of=wanted) if results.ended and done < wanted else ""
+    cut = (
+        words["next_sentence"] + words["measure_cut"].format(done=done, of=wanted)
+        if results.ended and done < wanted
+        else ""
+    )
     return words["measure_statement"].format(
         label=results.label, pictures=f"{len(results.store):,}", classes=len(results.store.class_names),
         tasks=f"{plan.episodes:,}", way=plan.way, seed=plan.seed, query=" / ".join(map(str, queries)),
@@ -145,7 +149,7 @@ def table_of(results: Results, words: dict[str, str]) -> str:
         f"<div class='wide'><table><thead><tr><th scope='col'>{safe(words['measure_pairing'])}</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
-    return head + table + f"<p class='quiet'>{' '.join(map(safe, notes))}</p>"
+    return head + table + f"<p class='quiet'>{words['next_sentence'].join(map(safe, notes))}</p>"
 
 
 def _figures(results: Results, line: Line, shot: int) -> tuple[float, float, int] | None:
@@ -237,7 +241,7 @@ def failing(
     key = "measure_failed" if truth is taken is None else "measure_found"
     total = words[key].format(n=f"{len(order):,}", of=f"{np.count_nonzero(asked):,}")
     if len(order) > SHOWN:
-        total += " " + words["measure_first_shown"].format(shown=SHOWN)
+        total += words["next_sentence"] + words["measure_first_shown"].format(shown=SHOWN)
     if not order:
         return f"<p class='quiet'>{safe(words['measure_none_here'])}</p>"
     most = _mostly(rows[hits], said[hits], len(results.store.class_names)) if taken is None else {}
@@ -253,7 +257,7 @@ def failing(
             f"<button type='button' data-row='{row}' title='{safe(path)}'>{tile(results.sheets, row, 72)}"
             f"<b>{safe(name)}</b>{to}<span>{safe(line_2)}</span></button>"
         )
-    total += " " + words["measure_press"]
+    total += words["next_sentence"] + words["measure_press"]
     return f"<p class='quiet'>{safe(total)}</p><div class='fails'>{''.join(tiles)}</div>"
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from byolmeta.errors import InputError
 from byolmeta.files import HISTOGRAM, PIXELS, UNTRAINED, image_size_of
 from byolmeta.settings import check_seed
+from byolmeta.ui import sentences
 from byolmeta.ui.html import safe
 from byolmeta.ui.measured import SLOW, SLOW_TASKS, Line, Plan, Results, file_of, shown
 from byolmeta.ui.pictures import status_line, watched
@@ -72,6 +73,18 @@ def _untrained_name(where: str, words: dict[str, str]) -> str:
     return words["measure_untrained"].format(name=shape) if shape else words["untrained_name"]
 
 
+def retold(results: Results, words: Mapping) -> Results:
+    """Results whose baselines and pictures are named in the language of the words."""
+    for line in results.lines:
+        kind = line.where.partition(":")[0]
+        if kind == UNTRAINED:
+            line.encoder = _untrained_name(line.where, words)
+        elif kind in (PIXELS, HISTOGRAM):
+            line.encoder = words["measure_pixels" if kind == PIXELS else "measure_histogram"]
+    results.label = sentences.retold(words, results.label)
+    return results
+
+
 def plan_of(
     work: Workspace, words: dict[str, str], session: Session, encoders, learners, way, shots, query, episodes, seed
 ) -> Plan:
@@ -91,7 +104,7 @@ def plan_of(
         raise InputError(words["measure_gone"])
     if wrong := [name for name in learners if name not in caps.learners]:
         here = words["measure_not_here"] if wrong[0] in LEARNERS else words["measure_no_learner"]
-        raise InputError(here.format(name=wrong[0][:40], names=", ".join(caps.learners)))
+        raise InputError(here.format(name=wrong[0][:40], names=words["comma"].join(caps.learners)))
     if len(encoders) * len(learners) > caps.lines:
         raise InputError(words["measure_lines"].format(n=len(encoders) * len(learners), most=caps.lines))
     shots = shots_of(shots, words, caps)
@@ -112,7 +125,7 @@ def plan_of(
 
 def shots_of(text, words: dict[str, str], caps: Caps) -> tuple[int, ...]:
     """The numbers in a text such as '1, 5', in order."""
-    parts = [part for part in re.split(r"[\s,;]+", str(text if text is not None else "").strip()) if part]
+    parts = [part for part in re.split(r"[\s,;，、；]+", str(text if text is not None else "").strip()) if part]
     if not parts or not all(re.fullmatch(r"[0-9]{1,4}", part) and int(part) for part in parts):
         raise InputError(words["measure_shots_wrong"].format(text=str(text)[:40]))
     found = tuple(sorted({int(part) for part in parts}))
@@ -129,7 +142,11 @@ def _whole(value, low: int, high: int, name: str, words: dict[str, str]) -> int:
         or not low <= value <= high
         or value % 1
     ):
-        value = value if isinstance(value, float) or isinstance(value, int) and abs(value) < 1e15 else "not that"
+        value = (
+            value
+            if isinstance(value, float) or isinstance(value, int) and abs(value) < 1e15
+            else words["measure_no_number"]
+        )
         raise InputError(words["measure_number"].format(name=name, value=value, low=f"{low:,}", high=f"{high:,}"))
     return int(value)
 
@@ -159,7 +176,7 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
         if latest.get(session.name) == number or said:
             yield [said or gr.update(value="", visible="hidden"), *after, *shown(results, words)]
     except InputError as problem:
-        yield [gr.update(value=alert(str(problem)), visible=True), *after, *nothing]
+        yield [gr.update(value=alert(sentences.said(words, str(problem))), visible=True), *after, *nothing]
     except Exception:  # a bug, which goes on to who shows it; the button has to be usable again before
         yield [gr.update(value="", visible="hidden"), *after, *nothing]
         raise
@@ -183,7 +200,7 @@ def prepare(work: Workspace, words: dict[str, str], session: Session, plan: Plan
         raise InputError(words["measure_no_classes"])
     found, copies = work.pictures(session), copies_group_ids(store)
     same_pictures(found.store, store, words)
-    label = plain(session.label or words["sample_creatures"])
+    label = plain(sentences.retold(words, session.label) or words["sample_creatures"])
     results = Results(label, store, found.sheets, plan, {}, {})
     for shot in plan.shots:
         results.tasks[shot], results.queries[shot] = draw_tasks(

@@ -1,5 +1,6 @@
 """Step 1, Pictures: drop or choose pictures, name a folder, or take a sample; and the report card."""
 
+import contextvars
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from byolmeta.errors import InputError
 from byolmeta.ui.drop import Drop, received_files
 from byolmeta.ui.html import safe, tile
 from byolmeta.ui.scatter import Scatter
+from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Pictures, Session, Workspace
 
 SHOWN = 21  # thumbnails on the report card
@@ -45,7 +47,7 @@ def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
                 creatures = gr.Button(words["sample_creatures"], size="sm", min_width=120, elem_id="sample-creatures")
                 digits = gr.Button(words["sample_digits"], size="sm", min_width=120, elem_id="sample-digits")
         with gr.Column(scale=3, min_width=320):
-            preview = Scatter(compact=True, words=words.get("of_map"), elem_id="preview")
+            preview = Scatter(compact=True, words=words.get("of_scatter"), elem_id="preview")
     none = gr.State(None)
     sources = [
         (path.submit, path, choose_path),
@@ -133,7 +135,7 @@ def chosen(work: Workspace, words: dict[str, str], session: Session, choose: Cal
         for update in watched(lambda progress: choose(work, words, session, value, progress), words["reading"]):
             yield [update, gr.skip()]
     except InputError as problem:
-        yield [gr.skip(), gr.update(value=f"<p role='alert'>{safe(str(problem))}</p>", visible=True)]
+        yield [gr.skip(), gr.update(value=f"<p role='alert'>{safe(said(words, str(problem)))}</p>", visible=True)]
 
 
 # Slow work that the page watches
@@ -153,7 +155,7 @@ def watched(task: Callable, text: str) -> Iterator[dict]:
             result["problem"] = problem
         news.put(None)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()  # as whose event it is
     open_end = True
     while open_end:
         latest = news.get()
@@ -193,7 +195,7 @@ def report_card(pictures: Pictures, words: dict[str, str], starter: str = "") ->
     copies = count - len(set(groups.tolist()))
     facts = [f"<b>{safe(words['ready'].format(n=f'{count:,}'))}</b>"]
     if index.skipped:
-        rows = "".join(f"<li>{safe(s.name)}: {safe(s.reason)}</li>" for s in index.skipped[:LISTED])
+        rows = "".join(f"<li>{safe(s.name)}: {safe(said(words, s.reason))}</li>" for s in index.skipped[:LISTED])
         title = safe(words["unreadable"].format(n=f"{len(index.skipped):,}"))
         facts.append(f"<details><summary>{title} ({safe(words['show'])})</summary><ul>{rows}</ul></details>")
     if copies:
@@ -205,7 +207,7 @@ def report_card(pictures: Pictures, words: dict[str, str], starter: str = "") ->
         facts.append(f"<details><summary>{title} ({safe(words['show'])})</summary><ul>{rows}</ul></details>")
     else:
         facts.append(safe(words["no_copies"]))
-    names = ", ".join(index.class_names[:12]) + (" …" if len(index.class_names) > 12 else "")
+    names = words["comma"].join(index.class_names[:12]) + (" …" if len(index.class_names) > 12 else "")
     classes = safe(words["classes"].format(names=names) if names else words["no_classes"])
     lines = f'<p class="quiet">{classes}{"<br>" * bool(starter)}{safe(starter)}</p>'
     return f'<div class="tiles">{tiles}</div><div class="facts">{" · ".join(facts)}</div>{lines}'

@@ -46,7 +46,13 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                 seed = gr.Number(value=0, precision=0, minimum=0, label=words["seed"], info=words["seed_note"])
                 gr.Markdown(f"**{words['inner_loss']}**")
                 gr.HTML(f"<p class='quiet'>{safe(words['inner_loss_note'])}</p>", padding=False)
-                loss = Chart(label=words["inner_loss"], empty=words["inner_idle"], height=220, elem_id="inner-loss")
+                loss = Chart(
+                    words=words.get("of_chart"),
+                    label=words["inner_loss"],
+                    empty=words["inner_idle"],
+                    height=220,
+                    elem_id="inner-loss",
+                )
                 gr.Markdown(words["practise_glossary"])
         with gr.Column(scale=3, min_width=320):
             progress = gr.HTML(elem_id="practice-progress", visible="hidden", padding=False)
@@ -61,13 +67,23 @@ def layout(words: dict[str, str]) -> SimpleNamespace:
                     inner_line = gr.HTML(
                         _titled(words["chart_inner"], words["inner_about"]), padding=False, elem_id="inner-line"
                     )
-                    inner = Chart(label=words["chart_inner"], empty=words["inner_idle"], height=260, elem_id="inner")
+                    inner = Chart(
+                        words=words.get("of_chart"),
+                        label=words["chart_inner"],
+                        empty=words["inner_idle"],
+                        height=260,
+                        elem_id="inner",
+                    )
                 with gr.Column(min_width=300):
                     outer_line = gr.HTML(
                         _titled(words["chart_practice"], words["practice_about"]), padding=False, elem_id="outer-line"
                     )
                     outer = Chart(
-                        label=words["chart_practice"], empty=words["practice_idle"], height=260, elem_id="outer"
+                        words=words.get("of_chart"),
+                        label=words["chart_practice"],
+                        empty=words["practice_idle"],
+                        height=260,
+                        elem_id="outer",
                     )
     timer = gr.Timer(0.7, active=False, render=False)
     live = [progress, onward, inner_line, inner, outer, loss, outer_line, pause, resume, stop, timer]
@@ -172,7 +188,11 @@ def _seed(value, words: dict[str, str]) -> int:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (0 <= value <= SEEDS) or not math.isfinite(value) or value % 1:
         shown = (
-            value if number and abs(value) <= 1e15 else str(value)[:20] if isinstance(value, str) else "no such number"
+            value
+            if number and abs(value) <= 1e15
+            else str(value)[:20]
+            if isinstance(value, str)
+            else words["seed_none"]
         )
         raise InputError(words["seed_wrong"].format(value=shown, high=f"{SEEDS:,}"))
     return int(value)
@@ -277,7 +297,7 @@ def ask(work: Workspace, words: dict[str, str], session: Session, what: str) -> 
 def progress_line(status: dict, words: dict[str, str], looks_with: str = "", batch: int = 1) -> str:
     """State, bar, puzzles done (`batch` a step) and time left; at the end the verdict, and what the page `looks_with` ("":
     its encoder)."""
-    state, left, ended = status["state"], running.time_left(status), status.get("result")
+    state, left, ended = status["state"], running.time_left(status, words), status.get("result")
     values = {
         "episodes": f"{batch * status.get('step', 0):,}",
         "share": running.share_of(status),
@@ -309,9 +329,9 @@ def verdict(result: dict, words: dict[str, str], looks_with: str) -> str:
     judged_by = "names" if result["judged_by"] == "classes" and result.get("tasks") != "labels" else result["judged_by"]
     judged = words[f"judged_{judged_by}"].format(n=f"{result['puzzles']:,}")
     if result.get("pictures"):
-        judged += " " + words["judged_pictures"].format(n=f"{result['pictures']:,}")
+        judged += words["next_sentence"] + words["judged_pictures"].format(n=f"{result['pictures']:,}")
     return (
-        f"<p class='verdict'>{safe(line)} {safe(told.format(name=looks_with))}</p>"
+        f"<p class='verdict'>{safe(line)}{words['next_sentence']}{safe(told.format(name=looks_with))}</p>"
         f"<p class='quiet'>{safe(by_shot(result, words))}<br>{safe(judged)}</p>"
     )
 
@@ -323,7 +343,7 @@ def by_shot(result: dict, words: dict[str, str]) -> str:
         one = words["practice_shot" if row["shot"] > 1 else "practice_one"]
         one = one.format(shot=row["shot"], a=round(100 * row["before"]), b=round(100 * row["after"]))
         ways.setdefault(row["way"], []).append(one)
-    return " ".join(
+    return words["next_sentence"].join(
         words["practice_way"].format(way=way, chance=round(100 / way), rows=" · ".join(rows))
         for way, rows in ways.items()
     )
@@ -349,7 +369,7 @@ def inner_line(checks: list, kept: int | None, words: dict[str, str], rejected: 
     else:
         said = ["inner_flat"] if flat and ahead else ["inner_soon_right"] * ahead + ["inner_says"]
         said += ["inner_faint"]
-    return " ".join(words[key].format(**values) for key in said)
+    return words["next_sentence"].join(words[key].format(**values) for key in said)
 
 
 def outer_line(checks: list, kept: int | None, words: dict[str, str], rejected: bool) -> str:

@@ -1,6 +1,7 @@
 """A run as the page follows it, be it a study or practice: which one, its bar and buttons, and what is asked of it."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
@@ -130,12 +131,13 @@ def share_of(status: dict) -> int:
     return round(100 * status.get("step", 0) / max(1, status.get("steps", 0)))
 
 
-def time_left(status: dict) -> str:
+def time_left(status: dict, words: Mapping) -> str:
     """Until all steps are done; "" where that cannot be told yet: the first steps are slow."""
     if status["state"] != "running" or status.get("step", 0) <= 4:
         return ""
     left = status["seconds"] / status["step"] * (status.get("steps", 0) - status["step"])
-    return f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+    key, unit = ("minutes_left", 60) if left > 90 else ("seconds_left", 1)
+    return words[key].format(n=round(left / unit))
 
 
 def bar(text: str, share: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS, UNTRAINED, find_encoder, starters
-from byolmeta.ui import figures, thumbs
+from byolmeta.ui import figures, sentences, thumbs
 from byolmeta.ui.board import Board, check_boxes, encode_answers
 from byolmeta.ui.camera import Camera
 from byolmeta.ui.chart import Chart
@@ -44,7 +44,13 @@ def layout(words: dict[str, str], others: SimpleNamespace, shared: bool) -> Simp
             gr.HTML(f"<h3>{safe(words['curve_title'])}</h3>", padding=False)
             verdict = gr.HTML(said(words["teach_line"]), elem_id="verdict", padding=False)
             advice, why = others.advice(), others.why()
-            curve = Chart(label=words["curve_title"], empty=words["curve_empty"], height=290, elem_id="curve")
+            curve = Chart(
+                words=words.get("of_chart"),
+                label=words["curve_title"],
+                empty=words["curve_empty"],
+                height=290,
+                elem_id="curve",
+            )
             player = Player(words=words.get("of_player"), chart="curve", elem_id="player")
             carry = others.carry()
             with gr.Accordion(words["details"], open=False, elem_id="details"):
@@ -54,7 +60,11 @@ def layout(words: dict[str, str], others: SimpleNamespace, shared: bool) -> Simp
                 )
                 gr.Markdown(f"**{words['confusion']}**")
                 confusion = Chart(
-                    label=words["confusion"], empty=words["confusion_empty"], height=CELLS_HEIGHT, elem_id="confusion"
+                    words=words.get("of_chart"),
+                    label=words["confusion"],
+                    empty=words["confusion_empty"],
+                    height=CELLS_HEIGHT,
+                    elem_id="confusion",
                 )
                 cell = others.cell()
                 gr.Markdown(words["glossary"])
@@ -302,10 +312,10 @@ def checked_on(found: Pictures, asked: list[int], words: dict[str, str]) -> str:
     store = found.store
     names = [thumbs.text(store.class_names[label]) for label in asked]
     others = len(np.unique(store.labels[store.labels >= 0])) - len(asked)
-    listed = ", ".join(names[:NAMED])
+    listed = words["comma"].join(names[:NAMED])
     listed = words["checked_more"].format(names=listed, n=len(names) - NAMED) if len(names) > NAMED else listed
     line = words["checked_names"].format(names=listed)
-    return f"{line}. {words['checked_not'].format(n=others)}" if others else line
+    return line + words["checked_join"] + words["checked_not"].format(n=others) if others else line
 
 
 def compared_with(work: Workspace, session: Session) -> dict[str, str]:
@@ -390,21 +400,22 @@ def verdict_of(
     rows = []
     for key, accuracy in last.items():
         theirs = " · ".join(shown_accuracy(accuracy, words))
-        rows.append(f"<li>{safe(names[key])}: {safe(theirs)}</li>")
+        rows.append(f"<li>{safe(names[key])}{words['colon']}{safe(theirs)}</li>")
     if circular:
         agrees = f"<b>{safe(words['score_agrees'].format(text=text))}</b>"
         return f"<p class='score'>{agrees}</p><p class='worth'>{safe(words['own_groups'])}</p>"
     if mine.range[0] <= chance:
-        checked += f". {words['like_guessing']}"
+        checked += words["checked_join"] + words["like_guessing"]
     if flattered:
-        checked += f". {words['checked_seen']}"
+        checked += words["checked_join"] + words["checked_seen"]
     compared = {"worth_yes": [], "worth_unclear": [], "worth_no": []}
     for key, accuracy in last.items():
         above, below = mine.range[0] > accuracy.range[1], mine.range[1] < accuracy.range[0]
         compared["worth_yes" if above else "worth_no" if below else "worth_unclear"].append(words[f"than_{key}"])
     if flattered:
         words = words | {"worth_yes": words["worth_flattered"]}
-    worth = " ".join(words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
+    found = (words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
+    worth = words["next_sentence"].join(found)
     score = f"<b>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
     line = f"<p class='score'>{score}<span class='quiet'>{safe(checked)}</span></p>"
     return f"{line}<p class='worth'>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"
@@ -435,9 +446,9 @@ def dropped(work: Workspace, words: dict[str, str], session: Session, box: str |
         except InputError as problem:
             wrong.append(str(problem))
     if wrong and not new:
-        raise InputError(wrong[0])
+        raise InputError(wrong[0])  # which is translated where it is shown
     if wrong:
-        gr.Warning(safe(wrong[0]), title=words["some_unread"].format(n=len(wrong)))
+        gr.Warning(safe(sentences.said(words, wrong[0])), title=words["some_unread"].format(n=len(wrong)))
     with work.board(session):
         _put(session, new, box, words)
         work.save(session)

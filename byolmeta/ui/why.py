@@ -56,9 +56,9 @@ def cell(work: Workspace, words: dict[str, str], session: Session, answer, truth
     rows = ids[(said == answer) & (boxes == truth)].tolist()
     key = "cell_right" if answer == truth else "cell_wrong"
     line = words[key].format(n=f"{len(rows):,}", truth=filled[truth]["name"], answer=filled[answer]["name"])
-    line += f" {words['cell_press']}" if rows else ""
+    line += words["next_sentence"] + words["cell_press"] if rows else ""
     if len(rows) > SHOWN:
-        line += " " + words["cell_first"].format(n=SHOWN)
+        line += words["next_sentence"] + words["cell_first"].format(n=SHOWN)
     tiles = "".join(
         f"<button type='button' data-act='why' data-id='{row}' title='{safe(_name(found, row))}'>"
         f"{tile(found.sheets, row, 56)}</button>"
@@ -152,9 +152,11 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
         here = _image(under_heat(pixels[0], np.maximum(match.here, 0), SIDE, shade))
         text = words["because_like"].format(near=f"{match.near:.2f}")
         if match.without is None:
-            text += f" {words['because_only'].format(name=names[match.label])}"
+            text += words["next_sentence"] + words["because_only"].format(name=names[match.label])
         else:
-            text += " " + words["because_without"].format(said=said, share=f"{100 * match.without:.0f}")
+            text += words["next_sentence"] + words["because_without"].format(
+                said=said, share=f"{100 * match.without:.0f}"
+            )
         mute = (
             f"<button type='button' data-act='mute' data-id='{int(support[match.place])}'>{safe(words['mute'])}</button>"
             if match.without is not None
@@ -170,7 +172,7 @@ def drawn(words, session, why, row, support, pixels, filled, truth, none: bool, 
         f"<div class='because' data-id='{row}' tabindex='-1'><div class='top'><b>{safe(words['because_title'])}</b>"
         f"<button type='button' data-act='close' aria-label='{safe(words['close'])}'>×</button></div>"
         f"<div class='pair'>{_tag(first[0], alts[0])}{_tag(first[1], alts[1])}<div>"
-        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{parts} {turned}</p>"
+        f"{''.join(f'<p>{safe(line)}</p>' for line in lines)}</div></div><p class='quiet'>{parts}{words['next_sentence']}{turned}</p>"
         f"<p class='quiet'>{safe(words['because_matches'])}</p><ul>{''.join(rows)}</ul></div>"
     )
 

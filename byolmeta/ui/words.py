@@ -1,5 +1,7 @@
 """Every word the page shows, one table per language. Field terms stay under *Details*."""
 
+from byolmeta.ui.chinese import CHINESE
+
 ENGLISH = {
     "title": "Teach a computer to see your pictures.",
     "line_local": "It first looks at them by itself. Then you show it a few examples. "
@@ -65,6 +67,8 @@ ENGLISH = {
     "state_starting": "Getting ready: reading pictures and measuring the speed of this machine…",
     "state_running": "Studying: {share} % · {speed} pictures a second{left}",
     "time_left": " · {left} left",
+    "minutes_left": "{n} min",
+    "seconds_left": "{n} s",
     "state_paused": "Paused at {share} %. Nothing is lost.",
     "state_done": "Finished.",
     "state_stopped": "Stopped at {share} %.",
@@ -107,6 +111,7 @@ ENGLISH = {
     "practise_learner": "What practises",
     "seed": "Seed",
     "seed_note": "The same number draws the same puzzles.",
+    "seed_none": "no such number",
     "seed_wrong": "The seed is {value}. Give a whole number from 0 to {high}.",
     "ask_wrong": "A run can be paused, gone on with or stopped, nothing else.",
     "names_used": "Your folders' names are used as answers; change it under Details.",
@@ -191,6 +196,10 @@ ENGLISH = {
     "checked_names": ": {names}",
     "checked_more": "{names} and {n} more",
     "checked_not": "Pictures of the other class folders ({n}) are not checked",
+    "checked_join": ". ",
+    "comma": ", ",
+    "colon": ": ",
+    "next_sentence": " ",
     "checked_hidden": "checked by hiding each example in turn",
     "checked_seen": "Practice has seen these folders, which may flatter it.",
     "checking": "Checking itself… The first time with these pictures takes a little longer.",
@@ -356,7 +365,7 @@ ENGLISH = {
     "forecast": "About {more} more in each box would bring some {gain} points (between {low} and {high}).",
     "forecast_little": "About {more} more in each box would bring some {gain} points, or nothing (up to {high}).",
     "step_locate": "5 · Locate",
-    "locate_thing": "Thing 1",
+    "locate_thing": "Thing {n}",
     "locate_gone": "This picture is not there any more. Choose another one.",
     "locate_no_examples": "The boxes of Teach hold no pictures of this folder yet. Put some there, or draw here.",
     "locate_writing": "Writing the file…",
@@ -484,6 +493,7 @@ ENGLISH = {
     "picture_itself": "The picture {name}",
     "mute": "Not because of this",
     "close": "Close",
+    "reset": "Back to the usual value",
     "why_class": "class",
     "why_share": "share",
     "why_examples": "its examples in this task",
@@ -503,6 +513,7 @@ ENGLISH = {
     "measure_shots_wrong": "The examples of each class are '{text}'. Give whole numbers from 1, such as 1, 5.",
     "measure_shots_many": "{n} numbers of examples are given; {most} is the most here.",
     "measure_number": "'{name}' is {value}. Give a whole number from {low} to {high}.",
+    "measure_no_number": "not that",
     "measure_big": "Each task would hold {n} pictures; {most} is the most here. Choose fewer classes, examples or questions.",
     "measure_many": "That makes {n} questions; {most} is the most that is kept. Choose fewer tasks or lines.",
     "measure_changed": "The pictures or the encoder changed meanwhile. Open the step again, then measure.",
@@ -584,9 +595,10 @@ ENGLISH = {
     },
 }
 
-TABLES = {"en": ENGLISH}
+TAGS = {"en": "en", "zh": "zh-CN"}  # of <html lang>
+TABLES = {"en": ENGLISH, "zh": CHINESE}
 
 
 def table(language: str = "en") -> dict[str, str]:
-    """The words of a language; keys that it lacks fall back to English."""
-    return ENGLISH | TABLES.get(language, {})
+    """The words of a language, which "language" names; keys that it lacks fall back to English."""
+    return ENGLISH | TABLES.get(language, {}) | {"language": language}

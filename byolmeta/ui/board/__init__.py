@@ -162,8 +162,9 @@ class Board(Component):
         shared: bool = False,
         **looks: Any,
     ):
-        constants = {"CSS": _CSS, "DEFAULT_WORDS": words or WORDS, "SHARED": shared}
-        props = {"pictures": pictures, "answers": answers, "extras": extras or [], "words": words or WORDS}
+        words = WORDS | (words or {})
+        constants = {"CSS": _CSS, "DEFAULT_WORDS": words, "SHARED": shared}
+        props = {"pictures": pictures, "answers": answers, "extras": extras or [], "words": words}
         props["able"] = list(ABLE if able is None else able)
         # Styles go in by script, once: a css_template is compiled again with each update of a prop.
         super().__init__(_TEMPLATE, "", _JS, constants, value, **props, boxes=boxes or empty_boxes(["", ""]), **looks)

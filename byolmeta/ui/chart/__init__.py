@@ -56,11 +56,13 @@ class Chart(Component):
         self,
         figure: dict | None = None,
         label: str = "",
-        empty: str = WORDS["waiting"],
+        empty: str = "",
         height: int = 300,
-        failed: str = WORDS["load_failed"],
+        words: dict[str, str] | None = None,
         **looks,
     ):
+        words = WORDS | (words or {})
+        empty, failed = empty or words["waiting"], words["load_failed"]
         first = {"label": label, "empty": empty, "height": height, "failed": failed, "plotly": plotly_url()}
         props = {"label": label, "figure": figure, "empty": empty, "height": height, "failed": failed}
         super().__init__(TEMPLATE, STYLE, SCRIPT, {"FIRST": first}, **props, **looks)

@@ -90,6 +90,7 @@ WORDS = {
     "spread_most": "spread out (up to {n} pictures)",
     "enlarge": "Show it large (V)",
     "large_close": "Close",
+    "page_title": "Map of {n} pictures",
     "large_before": "Back to the picture before",
     "large_after": "On to the picture most like it",
     "list_name": "Name",
@@ -298,7 +299,9 @@ class Scatter(Component):
         compact: bool = False,
         **looks,
     ):
-        first = {"compact": compact, "words": words, "boxes": boxes, "tools": tools}
+        first = {"compact": compact, "words": None, "boxes": boxes, "tools": tools}
         props = {"pictures": pictures, "points": points, "colours": colours, "lit": lit, "landed": landed} | first
         props |= {"selection": selection, "film": film, "compare": compare, "large": large}
-        super().__init__(TEMPLATE, STYLE, SCRIPT, {"DEFAULT_WORDS": WORDS, "FIRST": first}, **props, **looks)
+        super().__init__(
+            TEMPLATE, STYLE, SCRIPT, {"DEFAULT_WORDS": WORDS | (words or {}), "FIRST": first}, **props, **looks
+        )
