@@ -494,3 +494,13 @@ def test_strangers_are_refused(app, page, tmp_path):
         app.home / "thumbs" / ".." / "projects" / "local.json",
     ):
         assert app.status(f"/gradio_api/file={path}") in (403, 404), path
+
+
+def test_a_space_can_be_copied(monkeypatch):
+    from byolmeta.ui import _headline
+
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    words = {"line_public": "shared", "line_local": "own", "title": "title", "copy_space": "copy"}
+    assert "href" not in _headline(words, True)
+    monkeypatch.setenv("SPACE_ID", 'me/"><b>')
+    assert 'href="https://huggingface.co/spaces/me/%22%3E%3Cb%3E?duplicate=true"' in _headline(words, True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import gradio as gr
 from gradio.context import Context, LocalContext
@@ -527,8 +528,10 @@ def _whole(event: gr.EventData) -> dict:
 
 
 def _headline(words: Mapping, public: bool) -> str:
-    line = words["line_public"] if public else words["line_local"]
-    return f"<h1>{safe(words['title'])}</h1><p>{safe(line)}</p>"
+    line, space = words["line_public"] if public else words["line_local"], os.environ.get("SPACE_ID")
+    copy = f"https://huggingface.co/spaces/{quote(space)}?duplicate=true" if space else ""
+    link = copy and f' <a href="{copy}" target="_blank" rel="noopener">{safe(words["copy_space"])}</a>'
+    return f"<h1>{safe(words['title'])}</h1><p>{safe(line)}{link}</p>"
 
 
 __all__ = ["Board", "build", "launch", "launch_options", "warm"]

@@ -4,6 +4,7 @@ CHINESE = {
     "title": "教电脑看懂你的图片。",
     "line_local": "它先自己看一遍，然后你给它几个例子。一切都留在这台电脑上。",
     "line_public": "本页运行在一台共享电脑上。请不要上传私人图片。",
+    "copy_space": "复制成自己的 Space",
     "pictures": "图片：",
     "encoder": "编码器",
     "step_pictures": "1 · 图片",

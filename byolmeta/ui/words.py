@@ -7,6 +7,7 @@ ENGLISH = {
     "line_local": "It first looks at them by itself. Then you show it a few examples. "
     "Everything stays on this computer.",
     "line_public": "This page runs on a shared computer. Do not upload private pictures.",
+    "copy_space": "Make a Space of your own",
     "pictures": "Pictures:",
     "encoder": "seen by",
     "step_pictures": "1 · Pictures",
