@@ -255,6 +255,12 @@ def test_a_problem_is_shown_in_chinese(page):
     page.locator("#problem p").wait_for()
     text = page.locator("#problem p").inner_text()
     assert "/nowhere/at/all" in text and re.search("[\u4e00-\u9fff]", text) and "There" not in text
+    page.locator("#teach-tab-button").click()
+    page.evaluate(OPEN)
+    page.locator("#fill-names").click()
+    page.get_by_text(CHINESE["fill_no_names"]).wait_for()
+    page.get_by_text(CHINESE["error_what"]).wait_for()  # Gradio's own title is English
+    assert [text for text in english(page) if "nowhere" not in text] == []
 
 
 def test_the_switch_changes_the_page_both_ways_and_keeps_what_was_done(page):

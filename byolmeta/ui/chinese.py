@@ -506,6 +506,7 @@ CHINESE = {
     "同一张图片的重复，绝不会同时出现在一个任务的例子和提问里。在终端里，命令 `byolmeta fewshot` "
     "用同样的随机种子测同样的东西。",
     "some_unread": "{n} 张没能加入",
+    "warning_what": "请注意",
     "error_what": "出了点问题",
     "public_no_paths": "文件夹路径只能在你自己的电脑上用。请改为上传图片。",
     "public_bytes": "超过了 {gb} GB，这是本共享页面的上限。请少选一些图片。",

@@ -7,6 +7,7 @@ and a change of language is a reload.
 
 import collections
 import contextlib
+import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -27,12 +28,29 @@ YEAR = 365 * 24 * 3600
 PAGES = 10_000  # whose language is remembered
 # Gradio's own words follow the browser's language, which need not be the page's.
 FOLLOW = '<script>Object.defineProperty(navigator,"language",{get:()=>document.documentElement.lang})</script>'
-# What its slider says is in English in all languages. Sliders come when a step or a fold is opened.
-SLIDERS = """<script>(() => {
-  const label = () => document.querySelectorAll("[aria-label^='number input for '],[aria-label^='range slider for ']").forEach(
-    (node) => node.setAttribute("aria-label", node.getAttribute("aria-label").slice(17)));
-  const reset = () => document.querySelectorAll(".reset-button").forEach((node) => node.setAttribute("aria-label", "RESET"));
-  for (const kind of ["click", "focusin"]) document.addEventListener(kind, () => setTimeout(() => { label(); reset(); }, 300));
+# What Gradio says in English in all languages: of its sliders, which come when a step or a fold is opened, and above a
+# message (of an error it drops the title that it was given).
+GRADIO = """<script>(() => {
+  const WORDS = %s;
+  const slider = "[aria-label^='number input for '],[aria-label^='range slider for ']";
+  const label = () => {
+    for (const node of document.querySelectorAll(slider)) node.setAttribute("aria-label", node.getAttribute("aria-label").slice(17));
+    for (const node of document.querySelectorAll(".reset-button")) node.setAttribute("aria-label", WORDS.reset);
+  };
+  for (const kind of ["click", "focusin"]) document.addEventListener(kind, () => setTimeout(label, 300));
+  const seen = () => {
+    for (const { firstChild } of document.querySelectorAll(".toast-title")) {
+      const title = WORDS[firstChild?.data?.trim()];
+      if (title) firstChild.data = title + " ";
+    }
+    for (const node of document.querySelectorAll(".toast-close")) node.setAttribute("aria-label", WORDS.close);
+  };
+  const wait = setInterval(() => {
+    const messages = document.querySelector(".toast-wrap");
+    if (!messages) return;
+    clearInterval(wait);
+    new MutationObserver(seen).observe(messages, { childList: true, subtree: true });
+  }, 300);
 })()</script>"""
 drawn: ContextVar[str] = ContextVar("language", default="")  # of the page that is laid out or sent just now
 
@@ -199,6 +217,11 @@ def _chosen(request: Request, language: str) -> RedirectResponse:
     return answer
 
 
+def _of_gradio(words: dict) -> str:
+    said = {"reset": "reset", "close": "close", "Error": "error_what", "Warning": "warning_what"}
+    return GRADIO % json.dumps({name: words[key] for name, key in said.items()})
+
+
 def _tagged(send, language: str):
     """A `send` of a page that says which language it is in, and that another visitor may get another."""
     start, held = None, []
@@ -217,7 +240,7 @@ def _tagged(send, language: str):
         headers = MutableHeaders(raw=list(start["headers"]))
         if headers.get("content-type", "").startswith("text/html") and body:
             body = re.sub(rb'(<html\s+lang=)"\w*"', rb'\1"%s"' % TAGS[language].encode(), body, count=1)
-            more = FOLLOW if language == "en" else FOLLOW + SLIDERS.replace("RESET", table(language)["reset"])
+            more = FOLLOW if language == "en" else FOLLOW + _of_gradio(table(language))
             body = body.replace(b"<head>", b"<head>" + more.encode(), 1)
             headers["content-length"] = str(len(body))
         headers["content-language"] = TAGS[language]

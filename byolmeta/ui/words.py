@@ -538,6 +538,7 @@ ENGLISH = {
     "Copies of a picture never stand on both sides of a task. The command `byolmeta fewshot` measures the same, with the same "
     "seed, in a terminal.",
     "some_unread": "{n} could not be added",
+    "warning_what": "Please note",
     "error_what": "Something went wrong",
     "public_no_paths": "Folder paths work only on your own computer. Upload the pictures instead.",
     "public_bytes": "That is more than {gb} GB, the most for this shared page. Choose fewer pictures.",
