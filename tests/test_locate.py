@@ -134,7 +134,7 @@ def clear(page) -> None:
 
 
 def download(page, name: str) -> bytes:
-    with page.expect_download() as waiting:
+    with page.expect_download(timeout=60_000) as waiting:
         page.get_by_role("button", name=name, exact=True).click()
     return waiting.value.path().read_bytes()
 
