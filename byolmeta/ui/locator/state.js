@@ -147,6 +147,7 @@ function takeMarks() {
   const sent = given("marked");
   if (!sent || sent.seq === memory.seq || (sent.rev <= rev && !sent.seq && memory.rev >= 0)) return;
   memory.seq = sent.seq;
+  if (sent.over && memory.base !== null && sent.rev <= memory.base) return; // known: what was done since goes on from there
   memory.base = sent.rev;
   const same = memory.state && memory.marked === pictures()?.key; // of the pictures that the page had before
   if (same && sent.rev < rev && !sent.over) return; // it is on its way here since before the last change
