@@ -87,3 +87,24 @@ def shared_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not on this machine")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    from browser import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory, browser):
+    """The app as a process of its own with a home of its own; nothing in it may fail unseen."""
+    from browser import App
+
+    app = App(tmp_path_factory.mktemp("page") / "home")
+    yield app
+    output = app.output()  # before the end, which may cut work that is under way
+    app.end()
+    assert "Traceback" not in output, output[-4000:]

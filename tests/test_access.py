@@ -5,25 +5,12 @@ import json
 import pytest
 
 pytest.importorskip("gradio")
-from browser import App, chromium, open_page, overflow, until
+from browser import open_page, overflow, until
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 STEPS = ("pictures", "learn", "map", "teach", "locate", "measure")
 HEAVY = 2_000_000  # bytes of a page before its pictures
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, browser):
-    app = App(tmp_path_factory.mktemp("access") / "home")
-    yield app
-    app.end()
 
 
 def go(page, name: str) -> None:

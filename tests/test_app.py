@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("gradio")
-from browser import App, chromium, drag, open_page, overflow, until
+from browser import drag, open_page, overflow, until
 
 HOSTILE = ("<img src=x onerror=window.hacked=1>.png", "${window.hacked=1}.png", "{{window.hacked}}.png", "`x`\\n.png")
 TRANSFER = """files => {
@@ -40,21 +40,6 @@ def folder_of(path, each: int = 12, kinds=("red", "blue")):
         for number in range(each):
             (path / kind / f"{kind}-{number}.png").write_bytes(picture(kind, number))
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, browser):
-    app = App(tmp_path_factory.mktemp("app") / "home")
-    yield app
-    output = app.output()  # before the end, which may cut work that is under way
-    app.end()
-    assert "Traceback" not in output, output[-4000:]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from byolmeta.errors import InputError
 
 pytest.importorskip("gradio")
 import gradio as gr
-from browser import centre, chromium, drag, open_page, until
+from browser import centre, drag, open_page, until
 from PIL import Image, ImageDraw
 
 from byolmeta.ui import board as package
@@ -208,12 +208,6 @@ def app(tmp_path_factory):
     app = App(folder)
     yield app
     app.demo.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def open_board(browser, app, **options):

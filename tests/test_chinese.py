@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
-from browser import App, chromium, drag, open_page, overflow, until
+from browser import drag, open_page, overflow, until
 from visitor import Visitor, serving
 
 from byolmeta.ui.chinese import CHINESE
@@ -43,21 +43,6 @@ SHOWN = """() => {
 }"""
 
 OPEN = "() => document.querySelectorAll('button.label-wrap:not(.open)').forEach(fold => fold.click())"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, browser):
-    app = App(tmp_path_factory.mktemp("chinese") / "home")
-    yield app
-    output = app.output()
-    app.end()
-    assert "Traceback" not in output, output[-4000:]
 
 
 @pytest.fixture(scope="module")

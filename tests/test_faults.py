@@ -5,15 +5,9 @@ import os
 import signal
 
 import pytest
-from browser import App, chromium, open_page, until
+from browser import App, open_page, until
 
 pytest.importorskip("playwright")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
-from browser import App, chromium, open_page, overflow, until
+from browser import App, open_page, overflow, until
 from gradio.context import LocalContext
 
 from byolmeta.ui import POINTED, _worth_telling, lessons
@@ -196,21 +196,6 @@ def test_the_figures_of_the_notes_are_what_their_code_gives(tmp_path, monkeypatc
 
 
 # ---- in the browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, browser):
-    app = App(tmp_path_factory.mktemp("lessons") / "home")
-    yield app
-    output = app.output()
-    app.end()
-    assert "Traceback" not in output, output[-4000:]
 
 
 @pytest.fixture

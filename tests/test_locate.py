@@ -10,18 +10,12 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from browser import App, chromium, open_page, overflow, until
+from browser import open_page, overflow, until
 from conftest import scene
 from PIL import Image
 from test_app import step
 
 TURNED = 5  # the number of the picture that EXIF turns
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +29,6 @@ def folder(tmp_path_factory):
             image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
         image.save(folder / f"{seed:02}{' <b>&{{7*7}}' if seed == 3 else ''}.png", exif=exif)
     return folder
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, browser, folder):
-    app = App(tmp_path_factory.mktemp("locating") / "home")
-    yield app
-    app.end()
 
 
 @pytest.fixture(scope="module")

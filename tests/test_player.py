@@ -15,7 +15,7 @@ from conftest import draw_pictures
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 pytest.importorskip("gradio")
 import gradio as gr
-from browser import App, chromium, open_page, overflow, until
+from browser import App, open_page, overflow, until
 
 from byolmeta.adapt import label_trace
 from byolmeta.learners import LEARNERS
@@ -207,12 +207,6 @@ def made(seq: int, of: int = OF, right: bool = True) -> dict:
     words = [f"{min(n, 9)} of 10" for n in range(of + 1)] if right else []
     steps = steps if of > 1 else steps[:1]
     return encode_moves(list(steps), words, support=np.array([0, 1]), box_ids=["b1", "b2", "b3"], seq=seq)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

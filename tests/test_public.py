@@ -1,7 +1,7 @@
 """The page of a shared machine in a browser: pictures arrive and are seen, and what waits is said."""
 
 import pytest
-from browser import App, chromium, open_page, until
+from browser import App, open_page, until
 from hostile import png
 from test_line import WORDS
 
@@ -18,12 +18,6 @@ def app(tmp_path_factory):
     app = App(tmp_path_factory.mktemp("shared") / "home", "--public")
     yield app
     app.end()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def test_pictures_are_sent_seen_and_taught_on_a_shared_page(app, browser):

@@ -4,21 +4,8 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from browser import App, chromium, open_page, overflow, until
+from browser import App, open_page, overflow, until
 from test_app import boxes, step, verdict
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, browser):
-    app = App(tmp_path_factory.mktemp("teaching") / "home")
-    yield app
-    app.end()
 
 
 @pytest.fixture(scope="module")
