@@ -46,6 +46,8 @@ class Limits:
     seconds: float = 20  # per picture
 
 
+SHARED = Limits(5_000, 50_000_000, 40_000_000, 1_000_000_000, 10)  # those of one visitor of a shared machine
+
 # One picture
 
 

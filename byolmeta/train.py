@@ -61,7 +61,8 @@ def train(run: Run, *, resume: bool = False, folder: Path | None = None) -> dict
         size = ranks.share(_picture_size(run, config, resume) if ranks.first else None)
         for turn in (True, False):  # one process of each machine decodes, the others find the store made
             if turn == (local_rank() == 0):
-                store = store_of(folder or run.place("folder", values), size, run.place("home", values) or home())
+                where = run.place("home", values) or home()
+                store = store_of(folder or run.place("folder", values), size, where, "visitor" in values)
             ranks.most(0)
         with _keyboard_stops(run) if ranks.world == 1 else contextlib.nullcontext():
             result = loop(store, config, run, resume=resume, progress=bar("Studying"), ranks=ranks)
@@ -82,7 +83,7 @@ def _practise(run: Run, resume: bool, folder: Path | None) -> dict:
     untrained = name.split(":")[0] == UNTRAINED
     if resume and not untrained and not os.path.isfile(name):
         name = str(run.encoder)  # which holds all of it until the run has ended
-    store = store_of(folder or run.place("folder", values), name, where)
+    store = store_of(folder or run.place("folder", values), name, where, "visitor" in values)
     bank = encoder_bank(name, store, where / "banks", bar("Vectors")).vectors
     config, threads = _config(MetatrainConfig, values), torch.get_num_threads()
     torch.set_num_threads(

@@ -7,10 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from byolmeta.decode import SHARED, Limits
 from byolmeta.errors import InputError
 from byolmeta.files import UNTRAINED, image_size_of
 
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # with which spreadsheets, also those of wide letters, begin one
+PUBLIC = "BYOLMETA_PUBLIC"  # set in the environment of what a shared machine does for others
 TOLD = 10  # files that could not be read are named up to here
 
 
@@ -48,12 +50,13 @@ def vectors_of(encoder: str, folder: Path, beside=None, plain: bool = False):
     return store, encoder_bank(encoder, store, home() / "banks", bar("Vectors"), beside, plain).vectors
 
 
-def store_of(folder: Path, size: int | str, where: Path):
-    """The decoded pictures of a folder, at a size or at that of an encoder."""
+def store_of(folder: Path, size: int | str, where: Path, shared: bool = False):
+    """The decoded pictures of a folder, at a size or at that of an encoder; `shared`: for a visitor of a shared machine."""
     from byolmeta.images import open_store
 
     size = size if isinstance(size, int) else image_size_of(size)
-    store = open_store(folder, where / "stores", size, progress=bar("Pictures"))
+    limits = SHARED if shared or os.environ.get(PUBLIC) else Limits()
+    store = open_store(folder, where / "stores", size, limits=limits, progress=bar("Pictures"))
     if skipped := store.index.skipped:
         print(f"{len(skipped):,} files of '{folder}' were left out:", file=sys.stderr)
         for one in skipped[:TOLD]:

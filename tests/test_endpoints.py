@@ -96,8 +96,11 @@ def test_the_endpoint_is_documented(served):
     _, _, address = served
     with urllib.request.urlopen(f"{address}gradio_api/info") as answer:
         named = json.load(answer)["named_endpoints"]
-    assert sorted(named) == ["/classify", "/detect", "/segment"]
+    assert set(named) == {f"/{verb}" for verb in commands.VERBS} - {"/push"}  # which needs the owner's own account
     assert [each["parameter_name"] for each in named["/classify"]["parameters"]] == ["images", "project"]
+    for name, verb in named.items():
+        assert verb["description"], name
+        assert all(each["parameter_name"] and each["type"] for each in verb["parameters"]), name
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", None, 7, "/etc/../etc/passwd"])
@@ -196,6 +199,7 @@ def test_agents_get_the_same_answers_by_mcp(tmp_path):
 
     work = Workspace(tmp_path / "home")
     demo = build(work, WORDS)
+    endpoints.only_reading(demo)
     _, address, _ = demo.queue().launch(
         **launch_options(work), mcp_server=True, prevent_thread_lock=True, quiet=True, inbrowser=False
     )
@@ -220,7 +224,7 @@ def test_agents_get_the_same_answers_by_mcp(tmp_path):
         tools, (found, *refused) = asyncio.run(asking())
     finally:
         demo.close()
-    assert tools == {"classify", "detect", "segment"}
+    assert tools == {"classify", "detect", "segment", "embed", "map", "fewshot", "evaluate"}
     shown[0].save(tmp_path / "0.png")
     (tmp_path / "asked").mkdir()
     asked[0].save(tmp_path / "asked" / "0.png")

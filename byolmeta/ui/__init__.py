@@ -94,6 +94,8 @@ def launch(
     logging.getLogger("uvicorn.error").addFilter(_worth_telling)
     work = Workspace(home(), public)
     demo = build(work, Spoken(language))
+    if mcp:
+        endpoints.only_reading(demo)
     threading.Thread(target=warm, args=(work,), daemon=True).start()
     if public:
         threading.Thread(target=tend, args=(work, demo), daemon=True).start()

@@ -4,6 +4,8 @@ A picture is a file that was sent to the server, or a data: URL in the call itse
 """
 
 import base64
+import functools
+import inspect
 import json
 import shutil
 import tempfile
@@ -18,9 +20,25 @@ from byolmeta.files import starters
 from byolmeta.starters import suggest
 from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
+from byolmeta.ui.guard import owner_of
+from byolmeta.ui.verbs import (
+    check_tasks,
+    choice,
+    encoder_of,
+    file_of,
+    pictures_of,
+    practised,
+    ran,
+    seed_of,
+    studied,
+    within,
+)
 from byolmeta.ui.workspace import Workspace
 
 MOST = 500  # pictures in one call
+MAKING = ("pretrain", "metatrain", "export", "import")  # verbs whose answer is an encoder
+Pictures = FileData | str
+Encoder = FileData | str
 
 
 def connect(work: Workspace) -> None:
@@ -34,10 +52,7 @@ def connect(work: Workspace) -> None:
             project: a project file NAME.byolmeta that was saved on the page or by the command classify; left out, the
                 boxes of the page as they are now, where it runs on one's own computer
         """
-        try:
-            return classified(work, images, project)
-        except InputError as problem:
-            raise gr.Error(str(problem), print_exception=False) from None
+        return classified(work, images, project)
 
     def detect(
         images: list[FileData], examples: list[FileData], boxes: dict, encoder: str = "", threshold: float = 0.0
@@ -51,10 +66,7 @@ def connect(work: Workspace) -> None:
             encoder: a shipped encoder; left out, the one that suits photos
             threshold: how sure a box must be at least, 0 to 1
         """
-        try:
-            return detected(work, images, examples, boxes, encoder, threshold)
-        except InputError as problem:
-            raise gr.Error(str(problem), print_exception=False) from None
+        return detected(work, images, examples, boxes, encoder, threshold)
 
     def segment(
         images: list[FileData],
@@ -72,14 +84,185 @@ def connect(work: Workspace) -> None:
             tags: or for each example what it shows; `none` where it shows none of the things
             encoder: a shipped encoder; left out, the one that suits photos
         """
-        try:
-            return segmented(work, images, examples, masks, tags, encoder)
-        except InputError as problem:
-            raise gr.Error(str(problem), print_exception=False) from None
+        return segmented(work, images, examples, masks, tags, encoder)
 
-    gr.api(classify, api_name="classify", concurrency_limit=2)
-    gr.api(segment, api_name="segment", concurrency_limit=1)
-    gr.api(detect, api_name="detect", concurrency_limit=1)
+    def embed(pictures: Pictures, encoder: Encoder = "", request: gr.Request = None) -> tuple[dict, FileData]:
+        """Turn pictures into vectors: a summary, and a NumPy file (npz) with vectors, paths, labels and class_names.
+
+        Args:
+            pictures: a zip; or the path of a folder, where the page runs on one's own computer
+            encoder: a shipped encoder, a baseline (pixels, histogram, untrained) or an encoder file; left out, the one that
+                suits photos
+        """
+        asked = [encoder_of(work, encoder), pictures_of(work, pictures)]
+        return ran(work, caller_of(request), "embed", asked, "bank.npz")
+
+    def map(
+        pictures: Pictures, encoder: Encoder = "", dots: bool = False, seed: int = 0, request: gr.Request = None
+    ) -> tuple[dict, FileData]:
+        """Draw a UMAP map of pictures: a summary, and one page (HTML) that works offline.
+
+        Args:
+            pictures: as in embed
+            encoder: as in embed
+            dots: no pictures in the page
+            seed: of what is drawn by chance
+        """
+        asked = [encoder_of(work, encoder), pictures_of(work, pictures)]
+        return ran(work, caller_of(request), "map", asked, "map.html", dots=dots is True, seed=seed_of(seed))
+
+    def fewshot(
+        pictures: Pictures,
+        encoder: Encoder = "",
+        way: int = 5,
+        shot: int = 1,
+        query: int = 0,
+        episodes: int = 200,
+        learner: str = "prototype",
+        seed: int = 0,
+        request: gr.Request = None,
+    ) -> dict:
+        """N-way K-shot accuracy over many tasks drawn from class folders, with its 95 % interval.
+
+        Args:
+            pictures: as in embed, in class folders
+            encoder: as in embed
+            way: classes in a task
+            shot: examples of each class
+            query: other pictures of each class that are asked; 0: up to 15
+            episodes: tasks
+            learner: prototype, ridge, linear, anil, metasgd or auto; on one's own computer also maml and finetune
+            seed: of the tasks
+        """
+        check_tasks(work, way, shot, query, episodes, learner)
+        numbers = {"way": way, "shot": shot, "query": query, "episodes": episodes, "seed": seed_of(seed)}
+        asked = [encoder_of(work, encoder), pictures_of(work, pictures)]
+        return ran(work, caller_of(request), "fewshot", asked, learner=learner, **numbers)[0]
+
+    def evaluate(
+        train: Pictures,
+        test: Pictures,
+        encoder: Encoder = "",
+        protocol: str = "knn,linear",
+        features: str = "readout",
+        seed: int = 0,
+        request: gr.Request = None,
+    ) -> dict:
+        """Top-1 accuracy of an encoder on class folders: k nearest neighbours, linear probe, fine-tuning.
+
+        Args:
+            train: as in embed, class folders to learn from
+            test: class folders of the same names to ask
+            encoder: as in embed
+            protocol: of knn, linear and (on one's own computer) finetune, with commas
+            features: readout, or encoder as the literature has them
+            seed: of what is drawn by chance
+        """
+        known = ("knn", "linear") if work.public else ("knn", "linear", "finetune")
+        names = [choice(name.strip(), known, "protocol") for name in str(protocol).split(",")]
+        more = {"features": choice(features, ("readout", "encoder"), "features"), "seed": seed_of(seed)}
+        asked = [encoder_of(work, encoder), pictures_of(work, train), pictures_of(work, test)]
+        return ran(work, caller_of(request), "evaluate", asked, protocol=",".join(names), **more)[0]
+
+    def export(encoder: Encoder = "", request: gr.Request = None) -> tuple[dict, FileData]:
+        """Write an encoder, or the classifier of a project file, as an ONNX file.
+
+        Args:
+            encoder: a shipped encoder, an encoder file, or a project file NAME.byolmeta
+        """
+        return ran(work, caller_of(request), "export", [encoder_of(work, encoder)], "encoder.onnx")
+
+    def import_encoder(checkpoint: FileData, image_size: int = 0, request: gr.Request = None) -> tuple[dict, FileData]:
+        """Make an encoder file of a checkpoint of lightly, solo-learn, byol-pytorch, timm or torchvision.
+
+        Args:
+            checkpoint: a .pt, .pth, .ckpt or .safetensors file
+            image_size: side of the pictures; 0: 224, or 32 for the 3x3 stem of CIFAR
+        """
+        size = within(image_size, 0, 1024, "image_size")
+        return ran(work, caller_of(request), "import", [file_of(checkpoint)], "encoder.safetensors", image_size=size)
+
+    def pretrain(
+        pictures: Pictures,
+        encoder: Encoder = "",
+        minutes: float = 2.0,
+        kind: str = "photos",
+        seed: int = 0,
+        request: gr.Request = None,
+    ) -> tuple[dict, FileData]:
+        """Learn from pictures by BYOL. Answers how far it is every second, at the end the figures and the encoder file.
+
+        Args:
+            pictures: as in embed; labels are not used
+            encoder: to go on from, as in embed; `untrained` for none
+            minutes: the time to spend; on a shared computer at most 2, after those who wait
+            kind: photos or drawings, where it begins from nothing
+            seed: of what is drawn by chance
+        """
+        init = encoder_of(work, encoder)
+        yield from studied(work, caller_of(request), pictures_of(work, pictures), init, minutes, kind, seed_of(seed))
+
+    def metatrain(
+        pictures: Pictures,
+        encoder: Encoder = "",
+        tasks: str = "pseudo",
+        learner: str = "anil",
+        seed: int = 0,
+        request: gr.Request = None,
+    ) -> tuple[dict, FileData]:
+        """Practise with small puzzles (meta-training). Answers as pretrain; without a gain the encoder stays as it was.
+
+        Args:
+            pictures: as in embed
+            encoder: to practise with, as in embed, no baseline
+            tasks: pseudo (from the pictures alone), clusters, twins, or labels (from class folders)
+            learner: prototype, ridge, anil or metasgd
+            seed: of what is drawn by chance
+        """
+        file = encoder_of(work, encoder)
+        yield from practised(work, caller_of(request), pictures_of(work, pictures), file, tasks, learner, seed_of(seed))
+
+    for function in (classify, detect, segment):
+        gr.api(_sentences(function), api_name=function.__name__, concurrency_limit=2 if function is classify else 1)
+    for function in (embed, map, fewshot, evaluate, export, import_encoder):
+        name = function.__name__.partition("_")[0]  # import is a word of Python's own
+        gr.api(_sentences(function), api_name=name, concurrency_limit=1, concurrency_id="verbs")
+    for function in (pretrain, metatrain):
+        gr.api(_sentences(function), api_name=function.__name__, concurrency_limit=8)
+
+
+def only_reading(demo: gr.Blocks) -> None:
+    """Leaves agents (MCP) those verbs that make nothing which lasts; programs have all."""
+    for event in demo.fns.values():
+        if event.api_name in MAKING:
+            event.api_visibility = "undocumented"
+
+
+def caller_of(request: gr.Request | None) -> str:
+    """Who calls, as the guard tells visitors apart."""
+    return owner_of(request.request) if request and request.request else ""
+
+
+def _sentences(function):
+    """The function, or generator, with InputError as the sentence that a client raises."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def shown(*values):
+            try:
+                yield from function(*values)
+            except InputError as problem:
+                raise gr.Error(str(problem), print_exception=False) from None
+    else:
+
+        @functools.wraps(function)
+        def shown(*values):
+            try:
+                return function(*values)
+            except InputError as problem:
+                raise gr.Error(str(problem), print_exception=False) from None
+
+    return shown
 
 
 def classified(work: Workspace, images: list[dict], project: dict | None) -> list[dict]:

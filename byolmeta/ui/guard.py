@@ -78,6 +78,7 @@ class Visitors:
         self.owners: collections.OrderedDict[str, str] = collections.OrderedDict()
         self.names: dict[str, str] = {}  # by cookie: the visitor's name on all pages of that browser
         self.files: dict[str, collections.OrderedDict[str, None]] = {}
+        self.answers: collections.OrderedDict[str, str] = collections.OrderedDict()  # files made for a caller: whose
         self.bytes: dict[str, list[tuple[float, int]]] = {}  # by owner: when, how many
         self.lock = threading.Lock()
 
@@ -115,6 +116,13 @@ class Visitors:
         with self.lock:
             return path in self.files.get(owner, ())
 
+    def given(self, owner: str, path: str) -> None:
+        """A file was made for a caller, who may fetch it."""
+        with self.lock:
+            self.answers[path] = owner
+            while len(self.answers) > SENT:
+                self.answers.popitem(last=False)
+
     def room(self, owner: str, count: int) -> bool:
         """Whether an owner may send this many bytes more within the hour; if so they are counted."""
         now = time.monotonic()
@@ -151,9 +159,8 @@ class Guard:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})  # nothing here uses another protocol
         request = Request(scope, receive)
-        cookie = request.cookies.get(COOKIE, "")
-        cookie = cookie if VISITOR.fullmatch(cookie) else ""
-        owner = cookie or address_of(request)
+        cookie = cookie_in(request)
+        owner = owner_of(request)
         new = "" if cookie or not self.work.public or request.url.path != "/" else secrets.token_hex(16)
         try:
             extra = self.check(request, owner)
@@ -227,6 +234,9 @@ class Guard:
             raise GONE from None
         if path in self.files:
             return {}
+        whose = self.visitors.answers.get(str(path))
+        if whose is not None and whose == (owner if self.work.public else whose):
+            return INERT | {b"content-disposition": b"attachment"}
         parts = path.relative_to(self.thumbs).parts if path.is_relative_to(self.thumbs) else ()
         if len(parts) < 2 or not (parts[0] == "exports" or path.suffix in SERVED):
             raise GONE
@@ -302,6 +312,17 @@ class Guard:
                     self.visitors.sent(owner, [path for path in paths if isinstance(path, str)])
 
         return listen
+
+
+def cookie_in(request: Request) -> str:
+    """The visitor's cookie; "" for none, or for one that this page did not make."""
+    cookie = request.cookies.get(COOKIE, "")
+    return cookie if VISITOR.fullmatch(cookie) else ""
+
+
+def owner_of(request: Request) -> str:
+    """Who asks."""
+    return cookie_in(request) or address_of(request)
 
 
 def address_of(request: Request) -> str:

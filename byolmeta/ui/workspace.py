@@ -47,7 +47,6 @@ MOST_EXTRAS = 300  # pictures of their own that a visitor of a shared machine ma
 KEPT = 256  # side at which pictures dropped from the desktop are kept
 UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that one says without its practice
 VISITOR = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")  # begins the names of what belongs to one of a shared machine
-PUBLIC = decode.Limits(5_000, 50_000_000, 40_000_000, 1_000_000_000, 10)  # what pictures of one visitor may cost
 KEPT_SOURCES = 20  # whose boxes are remembered
 EYES, TILES = 6, 2000  # encoders and addresses of thumbnails that are remembered
 
@@ -127,7 +126,7 @@ class Workspace:
         self.visitors = None  # who owns what on a shared machine, see ui/guard.py
         self.forget_all = self.forget  # deletes what a visitor has in all their sessions
         self.place_of = lambda who: who  # the name of the session that a visitor's page works in; a lesson has its own
-        self.limits = PUBLIC if public else decode.Limits()
+        self.limits = decode.SHARED if public else decode.Limits()
 
     def _sweep(self) -> None:
         """Deletes what visitors of an earlier process left on a shared machine."""
