@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from byolmeta.decode import Limits, read_file
+from byolmeta.decode import FORMATS, Limits, read_file
 from byolmeta.encoder import load_encoder
 from byolmeta.errors import InputError
 from byolmeta.files import replace_file
@@ -111,7 +111,7 @@ def _upright(path: Path) -> tuple[Tensor, Scale]:
 def _read_mask(path: Path) -> tuple[np.ndarray, bool]:
     """The values of a mask, int64 (H, W), and whether they are colours, 0xRRGGBB."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.size[0] * image.size[1] > Limits().pixels:
                 raise InputError(
                     f"The mask '{path.name}' has {image.size[0]} x {image.size[1]} pixels, which is too many."

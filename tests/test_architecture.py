@@ -38,7 +38,7 @@ LEVELS = [  # from the top; files on one line leave each other alone
         "boxes",
         "windows",
     },
-    {"scan", "starters"},
+    {"scan", "starters", "apart"},
     {"encoder", "decode", "devices", "optimizers", "ranks"},
     {"files", "settings"},
     {"errors"},

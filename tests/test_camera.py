@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import threading
+from types import SimpleNamespace
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -13,6 +14,7 @@ from conftest import draw_pictures
 
 from byolmeta.adapt import sort_pictures
 from byolmeta.errors import InputError
+from byolmeta.images import read_image
 
 pytest.importorskip("gradio")
 import gradio as gr
@@ -234,7 +236,7 @@ class App:
 
     def look(self, event: gr.EventData):
         self.frames.append(event.seq)
-        pixels = live.picture_of(event.data, 96)
+        pixels = live.picture_of(SimpleNamespace(read=read_image), event.data, 96)
         assert pixels.std() > 0
         answer = {"boxes": ["b0", "b1"], "scores": [0.7, 0.2], "other": 0.1, "none": False} | self.say
         return gr.skip() if self.hang else gr.update(answers={"seq": event.seq} | answer)
@@ -243,7 +245,7 @@ class App:
         try:
             if self.say.get("refuse"):
                 raise InputError("No more room.")
-            self.kept.append((event.box, live.picture_of(event.data, 96).shape))
+            self.kept.append((event.box, live.picture_of(SimpleNamespace(read=read_image), event.data, 96).shape))
             return gr.update(recorded={"seq": event.seq})
         except InputError as problem:
             return gr.update(recorded={"seq": event.seq, "problem": str(problem)})

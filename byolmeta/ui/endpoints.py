@@ -15,6 +15,7 @@ import gradio as gr
 import numpy as np
 from gradio import FileData
 
+from byolmeta import apart
 from byolmeta.errors import InputError
 from byolmeta.files import starters
 from byolmeta.starters import suggest
@@ -271,7 +272,6 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
 
     from byolmeta import features
     from byolmeta.classifier import rows_of
-    from byolmeta.images import read_image
 
     if not isinstance(images, (list, tuple)) or not 0 < len(images) <= MOST:
         found = len(images) if isinstance(images, (list, tuple)) else "something else than a list"
@@ -289,7 +289,7 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
             encoder, classifier = _opened(work, _file(project, 0, Path(folder))[0])
     with tempfile.TemporaryDirectory() as folder:
         files = [_file(image, number, Path(folder)) for number, image in enumerate(images)]
-        pixels = np.stack([read_image(Path(path), encoder.image_size, work.limits) for path, _ in files])
+        pixels = np.stack([work.read(path, encoder.image_size) for path, _ in files])
     answer = classifier.sort(torch.from_numpy(features.embed(encoder, pixels)))
     rows = rows_of([name for _, name in files], answer, classifier.names)
     return [{"name": row.pop("path")} | row for row in rows]  # clients take a "path" for a file to fetch
@@ -303,7 +303,7 @@ def detected(work: Workspace, images, examples, boxes, encoder, threshold) -> li
         raise InputError("`boxes` must be a COCO-style object and `threshold` a number from 0 to 1.")
     with tempfile.TemporaryDirectory() as folder:
         asked, shown = Path(folder, "asked"), Path(folder, "shown")
-        names, there = _numbered(images, asked), _numbered(examples, shown)
+        names, there = _numbered(work, images, asked), _numbered(work, examples, shown)
         known = {name: number for number, name in there.items()}
         if len(known) < len(there):
             raise InputError("Two examples have the same name. Give each its own: `boxes` tells them apart by it.")
@@ -336,10 +336,10 @@ def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[d
         raise InputError("Send a mask for each example as `masks`, in their order, or else a word for each as `tags`.")
     with tempfile.TemporaryDirectory() as folder:
         asked, shown = Path(folder, "asked"), Path(folder, "shown")
-        names = _numbered(images, asked)
-        there = _numbered(examples, shown / "images")
+        names = _numbered(work, images, asked)
+        there = _numbered(work, examples, shown / "images")
         if masks:
-            _numbered(masks, shown / "masks")
+            _numbered(work, masks, shown / "masks")
         else:
             words = list(tags)
             for file, tag in zip(there, tags, strict=True):
@@ -376,8 +376,11 @@ def _check_count(images) -> None:
         raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
 
 
-def _numbered(images, folder: Path) -> dict[str, str]:
-    """Copies files that the caller sent into a new folder; {name there: name that the caller gave}."""
+def _numbered(work: Workspace, images, folder: Path) -> dict[str, str]:
+    """Copies files that the caller sent into a new folder; {name there: name that the caller gave}.
+
+    On a shared machine what a process of its own cannot read is left without content.
+    """
     _check_count(images)
     folder.mkdir(parents=True)
     names = {}
@@ -386,6 +389,11 @@ def _numbered(images, folder: Path) -> dict[str, str]:
         there = f"{number:04}{Path(path).suffix.lower() or '.png'}"  # what it is, its content says
         shutil.copyfile(path, folder / there)
         Path(folder, f"sent-{number}").unlink(missing_ok=True)
+        if work.public:
+            try:
+                apart.check(folder / there, work.limits)
+            except InputError:
+                (folder / there).write_bytes(b"")
         names[there] = name
     return names
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from byolmeta.errors import InputError
 from byolmeta.files import PIXELS
-from byolmeta.images import read_image
 from byolmeta.runs import Run
 from byolmeta.ui import map as map_step
 from byolmeta.ui import paint, thumbs
@@ -185,8 +184,8 @@ def _landed(work: Workspace, session: Session, seen: dict, files: list[tuple[str
     pictures, where, rows = work.pictures(session), work.encoder(session), seen.get("rows")
     vectors = paint.vectors_of(work, session)
     vectors = vectors if rows is None else vectors[rows]
-    small = [read_image(path, thumbs.TILE, work.limits) for path, _ in files]
-    pixels = np.stack([read_image(path, pictures.store.size, work.limits) for path, _ in files])
+    small = [work.read(path, thumbs.TILE) for path, _ in files]
+    pixels = np.stack([work.read(path, pictures.store.size) for path, _ in files])
     places, near = image_map.place(features.encode(where, pictures.store, pixels), vectors, seen["places"])
     near = near[:, :NEAR] if rows is None else rows[near[:, :NEAR]]
     return [

@@ -11,7 +11,6 @@ from PIL import Image
 
 from byolmeta.decode import Limits
 from byolmeta.errors import InputError
-from byolmeta.images import read_image
 from byolmeta.ui.board import check_boxes
 from byolmeta.ui.map import box_chips, chips_of
 from byolmeta.ui.sentences import said
@@ -58,7 +57,7 @@ def guess(work: Workspace, session: Session, frame: dict, words: Mapping = ENGLI
         return {"seq": seq, "busy": True}
     try:
         _check_pace(work, session)
-        pixels = picture_of(frame.get("data"), work.image_size(session))
+        pixels = picture_of(work, frame.get("data"), work.image_size(session))
         where = work.encoder(session)  # once: it may be changed meanwhile
         head = _head(work, session, where)
         return {"seq": seq} | (_answer(head, work.eye(session, where), pixels) if head else {"few": True})
@@ -74,7 +73,7 @@ def record(work: Workspace, session: Session, frame: dict, words: Mapping = ENGL
     try:
         _check_pace(work, session)
         work.room_for_extras(session, 1)
-        pixels = picture_of(frame.get("data"), KEPT)
+        pixels = picture_of(work, frame.get("data"), KEPT)
         _box(session, box)  # before anything is kept
         number = work.add_extra(session, Image.fromarray(pixels.transpose(1, 2, 0)))
         with work.board(session):
@@ -92,7 +91,7 @@ def stopped(work: Workspace, session: Session) -> None:
     work.seen(session).pop("camera", None)
 
 
-def picture_of(data: str, size: int) -> np.ndarray:
+def picture_of(work: Workspace, data: str, size: int) -> np.ndarray:
     """uint8 (3, size, size) of a frame as the page sends it, the base64 text of a picture file."""
     if not isinstance(data, str) or not data:
         raise InputError("The camera sent no picture. Turn it off and on again.")
@@ -102,7 +101,7 @@ def picture_of(data: str, size: int) -> np.ndarray:
             "possible. Reload the page."
         )
     try:
-        return read_image(base64.b64decode(data, validate=True), size, LIMITS)
+        return work.read(base64.b64decode(data, validate=True), size, LIMITS)
     except ValueError:  # letters that are not base64
         raise InputError("The camera sent something that is not a picture. Reload the page.") from None
     except InputError as problem:

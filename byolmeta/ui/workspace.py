@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from byolmeta import decode, jobs, samples
+from byolmeta import apart, decode, jobs, samples
 from byolmeta.copies import copies_group_ids, descriptors, with_more
 from byolmeta.errors import InputError
 from byolmeta.files import (
@@ -429,9 +429,16 @@ class Workspace:
         for bank in (home / "banks").glob("*.npy"):  # made again where they are wanted
             bank.unlink(missing_ok=True)
 
+    def read(
+        self, picture: Path | str | bytes | Image.Image, size: int, limits: decode.Limits | None = None
+    ) -> np.ndarray:
+        """A picture that comes alone, uint8 (3, size, size); on a shared machine files are read in a process of their own."""
+        reader = apart.square if self.public and not isinstance(picture, Image.Image) else read_image
+        return reader(picture, size, limits or self.limits)
+
     def add_extra(self, session: Session, picture, size: int = KEPT) -> int:
         """Keeps one picture dropped from the desktop, or recorded, at a size of its side; returns its id."""
-        pixels = read_image(picture, size, self.limits)
+        pixels = self.read(picture, size)
         folder = self._extras(session)
         with self.alone("extras", session.name):
             folder.mkdir(parents=True, exist_ok=True)
