@@ -21,7 +21,7 @@ ELSEWHERE = ("cli.py",)  # seen in a terminal only
 PUBLISHED = ("An image encoder pretrained ", "Use it: `python")  # in the card of a model on the Hub
 RAISED = ("InputError", "Mismatch", "Refused", "Skipped")  # whose sentences people see
 # Arguments that come from a table, or from sentences that are found by themselves.
-READY = ("words[", "here.format(", "message", "told", "too_many_pixels(", "wrong[0]", "str(problem)")
+READY = ("words[", "WORDS[", "here.format(", "message", "told", "too_many_pixels(", "wrong[0]", "str(problem)")
 PUT_TOGETHER = {  # by code, from others that are found
     "The weights grew without bound at step {0}. The last good encoder is kept. Try half the learning rate.",
 }

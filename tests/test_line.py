@@ -57,6 +57,7 @@ def test_studies_of_several_visitors_take_turns_and_the_page_says_when(work):
     first.set_status("done")
     work.line.step()
     assert second.status()["state"] == "running" and "number 1 in line" in said(work, C)
+    assert WORDS["study_keep"] in said(work, A) and WORDS["study_keep"] not in said(work, B)
     learn.ask(work, WORDS, work.session(C), "stop")
     assert third.status()["state"] == "stopped" and not work.line.waiting
 

@@ -33,6 +33,8 @@ def test_pictures_are_sent_seen_and_taught_on_a_shared_page(app, browser):
     page.locator("#teach-tab-button").click()
     cards = page.locator("#board .bm-card")
     until(lambda: cards.count() == 6, "they are on the board")
+    assert "keeps nothing for long" in page.locator("#carry-keep").inner_text()
+    assert page.locator("#carry-project").is_visible()
     sheet = page.evaluate("performance.getEntriesByType('resource').map(r => r.name).filter(n => n.includes('sheet-'))")
     assert sheet and all(page.request.get(url).status == 200 for url in sheet)
     stranger = browser.new_context()

@@ -24,7 +24,9 @@ KINDS = {"csv": "sorted.csv", "zip": "sorted.zip", "project": "project.byolmeta"
 
 def layout(work: Workspace, words: dict[str, str]) -> SimpleNamespace:
     """Lays the buttons out."""
-    with gr.Accordion(words["carry"], open=False, elem_id="carry"):
+    if work.public:
+        gr.HTML(f"<p class='quiet'>{safe(words['carry_keep'])}</p>", elem_id="carry-keep", padding=False)
+    with gr.Accordion(words["carry"], open=work.public, elem_id="carry"):
         with gr.Row():
             small = {"size": "sm", "min_width": 150}
             saves = {kind: gr.Button(words[f"carry_{kind}"], elem_id=f"carry-{kind}", **small) for kind in KINDS}

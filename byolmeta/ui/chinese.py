@@ -67,6 +67,7 @@ CHINESE = {
     "state_stopped": "已停止，进度 {share} %。",
     "state_failed": "意外停止了。",
     "page_note": "可以关闭本页：学习会继续，再打开时还能在这里看到。",
+    "study_keep": "这台共享电脑不会长期保存任何东西。“教它”一步里的项目文件可以带走学到的内容。",
     "page_note_public": "请不要关闭本页：关闭一小时后，你的一切都会被删除。",
     "state_waiting": "别人正在这台共享电脑上训练。你排在第 {place} 位，大约 {minutes} 分钟后开始。",
     "page_note_paused": "它会等到你按“继续”为止，关闭本页也不要紧。",
@@ -312,6 +313,7 @@ CHINESE = {
     "carry_onnx": "ONNX 分类器",
     "carry_line": "你自己的文件留在原处。项目文件在别的机器上给出同样的回答：`python -m byolmeta classify "
     "NAME.byolmeta --images FOLDER`。ONNX 文件包含全部预处理：输入图片，输出各类的概率。",
+    "carry_keep": "这台共享电脑不会长期保存任何东西，随时可能重新启动。请保存项目文件：它可以在这里再次打开，带回你的类别框、例子和编码器。",
     "carry_folder": "或者在这台电脑上，把副本放进类别文件夹",
     "carry_folder_hint": "/home/me/已分类",
     "carry_copy": "复制",

@@ -575,6 +575,20 @@ MESSAGES: dict[str, str] = {
     "{0} files are too many at once; {1} are possible. Make a zip, or give its path.": (
         "一次 {0} 个文件太多了；最多 {1} 个。请做成 zip，或者填它的路径。"
     ),
+    "The encoder {0} is not one of {1}. Name one, or send a file.": "编码器 {0} 不在 {1} 之中。请写其中一个，或者发一个文件。",
+    "The encoder {0} looks like a setting. Give its whole path.": "编码器 {0} 看起来像一个设置。请给出完整路径。",
+    "{0} is {1}. Choose one of: {2}.": "{0} 是 {1}。请从这些里选：{2}。",
+    "minutes is {0}; it must be more than 0, and at most {1}.": "minutes 是 {0}；它必须大于 0，最多 {1}。",
+    "'{0}' has nothing to practise with. Use an encoder.": "“{0}”没有可以练习的东西。请用一个编码器。",
+    "It could not be done.": "没能完成。",
+    "There are no pictures at '{0}'. Send a zip, or the path of a folder.": "“{0}”处没有图片。请发一个 zip，或者一个文件夹的路径。",
+    "It took longer than {0} minutes, the most for one call. Send fewer pictures.": (
+        "用时超过了 {0} 分钟，这是一次调用的上限。请少发一些图片。"
+    ),
+    "A data: URL is without base64. Send data:application/zip;base64,... .": (
+        "有一个 data: URL 没有 base64。请发 data:application/zip;base64,...。"
+    ),
+    "The run failed.": "运行失败了。",
     "1 to {0} pictures are possible in one call; it has {1}. Send a list of files.": (
         "一次调用可以发 1 到 {0} 张图片；这次是 {1}。请发一份文件列表。"
     ),

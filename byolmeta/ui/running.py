@@ -145,7 +145,10 @@ def bar(text: str, share: float) -> str:
 
 
 def page_note(status: dict, words: dict[str, str]) -> str:
-    """That the page may be closed, while a run is active; one that waits for the disk has its own message."""
+    """That the page may be closed, while a run is active; one that waits for the disk has its own message. On a shared
+    machine, how to keep what was learned."""
+    if status.get("public") and status["state"] in ("done", "stopped"):
+        return f"<p class='quiet'>{safe(words['study_keep'])}</p>"
     if status["state"] not in GOING or status.get("full"):
         return ""
     key = "page_note_public" if status.get("public") else "page_note"

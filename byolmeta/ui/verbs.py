@@ -67,10 +67,10 @@ def ran(work: Workspace, caller: str, verb: str, inputs: list, makes: str = "", 
             ) from None
         said = done.stderr.decode("utf-8", "replace").strip()
         if done.returncode == 2:
-            sentence = said.splitlines()[-1] if said else "It could not be done."
+            told = said.splitlines()[-1] if said else "It could not be done."
             for path, name in named:
-                sentence = sentence.replace(path, name)
-            raise InputError(sentence)
+                told = told.replace(path, name)
+            raise InputError(told)
         if done.returncode:
             raise RuntimeError(f"byolmeta {verb} ended with {done.returncode}: {said[-2000:]}")
         found = json.loads(done.stdout.decode().splitlines()[-1])
@@ -223,7 +223,8 @@ def trained(work: Workspace, caller: str, pictures, encoder, plan: Callable, nam
                 yield {key: status[key] for key in TOLD if key in status}, None
                 time.sleep(1)
             if status["state"] == "failed":
-                raise InputError(status.get("message") or "The run failed.")
+                message = status.get("message") or "The run failed."
+                raise InputError(message)
             result = {key: value for key, value in status.get("result", {}).items() if key not in PLACES}
             yield {"state": status["state"], "run": run.folder.name} | result, given(work, caller, run.encoder)
         finally:

@@ -75,6 +75,7 @@ ENGLISH = {
     "state_stopped": "Stopped at {share} %.",
     "state_failed": "It stopped unexpectedly.",
     "page_note": "You may close this page: it goes on, and shows here again.",
+    "study_keep": "This shared computer keeps nothing for long. The project file, under Teach, takes along what was learned.",
     "page_note_public": "Keep this page open: an hour after you close it, everything of yours is deleted.",
     "state_waiting": "Others are training on this shared computer. You are number {place} in line; it begins in about {minutes} min.",
     "page_note_paused": "It waits until you press Go on, also when this page is closed.",
@@ -334,6 +335,8 @@ ENGLISH = {
     "carry_onnx": "ONNX classifier",
     "carry_line": "Your own files stay where they are. The project file gives the same answers on another machine: "
     "`python -m byolmeta classify NAME.byolmeta --images FOLDER`. The ONNX file holds all preprocessing: picture in, chances out.",
+    "carry_keep": "This shared computer keeps nothing for long, and may start anew at any time. Save the project file: it opens here "
+    "again, with your boxes, their examples and the encoder.",
     "carry_folder": "Or copies in class folders here, on this computer",
     "carry_folder_hint": "/home/me/sorted",
     "carry_copy": "Copy",
