@@ -319,8 +319,9 @@ def test_a_killed_worker_is_told_and_the_next_call_starts_another(worker, tmp_pa
     worker.process.kill()
     worker.process.wait()
     assert worker.layout(vectors, None, tmp_path).shape == (40, 2)  # it was seen before the question
+    many, _ = clusters(1500)  # so that it is at work for a while after its first word
     with pytest.raises(RuntimeError, match="it ended"):
-        worker.layout(vectors, None, tmp_path, progress=lambda done, of: worker.process.kill())
+        worker.layout(many, None, tmp_path, progress=lambda done, of: worker.process.kill())
     assert worker.layout(vectors, None, tmp_path).shape == (40, 2)
 
 

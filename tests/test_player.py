@@ -485,15 +485,18 @@ def test_50_drops_in_a_row_end_with_the_last_ones_answers(browser, tmp_path):
             page.keyboard.press("12"[number % 2])
         page.wait_for_function(
             """() => [...document.querySelectorAll('#board .bm-box')].flatMap(
-              box => [...box.querySelectorAll('.bm-thumb')]).length === 50"""
+              box => [...box.querySelectorAll('.bm-thumb')]).length === 50""",
+            timeout=90_000,
         )
         ended = """() => { const player = document.querySelector('.bm-player').__player.when();
           return player.seq && !player.waiting && !player.playing; }"""
-        page.wait_for_function(ended, timeout=60_000)
+        page.wait_for_function(ended, timeout=90_000)
         saved = app.home / "projects" / "local.json"
-        rev = until(lambda: json.loads(saved.read_text())["boxes"]["rev"] >= 50 and 50, "the last board is saved")
-        page.wait_for_function(f"document.querySelector('#board [data-answered]')?.dataset.answered === '{rev}'")
-        page.wait_for_function(ended)
+        rev = until(lambda: json.loads(saved.read_text())["boxes"]["rev"] >= 50 and 50, "the last board is saved", 90)
+        page.wait_for_function(
+            f"document.querySelector('#board [data-answered]')?.dataset.answered === '{rev}'", timeout=90_000
+        )
+        page.wait_for_function(ended, timeout=90_000)
         page.evaluate("""() => addEventListener('byolmeta-step', ({detail}) => { window.last = detail; })""")
         page.locator("#player .bm-back").click()
         assert page.evaluate("last.rev") == rev
