@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,14 @@ FLAGS = [
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--enable-unsafe-swiftshader",
 ]  # fmt: skip
+PREPARED = Path(tempfile.gettempdir())  # of this test run, see conftest.py
+PREPARE = """import sys
+from byolmeta.ui import teach
+from byolmeta.ui.workspace import Session, Workspace
+work = Workspace(sys.argv[1])
+for where in teach.compared_with(work, Session("warm")).values():
+    work.bank(Session("warm"), where)
+"""
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -40,11 +49,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def prepared(home: Path) -> None:
+    """Puts what the app makes of its samples into a new home, as the first one of this test run made it."""
+    usual = PREPARED / "prepared"
+    if home.exists():
+        return
+    if not usual.is_dir():
+        with tempfile.TemporaryDirectory(dir=PREPARED) as folder:
+            subprocess.run([sys.executable, "-c", PREPARE, str(Path(folder, "home"))], cwd=ROOT, check=True)
+            with contextlib.suppress(OSError):  # another process of this run was first
+                os.rename(Path(folder, "home"), usual)
+    shutil.copytree(usual, home)
+
+
 class App:
     """`python app.py` as a process of its own, with its own home."""
 
     def __init__(self, home: Path, *flags: str, seconds: float = 90, port: int = 0):
         self.home, self.port = Path(home), port or free_port()
+        prepared(self.home)
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = self.home.parent / f"{self.home.name}-app.log"
         command = [sys.executable, "app.py", "--home", str(home), "--port", str(self.port), "--no-browser", *flags]

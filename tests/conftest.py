@@ -89,6 +89,15 @@ def shared_data(name: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _prepared_in_this_run(tmp_path_factory):
+    """Where the tests' apps find what the first of them prepared; the processes of one run share it."""
+    import browser
+
+    own = tmp_path_factory.getbasetemp()
+    browser.PREPARED = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium."""

@@ -4,11 +4,13 @@ A picture is a file that was sent to the server, or a data: URL in the call itse
 """
 
 import base64
+import contextlib
 import functools
 import inspect
 import json
 import shutil
 import tempfile
+import traceback
 from pathlib import Path
 
 import gradio as gr
@@ -23,6 +25,7 @@ from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
 from byolmeta.ui.guard import owner_of
 from byolmeta.ui.verbs import (
+    WORDS,
     check_tasks,
     choice,
     encoder_of,
@@ -244,24 +247,32 @@ def caller_of(request: gr.Request | None) -> str:
     return owner_of(request.request) if request and request.request else ""
 
 
+@contextlib.contextmanager
+def _in_sentences():
+    """InputError as the sentence that a client raises, and a bug as that it is one."""
+    try:
+        yield
+    except InputError as problem:
+        raise gr.Error(str(problem), print_exception=False) from None
+    except Exception:  # its trace goes to the terminal
+        traceback.print_exc()
+        raise gr.Error(WORDS["bug"], print_exception=False) from None
+
+
 def _sentences(function):
-    """The function, or generator, with InputError as the sentence that a client raises."""
+    """The function, or generator, with its problems as sentences."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def shown(*values):
-            try:
+            with _in_sentences():
                 yield from function(*values)
-            except InputError as problem:
-                raise gr.Error(str(problem), print_exception=False) from None
     else:
 
         @functools.wraps(function)
         def shown(*values):
-            try:
+            with _in_sentences():
                 return function(*values)
-            except InputError as problem:
-                raise gr.Error(str(problem), print_exception=False) from None
 
     return shown
 
