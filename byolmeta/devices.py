@@ -9,9 +9,15 @@ import torch
 from byolmeta.errors import InputError
 
 
+def has_cuda() -> bool:
+    """Whether CUDA is there. On a Space with ZeroGPU the page's process has none, though torch says so: the package `spaces`
+    answers in its place, but for the processes to which it lends a GPU."""
+    return torch.cuda.is_available.__module__.partition(".")[0] != "spaces" and torch.cuda.is_available()
+
+
 def choose_device(name: str) -> str:
     """cuda, mps or cpu for 'auto'; otherwise the one asked for, if it is there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {"cpu": True, "cuda": has_cuda(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(d for d in ("cuda", "mps", "cpu") if there[d])
     kind, _, number = name.partition(":")

@@ -23,6 +23,7 @@ import numba
 import numpy as np
 import torch
 
+from byolmeta.devices import has_cuda
 from byolmeta.features import neighbours, one_blas_thread, top, unit
 from byolmeta.files import replace_file
 
@@ -55,7 +56,7 @@ def pca_layout(vectors: np.ndarray) -> np.ndarray:
 
 def nearest(vectors: np.ndarray, k: int = NEIGHBOURS - 1, progress: Progress | None = None) -> Near:
     """ids and distances of the k true neighbours, by the GPU where there is one with room for them."""
-    if torch.cuda.is_available():
+    if has_cuda():
         with contextlib.suppress(torch.OutOfMemoryError):
             return neighbours(vectors, k, device="cuda", block=1024, progress=progress)
     return neighbours(vectors, k, progress=progress)

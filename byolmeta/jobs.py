@@ -28,11 +28,17 @@ def start(run: Run, *, resume: bool = False) -> None:
 
 
 def end(run: Run) -> None:
-    """Ends a run's process at once, if it lives; what it saved last stays."""
+    """Ends a run's process at once, if it lives; what it saved last stays.
+
+    Of one that this very process answers for (ui/zero.py) it is only said that it ended.
+    """
     status = run.status()
     if status["state"] in ACTIVE and status["pid"] != os.getpid():
         with contextlib.suppress(OSError):
             os.kill(status["pid"], signal.SIGTERM)
+    elif status["state"] in ACTIVE:
+        reached = {k: status[k] for k in ("step", "steps") if k in status}
+        run.set_status("failed", message="It did not end when it was asked to, so it was given up.", **reached)
 
 
 def _detached() -> dict:

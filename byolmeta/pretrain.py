@@ -56,7 +56,8 @@ def pretrain(
 ) -> dict:
     """Trains until the plan is done or the run is asked to stop; returns what the command prints as JSON.
 
-    `store` must be the one the run began with when it is resumed. Calls progress(step, steps, metrics) if given. On
+    When the time of `run.until` comes before, it saves, and returns {"unfinished": True}: the run stands as going on, and
+    has to be resumed. `store` must be the one the run began with when it is resumed. Calls progress(step, steps, metrics) if given. On
     several ranks, each gets its share of every batch, and rank 0 alone touches the run folder.
     """
     check_pictures(store)
@@ -119,7 +120,7 @@ def pretrain(
     share = ranks.rows(plan.batch_size)
     loader = Loader(store.pixels, train_ids, plan.batch_size, config.seed, device, share)
     saved = logged = planned = time.monotonic()
-    began, message, since, loss = time.monotonic() - seconds, "", step, None
+    began, message, since, loss, order = time.monotonic() - seconds, "", step, None, "go"
 
     def elapsed() -> float:
         """Seconds of learning so far, without pauses."""
@@ -207,6 +208,8 @@ def pretrain(
                 saved = time.monotonic()
             if order == "go":
                 order = "pause" if run.asked("pause") else "end" if run.asked("stop") else "go"
+            if order == "go" and step < plan.steps and time.monotonic() >= run.until:
+                order = "rest"
         order, plan = ranks.share((order, plan))
         if order == "pause":
             if ranks.first:
@@ -222,10 +225,14 @@ def pretrain(
             logged, since = time.monotonic(), step
         if order == "end":
             message = message or "Stopped when asked; what was learned is kept."
+        if order in ("end", "rest"):
             break
     loader.close()
     if not ranks.first:
         return ranks.share(None)
+    if order == "rest":
+        save()
+        return ranks.share({"unfinished": True})
     if watch.step != step:
         check()
     if not watch.collapsed:

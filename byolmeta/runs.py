@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -37,9 +38,16 @@ COLLAPSED = 0.05, 0.2  # spread of the unit vectors below which nothing is told 
 class Run:
     """Reads and writes one run folder."""
 
-    def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str, keeper: int | None = None):
+        self.folder, self.keeper = Path(folder), keeper  # the process that answers for it, if that is not this one
+        self.until = math.inf  # time.monotonic() at which studying hands over to who goes on
+        self.told = ""  # a sentence with which every message of the status ends
         self.waited = 0.0  # seconds spent waiting for room on the disk
+
+    @property
+    def pid(self) -> int:
+        """Of the process that answers for the run."""
+        return self.keeper or os.getpid()
 
     @property
     def encoder(self) -> Path:
@@ -112,7 +120,7 @@ class Run:
         with alone(self.folder):
             status = self.status()
             trains = status["state"] in ACTIVE and (status["state"] != "starting" or "claimed" in status)
-            if trains and status.get("pid") not in (None, os.getpid()):  # "starting" alone is the app's announcement
+            if trains and status.get("pid") not in (None, self.pid):  # "starting" alone is the app's announcement
                 raise InputError(
                     f"Another process ({status['pid']}) is training in '{self.folder}'. Stop it first, or use another folder."
                 )
@@ -123,13 +131,15 @@ class Run:
             ):  # what a killed process was writing, see replace_file
                 for path in self.folder.glob(f".{file.name}.*-*"):
                     path.unlink(missing_ok=True)
+            self.told = status["told"] if isinstance(status.get("told"), str) else self.told
             self.set_status("starting", claimed=True, **{k: v for k, v in status.items() if k in ("step", "steps")})
 
-    def set_status(self, state: str, *, pid: int | None = None, **more) -> None:
-        """Replaces status.json; every status carries the process it is about (this one, or `pid`) and the time."""
-        pid = pid or os.getpid()
-        process = {"pid": pid, "started": process_start(pid), "time": time.time()}
-        self._write_json("status.json", {"state": state, "message": "", **more, **process})
+    def set_status(self, state: str, *, pid: int | None = None, message: str = "", **more) -> None:
+        """Replaces status.json; every status carries the process that answers for it (see `pid`, or another) and the time."""
+        pid = pid or self.pid
+        more |= {"pid": pid, "started": process_start(pid), "time": time.time()}
+        more |= {"told": self.told} if self.told else {}
+        self._write_json("status.json", {"state": state, "message": f"{message} {self.told}".strip(), **more})
 
     def status(self) -> dict:
         """The last status; a run whose process died without a word is 'failed' and can be resumed."""
@@ -168,7 +178,7 @@ class Run:
     def _say_full(self, problem: OSError) -> None:
         status = self.status()
         message = f"The disk is full ({problem.strerror}). Make room: the run goes on by itself. Nothing is lost."
-        if status.get("message") != message:
+        if not str(status.get("message")).startswith(message):
             self._spare.unlink(missing_ok=True)
             reached = {k: status[k] for k in ("step", "steps") if k in status}
             with contextlib.suppress(OSError):

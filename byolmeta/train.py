@@ -118,7 +118,7 @@ def _said_in_status(run: Run, mine: bool):
         told = LOST.format(problem=str(problem).splitlines()[0]) if lost else str(problem)
         status = run.status()
         announced = status["state"] == "starting" and "claimed" not in status
-        if mine and (announced or status.get("pid") == os.getpid()):  # not another process's run, nor one that ended
+        if mine and (announced or status.get("pid") == run.pid):  # not another process's run, nor one that ended
             reached = {k: status[k] for k in ("step", "steps") if k in status}
             with contextlib.suppress(OSError):
                 run.set_status("failed", message=told, **reached)

@@ -155,6 +155,42 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(whole, store, tmp_path):
     assert same(a, b)  # the target and the heads too
 
 
+def test_a_run_that_hands_over_goes_on_as_if_never_interrupted(whole, store, tmp_path):
+    """Another process answers for it all the while; each that goes on has its own time."""
+    settings, keeper = config(epochs=10), os.getppid()
+    folder = new(tmp_path, settings).folder
+
+    def part(until, resume=True):
+        run = Run(folder, keeper)
+
+        def over(step, steps, line):
+            run.until = 0.0 if step >= until else math.inf
+
+        result = pretrain(store, settings, run, resume=resume, progress=over)
+        return run, result
+
+    for until in (7, 8, 19):
+        run, result = part(until, until > 7)
+        status = run.status()
+        assert result == {"unfinished": True} and torch.load(run.resume, weights_only=True)["step"] == until
+        assert (status["state"], status["step"], status["pid"]) == ("running", until, keeper)
+        with pytest.raises(InputError, match="Another process"):
+            Run(folder).claim()
+    run, result = part(30)  # the last step is no reason to hand over
+    assert run.status()["state"] == "done" and result["steps"] == 30
+    assert losses(run) == losses(whole[0]) and same(weights(run), weights(whole[0]))
+    assert result["twin_before"] == whole[1]["twin_before"] and result["seconds"] >= 0
+
+
+def test_a_run_whose_time_is_over_before_the_first_step_does_one(store, tmp_path):
+    settings = config(epochs=10)
+    run = new(tmp_path, settings)
+    run.until = 0.0
+    assert pretrain(store, settings, run) == {"unfinished": True}
+    run.ask("stop")  # counts for more
+    assert pretrain(store, settings, run, resume=True)["steps"] == 2 and run.status()["state"] == "stopped"
+
+
 @pytest.mark.parametrize("optimizer, rate", [("adamw", 0.01), ("lars", 1.0)])
 def test_other_optimisers_resume_as_well(store, tmp_path, optimizer, rate):
     settings = config(epochs=4, optimizer=optimizer, base_lr=rate, warmup=0.3)

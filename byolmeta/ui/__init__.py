@@ -67,6 +67,7 @@ POINTED = (
     ("#teach-tab-button", "below"),
     ("#locate-tab-button", "below"),
 )
+MOST_EVENTS = 10_000  # that wait for their turn; on a Space with ZeroGPU, Gradio would take 1
 TIDY_SECONDS = 300  # between two looks for visitors who have left a shared machine
 STORES_BYTES = 20 << 30  # decoded pictures kept on disk; those not used for longest go first
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -100,7 +101,7 @@ def launch(
     if public:
         threading.Thread(target=tend, args=(work, demo), daemon=True).start()
     try:
-        demo.queue(default_concurrency_limit=8).launch(
+        demo.queue(default_concurrency_limit=8, max_size=MOST_EVENTS).launch(
             **launch_options(work, port, share, language), auth=auth, mcp_server=mcp, inbrowser=browser and not public
         )
     except OSError as problem:

@@ -407,6 +407,8 @@ MESSAGES: dict[str, str] = {
     "The training process ended unexpectedly. Nothing before the last save is lost.": (
         "训练进程意外结束。上次保存之前的都没有丢失。"
     ),
+    "It did not end when it was asked to, so it was given up.": "要求它结束时它没有结束，所以放弃了它。",
+    "Without a GPU from step {0} on: {1}.": "从第 {0} 步起没有 GPU：{1}。",
     "'{0}' already holds a run. Continue it with --resume, or choose another folder.": (
         "“{0}”里已经有一次运行。请用 --resume 继续它，或者选别的文件夹。"
     ),
@@ -709,6 +711,11 @@ SYSTEM: dict[str, str] = {
     "File name too long": "文件名太长",
     "File too large": "文件太大",
     "Directory not empty": "文件夹不是空的",
+    "GPU task aborted": "GPU 任务被中止",
+    "No GPU was available": "没有可用的 GPU",
+    "You have exceeded your {0} quota ({1}s requested vs. {2}s left). Try again in {3}": (
+        "你的 {0} 配额已用完（申请 {1} 秒，还剩 {2} 秒）。请在 {3} 后再试"
+    ),
     "Too many open files": "打开的文件太多",
     "Too many levels of symbolic links": "符号链接的层数太多",
     "Input/output error": "读写出错",

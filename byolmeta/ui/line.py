@@ -1,5 +1,7 @@
 """The line of a shared machine: studies and practice wait their turn, one trains at a time, and none for ever."""
 
+import contextvars
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +19,15 @@ LAST_WORD = 30  # seconds that a run which is asked to stop has for it
 
 
 class Line:
-    """Whose turn it is. `step` is called every second by the app, and whenever a run joins or ends its waiting."""
+    """Whose turn it is. `step` is called every second by the app, and whenever a run joins or ends its waiting.
 
-    def __init__(self, runs: Path, clock=time.monotonic):
+    `start` begins a run as jobs.start does, in the context of the event with which its visitor asked for it.
+    """
+
+    def __init__(self, runs: Path, clock=time.monotonic, start: Callable[..., None] | None = None):
         self.runs, self.clock, self.lock = runs, clock, threading.RLock()
-        self.waiting: list[tuple[Run, bool]] = []  # and whether it goes on from where it ended
+        self.start = start or (lambda run, resume: jobs.start(run, resume=resume))
+        self.waiting: list[tuple[Run, Callable[[], None]]] = []  # and what begins it, or goes on from where it ended
         self.began: dict[Path, float] = {}
 
     def join(self, run: Run, visitor: str, words: dict[str, str], create: Callable[[], None] | None = None) -> None:
@@ -38,7 +44,8 @@ class Line:
             if create:
                 create()
             run.set_status(WAITING, **{"step": 0} | reached)
-            self.waiting.append((run, create is None))
+            begin = functools.partial(contextvars.copy_context().run, self.start, run, resume=create is None)
+            self.waiting.append((run, begin))
         self.step()
 
     def _going(self) -> list[Run]:
@@ -74,10 +81,10 @@ class Line:
                 return
             self.began.clear()
             while self.waiting:
-                run, resume = self.waiting.pop(0)
+                run, begin = self.waiting.pop(0)
                 if run.folder.is_dir():  # its visitor may have left
                     self.began[run.folder] = self.clock()
-                    jobs.start(run, resume=resume)
+                    begin()
                     return
 
     def _hurry(self, run: Run) -> None:

@@ -39,7 +39,7 @@ from byolmeta.files import (
 from byolmeta.images import ImageStore, open_store, read_image
 from byolmeta.runs import Run
 from byolmeta.starters import kind_of, suggest
-from byolmeta.ui import thumbs
+from byolmeta.ui import thumbs, zero
 from byolmeta.ui.board import check_boxes, empty_boxes
 from byolmeta.ui.line import Line
 
@@ -120,7 +120,7 @@ class Workspace:
         self.places: dict[str, tuple[str, np.ndarray]] = {}  # by visitor: key of the pictures, last whole map
         self.sheets: dict[str, dict[str, bool]] = {}  # by session: keys of its sheets, and whether they are of uploads
         self.shown: dict[str, dict] = {}  # by visitor: the last points of the map and answers of the board
-        self.line = Line(self.home / "runs")  # of a shared machine's runs
+        self.line = Line(self.home / "runs", start=zero.start if zero.present() else None)  # of a shared machine's runs
         self.layouts = None  # the map worker, started with the app
         self.state_of_who = 0  # the number of Gradio's state that holds the visitor's name
         self.visitors = None  # who owns what on a shared machine, see ui/guard.py
