@@ -63,14 +63,14 @@ def prepared(home: Path) -> None:
 
 
 class App:
-    """`python app.py` as a process of its own, with its own home."""
+    """`python app.py` as a process of its own, with its own home; `program`: what starts it instead."""
 
-    def __init__(self, home: Path, *flags: str, seconds: float = 90, port: int = 0):
+    def __init__(self, home: Path, *flags: str, seconds: float = 90, port: int = 0, program: tuple = ("app.py",)):
         self.home, self.port = Path(home), port or free_port()
         prepared(self.home)
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = self.home.parent / f"{self.home.name}-app.log"
-        command = [sys.executable, "app.py", "--home", str(home), "--port", str(self.port), "--no-browser", *flags]
+        command = [sys.executable, *program, "--home", str(home), "--port", str(self.port), "--no-browser", *flags]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_SERVER")} | {
             "BYOLMETA_HOME": str(home)
         }

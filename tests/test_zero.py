@@ -1,25 +1,30 @@
 """ui/zero.py: studies on GPUs that are lent a minute at a time, against a stand-in for the package `spaces`."""
 
 import contextvars
+import json
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
+from importlib.util import find_spec
 
 import gradio as gr
 import pytest
-from browser import until
+import torch
+from browser import App, open_page, until
 from gradio.context import LocalContext
 from test_line import WORDS
 from test_pretrain import config, losses, same, weights
 
 from byolmeta import jobs
 from byolmeta.devices import choose_device
+from byolmeta.learners import learner
+from byolmeta.learners.protocol import Support
 from byolmeta.pretrain import pretrain
 from byolmeta.runs import ACTIVE, Run
 from byolmeta.settings import MetatrainConfig
-from byolmeta.ui import zero
+from byolmeta.ui import measuring, zero
 from byolmeta.ui.sentences import said
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
@@ -252,3 +257,43 @@ def test_elsewhere_nothing_is_borrowed(tmp_path, monkeypatch):
     assert not zero.present() and Workspace(tmp_path, public=True).line.start is not zero.start
     monkeypatch.setattr(zero, "find_spec", lambda name: name)
     assert zero.present() and Workspace(tmp_path, public=True).line.start is zero.start
+
+
+@pytest.mark.parametrize("name", measuring.PUBLIC.learners)
+def test_no_learner_of_a_shared_page_wakes_autograd(name, monkeypatch):
+    """It counts the GPUs once for all, those of the page's process: no process that is forked from it could use one."""
+    monkeypatch.setattr("torch.autograd.backward", None)
+    monkeypatch.setattr("torch.autograd.grad", None)
+    vectors, labels = torch.randn(12, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    steps = list(learner(name).adapt(torch.nn.Identity(), Support(vectors, labels, 3)))
+    assert steps[-1].predict(vectors).shape == (12, 3)
+
+
+@pytest.mark.skipif(find_spec("spaces") is None, reason="the package spaces is not installed")
+@pytest.mark.skipif(torch.version.cuda is None, reason="spaces needs a torch that knows CUDA")
+def test_the_page_with_the_real_package_and_no_gpu(tmp_path, browser):
+    """Two loans and a refusal, as tests/zero_space.py gives them."""
+    asked = tmp_path / "asked"
+    app = App(tmp_path / "home", "--public", program=("tests/zero_space.py", str(asked)))
+    try:
+        page = open_page(browser, app.address, extra_http_headers={"X-IP-Token": "of.this.visitor"})
+        page.wait_for_selector("#report .tile", timeout=60_000)
+        page.locator("#learn-tab-button").click()
+        page.locator("#study").click()
+        progress = page.locator("#progress")
+        until(lambda: progress.is_visible() and "Finished" in progress.inner_text(), "the study is over", 120)
+        assert "You have exceeded your ZeroGPU quota (60s requested vs. 20s left)" in progress.inner_text()
+        assert page.problems == []
+        page.context.close()
+    finally:
+        app.end()
+    assert "Traceback" not in app.output(), app.output()[-4000:]
+    calls = [json.loads(line) for line in asked.read_text().splitlines()]
+    assert [c["path"] for c in calls].count("/startup-report") == 1
+    wanted = [(c["token"], c["durationSeconds"]) for c in calls if c["path"] == "/schedule"]
+    assert wanted == [("of.this.visitor", "60")] * 3
+    released = [(c["allowToken"], c["fail"]) for c in calls if c["path"] == "/release"]
+    assert released == [("loan 1", "false"), ("loan 2", "false")]
+    (run,) = jobs.list_runs(app.home / "runs")
+    steps = [step for step, _ in losses(run)]
+    assert run.status()["state"] == "done" and steps == sorted(set(steps)) and steps[-1] == run.status()["steps"]
