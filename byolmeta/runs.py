@@ -277,7 +277,12 @@ def alone(folder: Path):
 
             with contextlib.suppress(OSError):  # a file system without locks: as good as it gets there
                 fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            if os.name != "nt":
+                with contextlib.suppress(OSError):  # closing is not enough: a process forked meanwhile has it open too
+                    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def is_alive(status: dict) -> bool:

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlparse
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 ASKED, LENT = Path(sys.argv.pop(1)), 2
 
 
@@ -23,7 +24,7 @@ class Devices(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         address = urlparse(self.path)
         with open(ASKED, "a") as file:
-            file.write(json.dumps({"path": address.path} | dict(parse_qsl(address.query))) + "\n")
+            file.write(json.dumps({"path": address.path, "ready": ready()} | dict(parse_qsl(address.query))) + "\n")
         answer, status = {}, 200
         if address.path == "/schedule":
             Devices.scheduled += 1
@@ -41,6 +42,14 @@ class Devices(BaseHTTPRequestHandler):
         pass
 
 
+def ready() -> bool:
+    """Whether all that a study imports is imported, so that it can be forked."""
+    from byolmeta.ui.zero import USED
+
+    found = [sys.modules.get(name) for name in USED]
+    return all(module and not getattr(module.__spec__, "_initializing", False) for module in found)
+
+
 def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Devices)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -50,13 +59,15 @@ def main() -> None:
     os.environ |= {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{server.server_port}"}
     import app
     from byolmeta import ui
+    from byolmeta.settings import PretrainConfig
     from byolmeta.ui import learn, zero
 
     assert ui and zero.present()
     import spaces.zero.torch as patched
 
     patched.init, patched.move = lambda uuid: None, lambda callback=None: None
-    learn.PUBLIC_MINUTES, zero.LESSON = 0.1, 2
+    learn.PretrainConfig = lambda **values: PretrainConfig(**values | {"minutes": 0, "epochs": 0.4})  # 4 steps
+    zero.LESSON = 0  # one each
     app.main()
 
 

@@ -6,6 +6,7 @@ for the run all the while. Where no GPU is to be had, or one is taken back, an o
 
 import contextlib
 import contextvars
+import importlib
 import os
 import shutil
 import threading
@@ -19,6 +20,8 @@ from byolmeta.errors import InputError
 from byolmeta.runs import ACTIVE, Run
 
 LOAN = 60  # seconds that a GPU is asked for
+# What a study imports: one that is forked while another thread imports it would wait for that thread, which it has not.
+USED = ("byolmeta.pretrain", "byolmeta.train", "torch._dynamo", "torch.utils.serialization.config", "numpy.ctypeslib")
 NAME = "lessons"  # of the threads that borrow
 LESSON = 40  # of them until a study saves; the others are for reading, beginning and saving
 
@@ -68,6 +71,8 @@ def start(run: Run, *, resume: bool = False) -> None:
 
 def _lessons(run: Run, resume: bool) -> None:
     """Borrows GPUs until the study is over."""
+    for name in USED:
+        importlib.import_module(name)
     LocalContext.event_id.set(None)  # the event is over: what `spaces` has to say to the visitor's page goes to the log
     try:
         while run.folder.is_dir() and study(str(run.folder), resume, os.getpid()):
