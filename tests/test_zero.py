@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import threading
 from importlib.util import find_spec
@@ -220,6 +221,14 @@ def test_a_study_that_fails_says_why_and_borrows_no_more(work, lender):
     status = over(work, run)
     assert status["state"] == "failed" and "Try half the learning rate" in status["message"]
     assert "Without a GPU" not in status["message"]
+
+
+def test_pictures_that_change_between_two_loans_end_the_study_with_a_sentence(work, lender, pictures, tmp_path):
+    mine = work.pictures_folder = shutil.copytree(pictures, tmp_path / "mine")
+    lender.between = lambda loans: (mine / "disc" / "0.png").unlink(missing_ok=True)
+    status = over(work, join(work, A))
+    assert status["state"] == "failed" and "not the ones this run began with" in status["message"]
+    assert lender.loans == 2
 
 
 def test_a_lock_that_was_held_when_a_loan_began_is_let_go(tmp_path):
