@@ -61,7 +61,7 @@ def add_frame(folder: Path, step: int, ids: np.ndarray, vectors: np.ndarray, mar
     every second one goes, never the first nor the last.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not its parents: a run folder that was deleted stays so
     before = _files(folder)
     earlier = [path for path in before if _step(path) < step]
     last = _read(earlier[-1]) if earlier else None

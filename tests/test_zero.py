@@ -195,7 +195,7 @@ def test_who_leaves_during_a_loan_leaves_nothing(work, lender, monkeypatch):
     run = Run(work.home / "runs" / "study-a")
     join(work, A, epochs=100_000)
     assert ended.wait(60)
-    until(lambda: not [each for each in threading.enumerate() if each.name == zero.NAME], "the loan is given back", 60)
+    until(lambda: not [each for each in threading.enumerate() if each.name == zero.NAME], "the loan is given back", 120)
     assert lender.loans == 1 and not run.folder.exists() and jobs.active_run(work.home / "runs") is None
 
 

@@ -75,12 +75,16 @@ def _lessons(run: Run, resume: bool) -> None:
         importlib.import_module(name)
     LocalContext.event_id.set(None)  # the event is over: what `spaces` has to say to the visitor's page goes to the log
     try:
-        while run.folder.is_dir() and study(str(run.folder), resume, os.getpid()):
+        while _there(run) and study(str(run.folder), resume, os.getpid()):
             resume = True
     except Exception as problem:  # no GPU is free, the visitor had their share, or it took too long
         _without(run, problem)
-    if not (run.folder / "config.json").exists():  # its visitor left, and the study wrote meanwhile
+    if not _there(run):  # its visitor left, and the study wrote meanwhile
         shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _there(run: Run) -> bool:
+    return (run.folder / "config.json").exists()
 
 
 def _without(run: Run, problem: Exception) -> None:
