@@ -232,6 +232,9 @@ def pretrain(
         return ranks.share(None)
     if order == "rest":
         save()
+        now = {"step": step, "steps": plan.steps, "seconds": elapsed()}  # the last line may be of an earlier step
+        now["images_per_second"] = step * plan.batch_size / max(elapsed(), 1e-9)
+        run.write(lambda: run.set_status("running", **now))
         return ranks.share({"unfinished": True})
     if watch.step != step:
         check()

@@ -183,10 +183,11 @@ def test_a_run_that_hands_over_goes_on_as_if_never_interrupted(whole, store, tmp
 
 
 def test_a_run_whose_time_is_over_before_the_first_step_does_one(store, tmp_path):
-    settings = config(epochs=10)
+    settings = config(epochs=10, log_every=1000)
     run = new(tmp_path, settings)
     run.until = 0.0
     assert pretrain(store, settings, run) == {"unfinished": True}
+    assert (run.status()["state"], run.status()["step"], run.status()["steps"]) == ("running", 1, 30)
     run.ask("stop")  # counts for more
     assert pretrain(store, settings, run, resume=True)["steps"] == 2 and run.status()["state"] == "stopped"
 
