@@ -70,6 +70,8 @@ function drawLine(answer, shownRows) {
     + (answer.left > 0 ? " " + word("left", { n: answer.left.toLocaleString() }) : "")
     + (answer.state === "stopped" ? ` ${stoppedAt(answer)}` : "") + (answer.note ? ` ${answer.note}` : "");
   put(line, "textContent", text);
+  if (looking || waiting || !looked) line.removeAttribute("data-aloud");
+  else line.dataset.aloud = answer.rev;
   put(near, "textContent", text);
   near.hidden = !looking && !waiting;
 }
