@@ -6,6 +6,7 @@ import re
 import zipfile
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("gradio")
 from browser import ROOT, App, open_page, overflow, until
@@ -36,9 +37,12 @@ SERIOUS = """async (rules) => {
 
 
 def some_creatures(folder):
-    """A few of the drawn creatures: ten of each of six kinds."""
+    """A few of the drawn creatures, made small: six of each of six kinds."""
     with zipfile.ZipFile(ROOT / "assets" / "creatures.zip") as pack:
-        pack.extractall(folder, [f"{kind}/{n:02d}.webp" for kind in KINDS for n in range(10)])
+        for kind in KINDS:
+            (folder / kind).mkdir(parents=True)
+            for name in [f"{kind}/{number:02d}.webp" for number in range(6)]:
+                Image.open(pack.open(name)).resize((48, 48)).save(folder / name, lossless=True)
     return folder
 
 
@@ -149,7 +153,8 @@ def answered(page) -> None:
     page.locator("#verdict .score").wait_for()
     unfold(page)
     page.locator("#confusion .js-plotly-plot").wait_for()
-    page.locator("#ask-one").click()
+    if not page.locator(".question").count():  # it stays open from visit to visit
+        page.locator("#ask-one").click()
     page.locator(".question").wait_for()
     page.locator("#board .bm-card").first.focus()
     page.keyboard.press("w")
@@ -172,7 +177,7 @@ def found(page) -> None:
     """Boxes on other pictures, and the question about one."""
     page.locator(".toast-close").click()
     step(page, "locate")
-    page.locator("#locator [data-aloud]").wait_for(timeout=60_000)  # the search is over
+    page.locator("#locator [data-aloud]").wait_for(timeout=120_000)  # the search is over
     until(lambda: page.evaluate("document.querySelector('.bm-locator').__locator.state().drawn"), "a picture is there")
     page.locator("#locator .bm-loc-canvas").focus()
     page.keyboard.press("Enter")
@@ -195,6 +200,25 @@ def lesson(page) -> None:
     page.locator("#report .tile").first.wait_for(state="attached")
     until(lambda: not page.locator("html[data-setting]").count(), "the lesson has set the page")
 
+
+# Counts frames that are asked for, and notes what glides, from the start of a page.
+MOVES = """(() => {
+  window.frames_asked = 0;
+  window.glided = [];
+  const ask = window.requestAnimationFrame, animate = Element.prototype.animate, seek = Element.prototype.scrollIntoView;
+  window.requestAnimationFrame = (act) => { window.frames_asked += 1; return ask(act); };
+  Element.prototype.animate = function (...all) { glided.push(`animate ${this.className}`); return animate.apply(this, all); };
+  Element.prototype.scrollIntoView = function (how) {
+    if (how?.behavior === "smooth") glided.push(`scroll to ${this.className}`);
+    return seek.call(this, how);
+  };
+})()"""
+MOVING = """async () => {
+  const before = window.frames_asked, wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  await wait(400);
+  const running = document.getAnimations().map((each) => each.animationName ?? each.transitionProperty ?? "animation");
+  return [window.frames_asked - before > 6 ? `${window.frames_asked - before} frames` : null, ...running, ...glided].filter(Boolean);
+}"""
 
 STATES = (guide, problem, ended, drawn, enlarged, tidied, answered, menu, refused, found, measured, lesson)
 
@@ -220,7 +244,8 @@ def test_everybody_can_use_what_they_see(app, browser, language):
         lambda route: (strangers.append(route.request.url), route.abort()),
     )
     page.on("websocket", lambda socket: sockets.append(socket.url))
-    page.context.add_init_script(axe.Axe().axe_script)
+    for script in (axe.Axe().axe_script, MOVES):
+        page.context.add_init_script(script)
     page.goto(app.address)
     wrong = {}
     for state in STATES:
@@ -234,6 +259,41 @@ def test_everybody_can_use_what_they_see(app, browser, language):
             if overflow(page) > 0:
                 wrong[f"{state.__name__}, {name}"] = [f"{overflow(page)} px too wide"]
         page.set_viewport_size(WIDE)
+        if moving := page.evaluate(MOVING):
+            wrong[f"{state.__name__}, calm"] = moving
     page.context.close()
     assert wrong == {}, json.dumps(wrong, indent=1, ensure_ascii=False)
     assert strangers == sockets == []
+
+
+# ---- the page as a whole
+
+
+def test_the_page_weighs_less_than_two_megabytes_before_its_pictures(app, browser):
+    page = open_page(browser, "about:blank")
+    watch = page.context.new_cdp_session(page)
+    watch.send("Network.enable")
+    sent, names = {}, {}
+    watch.on("Network.responseReceived", lambda e: names.update({e["requestId"]: e["response"]["url"]}))
+    watch.on("Network.loadingFinished", lambda e: sent.update({e["requestId"]: e["encodedDataLength"]}))
+    page.goto(app.address)
+    page.wait_for_selector("#report .tile")
+    page.wait_for_timeout(1000)
+    weights = {names.get(key, key): bytes for key, bytes in sent.items()}
+    own = {
+        url: bytes for url, bytes in weights.items() if "/thumbs/" not in url and not url.startswith(("data:", "blob:"))
+    }
+    assert 100_000 < sum(own.values()) < HEAVY, sorted(own.items(), key=lambda each: -each[1])[:8]
+    page.context.close()
+
+
+def test_it_can_be_installed(app, browser):
+    page = open_page(browser, app.address)
+    manifest = page.locator("link[rel=manifest]")
+    until(manifest.count, "the page has a manifest")
+    told = page.request.get(app.address + "/manifest.json").json()
+    assert told["name"] and told["display"] == "standalone" and told["icons"]
+    for icon in told["icons"]:
+        answer = page.request.get(app.address + "/" + icon["src"].lstrip("/"))
+        assert answer.ok and answer.headers["content-type"].startswith("image/")
+    page.context.close()
