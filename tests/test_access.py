@@ -23,7 +23,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 WIDE, PHONE, TWICE = ({"width": width, "height": height} for width, height in ((1440, 900), (390, 800), (720, 450)))
 KINDS = ("bird", "car", "fish", "flower", "robot", "snail")
 HEAVY = 2_000_000  # bytes of a page before its pictures
-STUDY = PretrainConfig(encoder="conv4", image_size=32, epochs=1, batch_size=128)
+STUDY = PretrainConfig(encoder="conv4", image_size=16, epochs=1, batch_size=128)
 PRACTICE = MetatrainConfig(tasks="labels", steps=16, check_every=8, judge=50)
 THING = {"rev": 1, "classes": [{"id": "c1", "name": "bird", "colour": 0}]}
 SERIOUS = """async (rules) => {
