@@ -50,8 +50,11 @@ from byolmeta.ui.map import sent
 from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Session, Workspace
 
-# Gradio opens a list again when Tab has left it.
-HEAD = """<script>document.addEventListener("keydown", (event) => {
+# Gradio opens a list again when Tab has left it; its signs of waiting turn for ever, also where less motion is wished.
+HEAD = """<style>@media (prefers-reduced-motion: reduce) {
+  *, *::before, *::after { animation: none !important; transition: none !important; scroll-behavior: auto !important; }
+}</style>
+<script>document.addEventListener("keydown", (event) => {
   if (event.key === "Tab" && event.target.getAttribute?.("role") === "combobox") event.stopImmediatePropagation();
 }, true)</script>"""
 ALOUD = (Path(__file__).parent / "aloud.js").read_text(encoding="utf-8")
