@@ -187,9 +187,10 @@ def found(page) -> None:
 def measured(page) -> None:
     step(page, "measure")
     page.get_by_label(page.words["measure_tasks"]).fill("20")
+    told = "document.querySelector('#measure-table [data-aloud]')?.dataset.aloud"  # another one for each measuring that is over
+    before = page.evaluate(told)
     page.locator("#measure-start").click()
-    page.locator("#measure-status .bar").wait_for(state="attached")
-    page.locator("#measure-status .bar").wait_for(state="detached", timeout=120_000)
+    until(lambda: page.evaluate(told) not in (None, before), "it has measured", 120)
 
     def explained() -> bool:
         """What was measured comes part by part, and takes away what was pressed before."""
