@@ -50,13 +50,18 @@ from byolmeta.ui.map import sent
 from byolmeta.ui.sentences import said
 from byolmeta.ui.workspace import Session, Workspace
 
-# Gradio opens a list again when Tab has left it.
-HEAD = """<script>document.addEventListener("keydown", (event) => {
+# Gradio opens a list again when Tab has left it; its signs of waiting turn for ever, also where less motion is wished.
+HEAD = """<style>@media (prefers-reduced-motion: reduce) {
+  *, *::before, *::after { animation: none !important; transition: none !important; scroll-behavior: auto !important; }
+}</style>
+<script>document.addEventListener("keydown", (event) => {
   if (event.key === "Tab" && event.target.getAttribute?.("role") === "combobox") event.stopImmediatePropagation();
 }, true)</script>"""
+ALOUD = (Path(__file__).parent / "aloud.js").read_text(encoding="utf-8")
 # On a phone the progress is far below the button.
 SHOW = """(...values) => {
-  setTimeout(() => document.querySelector("#PART")?.scrollIntoView({ behavior: "smooth", block: "nearest" }), 600);
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  setTimeout(() => document.querySelector("#PART")?.scrollIntoView({ behavior, block: "nearest" }), 600);
   return values;
 }"""
 # what the hints of a first visit are about, and on which side of it they stand where there is room
@@ -135,7 +140,7 @@ def launch_options(work: Workspace, port: int | None = None, share: bool = False
         "ssr_mode": False,  # its server would stand before the guard
         "run_history": False,  # else Gradio writes every answer into the browser's storage: 100 ms a drop
         "footer_links": [],
-        "head": HEAD,
+        "head": f"{HEAD}<script>{ALOUD}</script>",
         "app_kwargs": {"middleware": [guard, Middleware(Language, usual=language)]},
         "max_file_size": pictures.PUBLIC_FILE_BYTES if work.public else None,
         "state_session_capacity": PAGES if work.public else 10_000,

@@ -178,10 +178,10 @@ def progress_line(status: dict, checks: list[dict], words: dict[str, str], looks
         "left": words["time_left"].format(left=left) if left else "",
     }
     line = running.waits(status, words) or words.get(f"state_{state}", state).format(**values)
-    parts = [running.bar(line, values["share"])]
+    parts = [running.bar(line, values["share"], state == "paused" or state not in GOING)]
     parts.append(running.page_note(status, words))
     if state not in (*GOING, "failed") and len(checks) > 1:
-        parts.append(f"<p class='verdict'>{safe(verdict_line(checks, words, looks_with))}</p>")
+        parts.append(f"<p class='verdict' data-aloud>{safe(verdict_line(checks, words, looks_with))}</p>")
     if status.get("message"):
         parts.append(f"<p class='quiet'>{safe(said(words, status['message']))}</p>")
     return "".join(parts)

@@ -44,7 +44,8 @@ PRESS = """element.addEventListener("click", (event) => {
   const come = new MutationObserver(() => {
     if (!why.querySelector("img")) return;
     come.disconnect();
-    why.scrollIntoView({ behavior: "smooth", block: "nearest" });
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    why.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "nearest" });
   });
   come.observe(why, { childList: true, subtree: true });
   setTimeout(() => come.disconnect(), 20000);

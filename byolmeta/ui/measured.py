@@ -144,7 +144,8 @@ def table_of(results: Results, words: dict[str, str]) -> str:
     notes = [words["measure_bold"]] * (len(results.lines) > 1) + [words[f"measure_note_{tag}"] for tag in sorted(tags)]
     if any(line.learner in SLOW for line in results.lines) and results.plan.episodes > SLOW_TASKS:
         notes.append(words["measure_note_slow"].format(n=SLOW_TASKS))
-    head = f"<p>{safe(statement(results, words))}</p>"
+    aloud = f" data-aloud='{results.seconds:.3f}'" if results.ended else ""
+    head = f"<p{aloud}>{safe(statement(results, words))}</p>"
     table = (
         f"<div class='wide'><table><thead><tr><th scope='col'>{safe(words['measure_pairing'])}</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"

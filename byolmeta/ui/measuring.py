@@ -172,7 +172,7 @@ def run(work: Workspace, words: dict[str, str], session: Session, *form) -> Iter
         yield [gr.skip()] * 3 + shown(results, words)
         said = yield from _measure(work, words, session, results, number)
         results.ended = True
-        said = said and gr.update(value=f"<p class='quiet'>{safe(said)}</p>", visible=True)
+        said = said and gr.update(value=f"<p class='quiet' data-aloud>{safe(said)}</p>", visible=True)
         if latest.get(session.name) == number or said:
             yield [said or gr.update(value="", visible="hidden"), *after, *shown(results, words)]
     except InputError as problem:

@@ -193,7 +193,7 @@ def report_card(pictures: Pictures, words: dict[str, str], starter: str = "") ->
     tiles = "".join(tile(pictures.sheets, i) for i in rows)
     groups = pictures.copies
     copies = count - len(set(groups.tolist()))
-    facts = [f"<b>{safe(words['ready'].format(n=f'{count:,}'))}</b>"]
+    facts = [f"<b data-aloud='{safe(pictures.sheets['key'])}'>{safe(words['ready'].format(n=f'{count:,}'))}</b>"]
     if index.skipped:
         rows = "".join(f"<li>{safe(s.name)}: {safe(said(words, s.reason))}</li>" for s in index.skipped[:LISTED])
         title = safe(words["unreadable"].format(n=f"{len(index.skipped):,}"))

@@ -305,7 +305,11 @@ def progress_line(status: dict, words: dict[str, str], looks_with: str = "", bat
     }
     share = 100 if state == "done" else values["share"]  # it may end before all its steps
     parts = [
-        running.bar(running.waits(status, words) or words.get(f"practice_{state}", state).format(**values), share),
+        running.bar(
+            running.waits(status, words) or words.get(f"practice_{state}", state).format(**values),
+            share,
+            state == "paused" or state not in GOING,
+        ),
         running.page_note(status, words),
     ]
     if ended:
@@ -331,7 +335,7 @@ def verdict(result: dict, words: dict[str, str], looks_with: str) -> str:
     if result.get("pictures"):
         judged += words["next_sentence"] + words["judged_pictures"].format(n=f"{result['pictures']:,}")
     return (
-        f"<p class='verdict'>{safe(line)}{words['next_sentence']}{safe(told.format(name=looks_with))}</p>"
+        f"<p class='verdict' data-aloud>{safe(line)}{words['next_sentence']}{safe(told.format(name=looks_with))}</p>"
         f"<p class='quiet'>{safe(by_shot(result, words))}<br>{safe(judged)}</p>"
     )
 

@@ -140,8 +140,10 @@ def time_left(status: dict, words: Mapping) -> str:
     return words[key].format(n=round(left / unit))
 
 
-def bar(text: str, share: float) -> str:
-    return f"<p class='state'>{safe(text)}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"
+def bar(text: str, share: float, over: bool) -> str:
+    """How far a run is; read aloud once it is `over`, or rests."""
+    aloud = " data-aloud" if over else ""
+    return f"<p class='state'{aloud}>{safe(text)}</p><div class='bar'><i style='width:{share:.1f}%'></i></div>"
 
 
 def page_note(status: dict, words: dict[str, str]) -> str:

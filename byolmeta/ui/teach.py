@@ -84,8 +84,13 @@ def layout(words: dict[str, str], others: SimpleNamespace, shared: bool) -> Simp
     )
 
 
-def said(*sentences: str) -> str:
-    return "".join(f"<p>{safe(sentence)}</p>" for sentence in sentences)
+def said(sentence: str, number: int | None = None) -> str:
+    """A sentence in the place of the verdict; with the number of an adaptation read aloud."""
+    return f"<p{_aloud(number)}>{safe(sentence)}</p>"
+
+
+def _aloud(number: int | None) -> str:
+    return "" if number is None else f" data-aloud='{number}'"
 
 
 def changed(work: Workspace, words: dict[str, str], session: Session, state: dict) -> Iterator[list]:
@@ -181,7 +186,7 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
     moves = {"support": support, "box_ids": [box["id"] for box in filled], "seq": next(numbers)}
     checks = checks_of(found, support, labels, copies)
     if checks is None and np.bincount(labels).max() < 2:
-        yield show(said(words["curve_more"]), {}, {}, encode_moves(steps, **moves))
+        yield show(said(words["curve_more"], number), {}, {}, encode_moves(steps, **moves))
         return
     banks = {key: work.bank(session, where) for key, where in wheres.items()}
     if outdated(*banks.values()):
@@ -196,14 +201,14 @@ def begin(work: Workspace, words: dict[str, str], session: Session) -> Iterator[
                 return
             shown[key].append(accuracy)
     if not any(shown.values()):  # not one example could be hidden
-        yield show(said(words["curve_more"]), {}, {}, encode_moves(steps, **moves))
+        yield show(said(words["curve_more"], number), {}, {}, encode_moves(steps, **moves))
         return
     asked = labels if checks is None else checks[1]
     chance = np.bincount(asked).max() / len(asked)  # always the box that most of the asked pictures belong to
     flattered = has_seen_classes(work, session, found)
     about = "" if checks is None else checked_on(found, sorted(classes_of(found, support, labels)), words)
     circular = checks is None and np.isin(support, session.grouped).mean() > 0.5
-    text = verdict_of(shown, names, words, checks is None, chance, flattered, about, circular)
+    text = verdict_of(shown, names, words, checks is None, chance, flattered, about, circular, number)
     picture = {}
     if checks is not None:
         matrix = confusion_of(steps[-1], way, *checks)
@@ -386,13 +391,15 @@ def verdict_of(
     flattered: bool = False,
     about: str = "",
     circular: bool = False,
+    number: int | None = None,
 ) -> str:
     """The accuracy in words and whether it beats the baselines: clearly only where the ranges do not overlap.
 
     `hidden`: checked by hiding each example in turn, not on other pictures. `chance`: accuracy of guessing. `flattered`:
     practice has seen the class folders. `about`: which folders were asked about. `circular`: the examples are groups that
-    the computer found itself, so no other line is a comparison.
+    the computer found itself, so no other line is a comparison. `number`: of the adaptation, see `said`.
     """
+    aloud = _aloud(number)
     last = {key: trace[-1] for key, trace in shown.items() if trace}
     mine = last.pop("yours")
     text, span = shown_accuracy(mine, words)
@@ -402,8 +409,8 @@ def verdict_of(
         theirs = " · ".join(shown_accuracy(accuracy, words))
         rows.append(f"<li>{safe(names[key])}{words['colon']}{safe(theirs)}</li>")
     if circular:
-        agrees = f"<b>{safe(words['score_agrees'].format(text=text))}</b>"
-        return f"<p class='score'>{agrees}</p><p class='worth'>{safe(words['own_groups'])}</p>"
+        agrees = f"<b{aloud}>{safe(words['score_agrees'].format(text=text))}</b>"
+        return f"<p class='score'>{agrees}</p><p class='worth'{aloud}>{safe(words['own_groups'])}</p>"
     if mine.range[0] <= chance:
         checked += words["checked_join"] + words["like_guessing"]
     if flattered:
@@ -416,9 +423,9 @@ def verdict_of(
         words = words | {"worth_yes": words["worth_flattered"]}
     found = (words[key].format(what=words["or"].join(names)) for key, names in compared.items() if names)
     worth = words["next_sentence"].join(found)
-    score = f"<b>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
+    score = f"<b{aloud}>{safe(words['score'].format(text=text))}</b> · {safe(span)}"
     line = f"<p class='score'>{score}<span class='quiet'>{safe(checked)}</span></p>"
-    return f"{line}<p class='worth'>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"
+    return f"{line}<p class='worth'{aloud}>{safe(worth)}</p><ul class='quiet'>{''.join(rows)}</ul>"
 
 
 def confusion_of(classes: np.ndarray, way: int, ids: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -24,7 +24,15 @@ PRESS = """element.addEventListener("click", (event) => {
   if (!button) return;
   const { key } = button.closest("[data-key]").dataset;
   trigger("click", { row: Number(button.dataset.row), act: button.dataset.do, key });
-});"""
+});
+let at = -1; // the line that has the focus: the one that comes in its place gets it
+element.addEventListener("focusin", ({ target }) => { at = [...element.querySelectorAll("li")].indexOf(target.closest("li")); });
+element.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget) at = -1; });
+new MutationObserver(() => {
+  if (at < 0 || document.activeElement !== document.body) return;
+  const lines = element.querySelectorAll("li");
+  lines[Math.min(at, lines.length - 1)]?.querySelector("button")?.focus();
+}).observe(element, { childList: true, subtree: true });"""
 
 
 def layout(words: dict[str, str]) -> SimpleNamespace:

@@ -16,16 +16,26 @@ SIDE = 104  # pixels of a drawn picture
 SHOWN = 60  # pictures of a cell
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
-  if (button?.dataset.act === "close") document.querySelector("#board")?.scrollIntoView({ block: "nearest" });
-  if (button) trigger("click", { act: button.dataset.act, id: Number(button.dataset.id ?? -1) });
+  if (!button) return;
+  trigger("click", { act: button.dataset.act, id: Number(button.dataset.id ?? -1) });
+  if (button.dataset.act !== "close") return;
+  document.querySelector("#board")?.scrollIntoView({ block: "nearest" });
+  document.querySelector("#board .bm-card[tabindex='0']")?.focus({ preventScroll: true }); // where it was asked for
 });
 element.addEventListener("keydown", (event) => {
   if (event.key === "Escape") element.querySelector("[data-act=close]")?.click();
-});"""
-# On a phone the card is far below the board.
+});
+let inside = false; // a card that comes in the place of another one takes its focus
+element.addEventListener("focusin", () => { inside = true; });
+element.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget) inside = false; });
+new MutationObserver(() => {
+  if (inside && document.activeElement === document.body) element.querySelector(".because")?.focus({ preventScroll: true });
+}).observe(element, { childList: true, subtree: true });"""
+# On a phone the card is far below the board, and for keys far behind it.
 SHOW = """() => {
   const card = document.querySelector("#why .because"), area = card?.getBoundingClientRect();
   if (area && (area.top > innerHeight - 160 || area.bottom < 160)) card.scrollIntoView({ block: "start" });
+  if (card && document.activeElement.matches("#board .bm-card:focus-visible")) card.focus({ preventScroll: true });
 }"""
 
 

@@ -209,6 +209,7 @@ memory.key = undefined;
 take();
 fetchNames();
 watch(["pictures", "marked", "order", "shown", "found"], take);
-root.__locator = { state: () => ({ rev, classes, marks, row: memory.row, sure: memory.sure, drawn: there(), rect: rect() }) };
+root.__locator = { state: () => ({ rev, classes, marks, row: memory.row, sure: memory.sure, drawn: there(), rect: rect(),
+  answers: foundOn(memory.row)?.boxes ?? [] }) };
 // Updates sent before the script was here are lost; now Python can send them again.
 trigger("ready");

@@ -149,7 +149,7 @@ function enlarged(bytes, mw, mh, w, h) {
 
 const percent = (score) => `${Math.round(100 * score)} %`;
 
-// What was found on a picture and is sure enough: masks below, frames above.
+// What was found on a picture and is sure enough: masks below, frames above. One that a person drew says what it is itself.
 function drawFound(brush, one, r, then, labels = true) {
   drawMasks(brush, one, r, memory.sure, then);
   for (const [left, top, right, bottom, score, cls] of one.boxes) {
@@ -157,7 +157,7 @@ function drawFound(brush, one, r, then, labels = true) {
     const kind = foundClass(cls);
     const name = classes.length > 1 && kind ? `${kind.name} ` : "";
     drawBox(brush, [left, top, right, bottom], r, COLOURS[kind?.colour ?? 7], {
-      dashed: true, label: labels ? name + percent(score) : "", thick: labels ? 2.5 : 2,
+      dashed: true, label: labels && score < 1 ? name + percent(score) : "", thick: labels ? 2.5 : 2,
     });
   }
 }

@@ -45,6 +45,7 @@ function drawGrid() {
     card.node.classList.toggle("bm-loc-open", one.row === memory.row);
     if (grid.children[number] !== card.node) grid.insertBefore(card.node, grid.children[number] ?? null);
   });
+  rove(grid);
   allButton.hidden = rows.length <= most;
   drawLine(answer, rows.length);
 }
@@ -70,6 +71,8 @@ function drawLine(answer, shownRows) {
     + (answer.left > 0 ? " " + word("left", { n: answer.left.toLocaleString() }) : "")
     + (answer.state === "stopped" ? ` ${stoppedAt(answer)}` : "") + (answer.note ? ` ${answer.note}` : "");
   put(line, "textContent", text);
+  if (looking || waiting || !looked) line.removeAttribute("data-aloud");
+  else line.dataset.aloud = answer.rev;
   put(near, "textContent", text);
   near.hidden = !looking && !waiting;
 }
@@ -164,6 +167,7 @@ function drawStrip() {
   if (rows.length > wide) strip.append(make("li", "", {}, press("bm-loc-words", "strip_more", null, () => { wide += 200; drawStrip(); })));
   if (!rows.length) strip.append(make("li", "bm-loc-none", {}, word(search.value ? "no_match" : "no_pictures")));
   strip.scrollLeft = kept;
+  rove(strip);
   if (focused !== null) strip.querySelector(`[data-row="${focused}"]`)?.focus();
 }
 
@@ -180,11 +184,34 @@ strip.addEventListener("click", (event) => {
   const button = event.target.closest("[data-row]");
   if (button) open(Number(button.dataset.row));
 });
-strip.addEventListener("keydown", (event) => {
-  const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  const all = [...strip.querySelectorAll("[data-row]")], at = all.indexOf(document.activeElement);
-  if (!way || at < 0) return;
-  all[at + way]?.focus();
-  event.preventDefault();
-});
+
+// ---------------------------------------------------------------- pictures by keys: Tab stops once in a list, arrows walk in it
+
+const stops = (list) => [...list.querySelectorAll("button:not(.bm-loc-words)")];
+const rowOf = (stop) => stop.closest("[data-row]").dataset.row;
+
+// The one that Tab reaches: where one was last, else the picture on the stage, else the first.
+function rove(list) {
+  const all = stops(list), find = (row) => all.find((stop) => rowOf(stop) === row);
+  const kept = find(list.dataset.stop) ?? find(String(memory.row)) ?? all[0];
+  for (const stop of all) stop.tabIndex = stop === kept ? 0 : -1;
+}
+
+for (const list of [strip, grid]) {
+  list.addEventListener("focusin", ({ target }) => {
+    if (!stops(list).includes(target)) return;
+    list.dataset.stop = rowOf(target);
+    rove(list);
+  });
+  list.addEventListener("keydown", (event) => {
+    const all = stops(list), at = all.indexOf(document.activeElement);
+    if (at < 0) return;
+    const top = (stop) => stop.getBoundingClientRect().top;
+    const across = all.filter((stop) => top(stop) === top(all[0])).length;
+    const next = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across, ArrowDown: at + across, Home: 0, End: all.length - 1 };
+    if (!(event.key in next)) return;
+    all[next[event.key]]?.focus();
+    event.preventDefault();
+  });
+}
 search.addEventListener("input", () => { wide = TILES; drawStrip(); });

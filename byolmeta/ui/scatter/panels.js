@@ -123,7 +123,7 @@ function drawWords() {
   const help = find(".help");
   help.id = `${place}-scatter-help`;
   help.textContent = word("map_help");
-  overlay.setAttribute("aria-describedby", help.id);
+  if (!compact()) overlay.setAttribute("aria-describedby", help.id);
   const label = (selector, name) => {
     for (const button of root.querySelectorAll(selector)) {
       button.title = word(name);

@@ -10,6 +10,8 @@ let colouredBy = null;
 function update() {
   words = { ...DEFAULT_WORDS, ...(prop("words") || {}) };
   root.classList.toggle("small", compact());
+  overlay.tabIndex = compact() ? -1 : 0; // a small one is only looked at
+  overlay.setAttribute("role", compact() ? "img" : "application");
   const pictures = given(props.pictures, "sheets");
   const asked = given(props.points, "url");
   const identity = JSON.stringify(pictures ?? asked?.key ?? null);
