@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import errno
+import importlib
 import json
 import os
 import re
@@ -468,3 +469,24 @@ def test_too_few_pictures_are_told_before_a_run_folder_is_made(tmp_path, monkeyp
     with pytest.raises(InputError, match="can be read: 3"):
         pretrain(few, tmp_path / "run", PretrainConfig(encoder="conv4", image_size=16, epochs=1))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_python_of_the_readme_works(tmp_path, monkeypatch):
+    """With less time and fewer tasks; and every function that it names is there."""
+    root = Path(__file__).parent.parent
+    text = (root / "README.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+    monkeypatch.setenv("BYOLMETA_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assets").symlink_to(root / "assets")
+    for old, new in (("minutes=2", "minutes=0.01"), ("steps=100", "steps=2, judge=4"), ("episodes=600", "episodes=4")):
+        assert old in blocks[0]
+        blocks[0] = blocks[0].replace(old, new)
+    for block in blocks:
+        exec(block, {})
+    assert Run(tmp_path / "RUN").status()["state"] == Run(tmp_path / "PRACTISED").status()["state"] == "done"
+    table = text.partition("| function | gives |")[2].partition("Their docstrings")[0]
+    named = re.findall(r"`(\w+)\.(\w+)\(", table)
+    assert len(named) > 10
+    for module, function in named:
+        assert getattr(importlib.import_module(f"byolmeta.{module}"), function).__doc__, function
