@@ -13,6 +13,7 @@ SAMPLE = 2_000  # pictures on which counts are compared and good starts are look
 FIT = 20_000  # pictures on which the groups are made; further ones join the nearest
 CLEAR = 0.5  # silhouette from which a structure counts as reasonable, below as weak (Kaufman and Rousseeuw 1990)
 NEARLY = 0.9  # share of the best silhouette that another count has to reach
+EACH = 4  # pictures that a group has on average at least, where there are more than three groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ def best_count(points: np.ndarray, seed: int = 0) -> int:
 
     Where the best silhouette is clear, its count. Vectors of real pictures rarely have such gaps: silhouettes of
     many counts are then close, and two groups often win by one direction alone (light and dark). So the largest
-    count of three or more that nearly reaches the best of them: small groups are easier to name than large ones.
+    count of three or more that nearly reaches the best of them: small groups are easier to name than large ones,
+    but a picture or two are no group.
     """
     from scipy.spatial.distance import cdist
     from sklearn.metrics import silhouette_score
@@ -68,7 +70,7 @@ def best_count(points: np.ndarray, seed: int = 0) -> int:
     distances = cdist(points, points)
     scores = {}
     for count in COUNTS:
-        if count < len(points):
+        if count < len(points) and (count <= 3 or EACH * count <= len(points)):
             labels = _fitted(points, count, seed, tries=2).labels_
             if len(np.unique(labels)) == count:
                 scores[count] = silhouette_score(distances, labels, metric="precomputed")

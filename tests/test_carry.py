@@ -148,7 +148,7 @@ def test_a_project_opens_on_another_machine_with_the_same_answers(work, session,
     assert other.encoder(theirs) in [where for _, where in other.encoders(theirs)]
 
 
-def test_examples_that_are_not_among_the_pictures_are_added(work, session, pictures, tmp_path):
+def test_examples_that_are_not_among_the_pictures_are_added(work, session, pictures, tmp_path, monkeypatch):
     file = taken(work, session, "project")
     few = tmp_path / "few"
     few.mkdir()
@@ -157,7 +157,11 @@ def test_examples_that_are_not_among_the_pictures_are_added(work, session, pictu
     other = Workspace(tmp_path / "elsewhere")
     theirs = other.session("local")
     other.choose(theirs, few, "few")
-    carry.opened(other, WORDS, theirs, str(file))
+    told = []
+    monkeypatch.setattr(carry.gr, "Info", lambda text, **_: told.append(text))
+    for _ in range(2):  # the second time they are there already, but not among the pictures
+        carry.opened(other, WORDS, theirs, str(file))
+    assert len(told) == 2 and all("0 of its examples are among them, 5" in text for text in told)
     assert theirs.extras == 5 and sorted(i for box in theirs.boxes["boxes"] for i in box["items"]) == list(
         range(12, 17)
     )

@@ -68,6 +68,11 @@ def test_where_nothing_is_clear_more_groups_are_shown_than_light_and_dark(monkey
     assert found_groups(vectors).count == 2
 
 
+def test_a_picture_or_two_are_no_group():
+    vectors, _ = blobs((2,) * 20, noise=1.3)  # of few pictures, silhouettes rise with the count
+    assert 3 <= found_groups(vectors).count <= 10
+
+
 @pytest.mark.parametrize(
     "vectors, count",
     [

@@ -173,7 +173,8 @@ def opened(work: Workspace, words: dict[str, str], session: Session, path) -> No
     with work.board(session):
         session.boxes = {"rev": session.boxes["rev"] + 1, "boxes": boxes}
         work.save(session)
-    gr.Info(safe(words["carry_opened"].format(there=same.count(True), more=same.count(False))), duration=12)
+    among = sum(row is not None and row < len(store) for row in found)
+    gr.Info(safe(words["carry_opened"].format(there=among, more=len(found) - among)), duration=12)
 
 
 def _colour(colour: str) -> dict:

@@ -218,7 +218,7 @@ def _chosen(request: Request, language: str) -> RedirectResponse:
 
 
 def _of_gradio(words: dict) -> str:
-    said = {"reset": "reset", "close": "close", "Error": "error_what", "Warning": "warning_what"}
+    said = {"reset": "reset", "close": "close", "Error": "error_what", "Warning": "warning_what", "Info": "info_what"}
     return GRADIO % json.dumps({name: words[key] for name, key in said.items()})
 
 

@@ -113,10 +113,11 @@ def attach(work: Workspace, words: dict[str, str], session: Session) -> list:
     status, metrics = running.status_of(work, run), run.metrics()
     checks = [m["check"] for m in metrics if "check" in m]
     other = "" if session.encoder == session.run else work.encoder_name(session)
+    empty = words["soon" if status["state"] in GOING else "idle"]
     return [
         gr.update(visible=True, value=progress_line(status, checks, words, other)),
-        gr.update(figure=figures.quality_figure(metrics, status.get("steps", 0), words) if checks else {}),
-        gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}),
+        gr.update(figure=figures.quality_figure(metrics, status.get("steps", 0), words) if checks else {}, empty=empty),
+        gr.update(figure=figures.loss_figure(metrics, words) if any("loss" in m for m in metrics) else {}, empty=empty),
         _block(health_line(checks, words) if checks else ""),
         _block(alike(work, words, session, run)),
         gr.update(visible=True if status["state"] in ("done", "stopped") else "hidden"),
@@ -207,8 +208,8 @@ def verdict(checks: list[dict]) -> str:
 def verdict_line(checks: list[dict], words: dict[str, str], looks_with: str) -> str:
     first, last = checks[0], checks[-1]
     n = last["twin_of"]
-    found = [f"{round(2 * check['twin'] * n) / 2:g}" for check in (first, last)]  # a tie counts half
-    what = words["verdict_twin"].format(a=found[0], b=found[1], of=n)
+    found = [round(2 * n * check["twin"]) for check in (first, last)]
+    what = words["verdict_twin"].format(a=found[0], b=found[1], of=2 * n)
     if last["knn"] is not None:
         what += words["comma"] + words["verdict_knn"].format(a=round(100 * first["knn"]), b=round(100 * last["knn"]))
     return (

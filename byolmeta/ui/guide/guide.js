@@ -147,8 +147,16 @@ function soon() {
 }
 window.addEventListener("resize", soon, { signal });
 window.addEventListener("scroll", soon, { signal, capture: true, passive: true });
-const grown = new ResizeObserver(soon); // pictures and text that arrive move the controls
-grown.observe(document.body);
-signal.addEventListener("abort", () => grown.disconnect());
+// Pictures and text that arrive move the controls, also where the page stays as high as the window.
+const looking = setInterval(() => at >= 0 && place(), 250);
+signal.addEventListener("abort", () => clearInterval(looking));
+
+// What somebody finds by themselves needs no hint: who opens a step has begun, and pictures of one's own are the first one.
+document.addEventListener("click", (event) => {
+  if (at >= 0 && event.isTrusted && event.target.closest?.("[role=tab]")) end();
+}, { signal });
+document.addEventListener("change", (event) => {
+  if (at === 0 && pointed?.contains(event.target)) show(1);
+}, { signal });
 
 if (!inLesson() && !remembered()) show(0);
