@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("gradio")
 from browser import App, open_page, overflow, until
@@ -431,7 +432,15 @@ def test_hints_do_not_block_the_page(opened):
     assert below  # a press on its text goes to the page
     page.click("#teach-tab-button")
     page.wait_for_selector("#board .bm-card")
-    assert card(page).is_visible()
+    assert not card(page).is_visible()  # who opens a step has begun
+
+
+def test_the_first_hint_is_over_when_pictures_are_sent(opened, tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    page = opened()
+    page.wait_for_selector("#report .tile")
+    page.set_input_files("#drop input[type=file] >> nth=0", tmp_path / "red.png")
+    until(lambda: page.inner_text(".bm-guide .say") == WORDS["hints"][1], "the next hint is shown")
 
 
 def test_hints_follow_what_they_point_at(opened):
@@ -447,6 +456,18 @@ def test_hints_follow_what_they_point_at(opened):
             return inside and abs(mine["y"] - its["y"] - its["height"]) < 20
 
         until(near, f"the card stands below its control at {width} pixels", 5)
+
+
+def test_hints_follow_what_moves_on_a_page_that_stays_as_high(opened):
+    page = opened(viewport={"width": 1440, "height": 2000})
+    page.wait_for_selector("#report .tile")
+
+    def apart() -> float:
+        return abs(card(page).bounding_box()["y"] - page.locator("#drop").bounding_box()["y"])
+
+    until(lambda: apart() < 20, "the card stands beside its control")
+    page.evaluate("document.querySelector('#use-mine').style.marginTop = '200px'")
+    until(lambda: apart() < 20, "it follows", 5)
 
 
 def test_a_lesson_has_no_hints(opened):
