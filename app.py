@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--public", action="store_true", help="rules for a shared machine: uploads only, bounded study")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio; implies --public")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and a password (or BYOLMETA_AUTH)")
-    parser.add_argument("--mcp", action="store_true", help="offer agents the verbs that make nothing which lasts, as MCP tools")
+    parser.add_argument(
+        "--mcp", action="store_true", help="offer agents the verbs that leave nothing behind, as MCP tools"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     flags = parser.parse_args()
     if flags.home:

@@ -261,7 +261,8 @@ def test_a_study_is_taken_over_only_when_it_helped(work, session, tiny_encoder, 
     checks = [line["check"] for line in run.metrics()]
     other = "" if taken else work.encoder_name(session)
     line = learn.verdict_line(checks, WORDS, other)
-    assert (WORDS["now_using"] in line) == taken and f"of 200 crops, {200 * twins[0]:g} → {200 * twins[1]:g} find" in line
+    assert (WORDS["now_using"] in line) == taken
+    assert f"of 200 crops, {200 * twins[0]:g} → {200 * twins[1]:g} find" in line
 
 
 def test_messages_are_text_and_a_bug_folds_out_its_details(capsys):
