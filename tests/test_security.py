@@ -26,7 +26,6 @@ pytest.importorskip("gradio")
 
 STATE_CHANGING = [
     ("/queue/join", {"json": {"data": [], "fn_index": 0, "session_hash": "x"}}),
-    ("/run/predict", {"json": {"data": [], "fn_index": 0}}),
     ("/call/classify", {"json": {"data": [[], None]}}),
     ("/call/v2/classify", {"json": {"images": []}}),
     ("/cancel", {"json": {"session_hash": "x", "fn_index": 0, "event_id": "x"}}),
@@ -129,6 +128,7 @@ def test_another_website_reads_and_frames_nothing_but_may_link(local):
         "/monitoring", "/monitoring/summary", "/gradio_api/runs", "/gradio_api/run-history/buckets", "/docs", "/openapi.json",
         "/gradio_api/file=/etc/passwd", "/gradio_api/file=etc/passwd", "/gradio_api/file=//etc/passwd", "/gradio_api/file=%00",
         "/gradio_api/file=/proc/self/environ", "/gradio_api/file=" + "a" * 6000, "/gradio_api/file=app.py", "/gradio_api//upload",
+        "/gradio_api/run/predict", "/gradio_api/run/embed", "/gradio_api/api/embed",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -186,7 +186,7 @@ def test_another_visitor_cannot_speak_as_her(anna, ben, public):
     body = {"data": [None], "fn_index": load, "session_hash": theirs}
     twice = json.dumps(body | {"session_hash": ben.hash})[:-1] + f', "session_hash": "{theirs}"}}'
     wide = {"content": json.dumps(body).encode("utf-16"), "headers": {"Content-Type": "application/json"}}
-    posts = [("queue/join", {"json": body}), ("run/predict", {"json": body}), ("queue/join", wide)]
+    posts = [("queue/join", {"json": body}), ("queue/join", wide)]
     posts += [("call/classify", {"json": body}), ("call/v2/classify", {"json": body | {"images": []}})]
     posts += [("queue/join", {"content": twice, "headers": {"Content-Type": "application/json"}})]
     posts += [("cancel", {"json": {"session_hash": ben.hash, "fn_index": 0, "event_id": "her-event"}})]

@@ -37,7 +37,7 @@ ROUTES = re.compile(
     r"|/(static|assets|svelte)/.*"
     rf"|{API}/(info|openapi\.json|app_id|user|token|login_check|theme\.css|startup-events|upload|upload_progress|cancel|reset)/?"
     rf"|{API}/(queue/(join|data|status)|heartbeat/[^/]+)/?"
-    rf"|{API}/(run|call|call/v2)/[^/]+/?"
+    rf"|{API}/(call|call/v2)/[^/]+/?"  # not run/, which passes by the queue
     rf"|{API}/call/(v2/)?[^/]+/[^/]+"
     rf"|{API}/mcp(/.*)?"
     rf"|{API}/file=.*",

@@ -1,5 +1,6 @@
 """A run as the page follows it, be it a study or practice: which one, its bar and buttons, and what is asked of it."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,14 +77,20 @@ def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, wha
 
 
 def begin(work: Workspace, words: dict[str, str], run: Run, config, **more) -> None:
-    """Makes a run and starts it; on a shared machine when its turn comes."""
-    if work.public:
-        return work.line.join(run, more["visitor"], words, lambda: run.create(config, **more))
-    with alone(work.home / "runs"):
-        if jobs.active_run(work.home / "runs"):
-            raise InputError(words["busy"])
-        run.create(config, **more)
-        jobs.start(run)
+    """Makes a run in its new folder and starts it; on a shared machine when its turn comes. One that may not begin leaves
+    no folder."""
+    try:
+        if work.public:
+            return work.line.join(run, more["visitor"], words, lambda: run.create(config, **more))
+        with alone(work.home / "runs"):
+            if jobs.active_run(work.home / "runs"):
+                raise InputError(words["busy"])
+            run.create(config, **more)
+            jobs.start(run)
+    except InputError:
+        with contextlib.suppress(OSError):
+            run.folder.rmdir()
+        raise
 
 
 def status_of(work: Workspace, run: Run) -> dict:
