@@ -270,6 +270,35 @@ def test_limits_are_stated_and_kept(public, monkeypatch):
         assert line.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def test_calls_of_programs_that_wait_are_bounded_and_the_page_is_not(public):
+    """Of one program and of all; those of anna wait in a queue whose turn never comes."""
+    from gradio.queueing import Event, EventQueue
+    from starlette.requests import Request
+
+    _, demo, address = public
+    ben, anna = (Visitor(address, cookies=False) for _ in range(2))
+    ben.web.headers["user-agent"], anna.web.headers["user-agent"] = "ben", "anna"
+    function = next(each for each in demo.fns.values() if each.api_name == "embed")
+
+    def waiting(agent: str, count: int) -> list:
+        scope = {"type": "http", "headers": [(b"user-agent", agent.encode())], "client": ("127.0.0.1", 1)}
+        return [Event(None, function, Request(scope), None) for _ in range(count)]
+
+    def codes(visitor: Visitor) -> set[int]:
+        empty = {"data": [None, None], "session_hash": visitor.hash}
+        posts = [("call/embed", empty), ("call/v2/embed", {"pictures": ""}), ("queue/join", empty | {"fn_index": function._id})]
+        return {visitor.web.post(f"{API}/{path}", json=body).status_code for path, body in posts}
+
+    held = demo._queue.event_queue_per_concurrency_id["held"] = EventQueue("held", 0)
+    try:
+        held.queue = waiting("anna", guard.OWN_CALLS)
+        assert codes(anna) == {503} and codes(ben) == {200}
+        held.queue = [each for number in range(guard.CALLS) for each in waiting(f"caller {number}", 1)]
+        assert codes(ben) == {503} and ben.first()[-1]["success"]
+    finally:
+        del demo._queue.event_queue_per_concurrency_id["held"]
+
+
 def test_who_left_leaves_nothing(public, pictures):
     work, demo, address = public
     before = {path for path in work.home.rglob("*") if path.is_file()}

@@ -630,6 +630,9 @@ MESSAGES: dict[str, str] = {
     "This shared computer has no room for more pictures now. Try again in an hour.": (
         "这台共享电脑现在放不下更多图片。请一小时后再试。"
     ),
+    "Too many programs wait for this shared computer. Try again when your calls are done, or later.": (
+        "等着用这台共享电脑的程序太多了。请等你的请求完成后再试，或者稍后再试。"
+    ),
     "You have sent as much as one visitor may in an hour. Try again later.": (
         "你已经发够了一位访客一小时内可以发的量。请稍后再试。"
     ),

@@ -54,6 +54,8 @@ HOUR_BYTES = 3 << 30  # that one visitor of a shared machine may send in an hour
 SENT = 20_000  # files of a visitor that are known as theirs
 SPARE_BYTES = 1 << 30  # that uploads leave free on the disk of a shared machine
 PAGES = 2_000  # sessions that Gradio keeps for a shared machine; whose they are is known for longer
+CALLS = 20  # of programs that wait for their turn on a shared machine
+OWN_CALLS = 5  # of one of them
 SHOWN = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"same-origin"}
 INERT = {b"content-security-policy": b"sandbox; default-src 'none'"}  # a file opened by its address does nothing
 
@@ -68,6 +70,7 @@ class Refused(Exception):
 GONE = Refused(404, "There is nothing at this address.")
 FOREIGN = Refused(403, "Another website asked for this. Open the page itself.")
 NOT_YOURS = Refused(403, "This belongs to another visitor, or to a page that is closed. Reload the page.")
+BUSY = Refused(503, "Too many programs wait for this shared computer. Try again when your calls are done, or later.")
 NOT_JSON = Refused(400, "The request is not a JSON object that can be read.")
 
 
@@ -283,9 +286,21 @@ class Guard:
                     if not isinstance(name, str) or not 0 < len(name) < 200:
                         raise NOT_JSON
                     self.check_hash(request.app, name, owner)
+            self.check_calls(request, found, owner)
         headers = [(k, v) for k, v in request.scope["headers"] if k not in (b"content-length", b"transfer-encoding")]
         request.scope["headers"] = [*headers, (b"content-length", str(len(text)).encode())]
         return _again(text, receive)
+
+    def check_calls(self, request: Request, found: dict, owner: str) -> None:
+        """Raises Refused for a program's call where too many wait already: each may take minutes, and holds its files."""
+        blocks, index = request.app.get_blocks(), found.get("fn_index")
+        called = blocks.fns.get(index) if isinstance(index, int) else None
+        if not (request.scope["path"].startswith(f"{API}/call/") or (called and _for_programs(called))):
+            return
+        queues = blocks._queue.event_queue_per_concurrency_id.values()
+        waiting = [owner_of(event.request) for each in queues for event in each.queue if _for_programs(event.fn)]
+        if len(waiting) >= CALLS or waiting.count(owner) >= OWN_CALLS:
+            raise BUSY
 
     def may_name(self, path: str, owner: str) -> bool:
         """Whether a visitor may name a file in an event: of those that were sent to Gradio, only their own."""
@@ -337,6 +352,11 @@ def cookie_of(value: str, request: Request) -> str:
     secure = request.headers.get("x-forwarded-proto", request.url.scheme).startswith("https")
     where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
     return f"{COOKIE}={value}; Path=/; HttpOnly; {where}"
+
+
+def _for_programs(function) -> bool:
+    """Whether an event of the page is one of the named endpoints."""
+    return function.api_visibility != "private"
 
 
 def _is_upload(path: str) -> bool:
