@@ -7,6 +7,7 @@ import io
 import json
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,9 @@ from conftest import scene
 from PIL import Image, ImageDraw
 
 from byolmeta import commands
+from byolmeta.decode import SHARED, Limits
 from byolmeta.errors import InputError
+from byolmeta.images import open_store
 from byolmeta.ui import build, carry, endpoints, launch_options, teach
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
@@ -118,6 +121,20 @@ def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
     with pytest.raises(InputError, match="project"):
         endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
+
+
+def test_an_encoder_for_large_pictures_is_refused_on_a_shared_computer(tmp_path, pictures, monkeypatch):
+    """By programs and on the page, before a picture is decoded for it."""
+    work = Workspace(tmp_path / "home", public=True)
+    made = SimpleNamespace(image_size=512)
+    monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
+    monkeypatch.setattr(endpoints, "_opened", lambda work, path: (made, None))
+    with pytest.raises(InputError, match="it must be 4 to 256"):
+        endpoints.classified(work, [{"path": "x.png"}], {"path": "x.byolmeta"})
+    for limits, size in ((SHARED, 512), (Limits(), 2048)):
+        with pytest.raises(InputError, match=f"{size}; it must be 4 to {limits.side}"):
+            open_store(pictures, tmp_path / "stores", size, limits=limits)
+    assert not list(tmp_path.rglob("pixels.npy"))
 
 
 def drawn_boxes(folder: Path) -> tuple[dict, list[Path], list[Path]]:

@@ -207,7 +207,7 @@ MESSAGES: dict[str, str] = {
     "{0} decoded pictures need {1} GB and {2} has {3} GB free. Make room, or use fewer pictures.": (
         "{0} 张解码后的图片需要 {1} GB，而 {2} 只剩 {3} GB。请腾出空间，或者少用一些图片。"
     ),
-    "The picture size is {0}; it must be 4 to 1024 pixels.": "图片大小是 {0}；必须是 4 到 1024 像素。",
+    "The picture size is {0}; it must be 4 to {1} pixels.": "图片大小是 {0}；必须是 4 到 {1} 像素。",
     "None of the {0} pictures could be read. {1}: {2}": "{0} 张图片一张也读不了。{1}：{2}",
     "There are too many runs called '{0}' in '{1}'. Remove some.": "“{1}”里名为“{0}”的运行太多了。请删掉一些。",
     "There is no learner called '{0}'. Choose one of: {1}.": "没有名为“{0}”的学习方法。请从这些里选：{1}。",

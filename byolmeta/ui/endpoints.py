@@ -20,6 +20,7 @@ from gradio import FileData
 from byolmeta import apart
 from byolmeta.errors import InputError
 from byolmeta.files import starters
+from byolmeta.images import check_side
 from byolmeta.starters import suggest
 from byolmeta.ui import teach
 from byolmeta.ui.drop import received_file
@@ -298,6 +299,7 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
     else:
         with tempfile.TemporaryDirectory() as folder:
             encoder, classifier = _opened(work, _file(project, 0, Path(folder))[0])
+            check_side(encoder.image_size, work.limits)
     with tempfile.TemporaryDirectory() as folder:
         files = [_file(image, number, Path(folder)) for number, image in enumerate(images)]
         pixels = np.stack([work.read(path, encoder.image_size) for path, _ in files])
