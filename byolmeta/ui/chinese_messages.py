@@ -60,6 +60,8 @@ MESSAGES: dict[str, str] = {
         "未训练的网络没有值得练习的向量。请加上 --through all，或者用一个编码器。"
     ),
     "It has {0} million pixels; the limit is {1} million.": "它有 {0} 百万像素；上限是 {1} 百万像素。",
+    "This encoder takes pictures of {0} pixels; a shared computer studies those of {1} at most. Go on from another one, or "
+    "on your own computer.": "这个编码器要用 {0} 像素的图片；共享电脑上学习最多用 {1} 像素。请从别的编码器继续，或者在你自己的电脑上学习。",
     "The file is empty.": "文件是空的。",
     "It is larger than the limit of {0} MB for one picture.": "它超过了单张图片 {0} MB 的上限。",
     "It is packed in {0} layers; the limit is {1}.": "它分成 {0} 层压缩；上限是 {1} 层。",

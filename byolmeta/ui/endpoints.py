@@ -164,7 +164,7 @@ def connect(work: Workspace) -> None:
             seed: of what is drawn by chance
         """
         known = ("knn", "linear") if work.public else ("knn", "linear", "finetune")
-        names = [choice(name.strip(), known, "protocol") for name in str(protocol).split(",")]
+        names = {choice(name.strip(), known, "protocol"): None for name in str(protocol).split(",")}  # each once
         more = {"features": choice(features, ("readout", "encoder"), "features"), "seed": seed_of(seed)}
         asked = [encoder_of(work, encoder), pictures_of(work, train), pictures_of(work, test)]
         return ran(work, caller_of(request), "evaluate", asked, protocol=",".join(names), **more)[0]
