@@ -408,6 +408,23 @@ def test_a_hash_that_many_others_follow_stays_its_owners():
     assert not visitors.claim("mine", "ben")
 
 
+def test_an_agent_behind_a_proxy_is_answered_and_its_files_are_its_own():
+    """Gradio calls its own server for an agent, with the agent's headers, and asks for the answer without them."""
+    from starlette.requests import Request
+
+    def asks(*headers: tuple[bytes, bytes]) -> Request:
+        return Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+
+    agent = asks((b"x-forwarded-for", b"1.2.3.4"), (b"user-agent", b"agent"))
+    whose = guard.owner_of(agent)
+    again = [pair for pair in guard._handed_on(agent.scope["headers"], whose) if pair[0] != b"user-agent"]
+    assert guard.owner_of(asks(*again)) == guard.owner_of(asks()) != whose == guard.caller_of(asks(*again))
+    for forged in (f" {whose}", f"{'0' * 32} {whose}", f"é {whose}"):
+        assert guard.caller_of(asks((b"x-byolmeta-caller", forged.encode("latin-1")))) == guard.owner_of(asks())
+    handed = guard._handed_on([(b"x-byolmeta-caller", b"x y"), (b"cookie", b"a=b")], whose)
+    assert [name for name, _ in handed] == [b"x-byolmeta-caller"] and handed[0][1].endswith(whose.encode())
+
+
 def test_the_cookie_is_for_servers_only_and_works_in_a_frame_over_https(public):
     plain = httpx.get(public[2]).headers["set-cookie"]
     framed = httpx.get(public[2], headers={"X-Forwarded-Proto": "https"}).headers["set-cookie"]

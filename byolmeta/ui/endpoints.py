@@ -22,9 +22,8 @@ from byolmeta.errors import InputError
 from byolmeta.files import starters
 from byolmeta.images import check_side
 from byolmeta.starters import suggest
-from byolmeta.ui import teach
+from byolmeta.ui import guard, teach
 from byolmeta.ui.drop import received_file
-from byolmeta.ui.guard import owner_of
 from byolmeta.ui.verbs import (
     WORDS,
     check_tasks,
@@ -245,7 +244,7 @@ def only_reading(demo: gr.Blocks) -> None:
 
 def caller_of(request: gr.Request | None) -> str:
     """Who calls, as the guard tells visitors apart."""
-    return owner_of(request.request) if request and request.request else ""
+    return guard.caller_of(request.request) if request and request.request else ""
 
 
 @contextlib.contextmanager

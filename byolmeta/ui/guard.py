@@ -46,6 +46,10 @@ ROUTES = re.compile(
 FILE = f"{API}/file="
 SERVED = (".webp", ".json", ".bin")  # of thumbs/; exports are of other kinds too, and saved, never shown
 COOKIE = "byolmeta"
+CALLER, KEY = (
+    "x-byolmeta-caller",
+    secrets.token_hex(16),
+)  # with which Gradio hands an agent's call on to this very server
 JSON_BYTES = 8 << 20  # of one body; the largest the page sends are lists of 200,000 picture numbers
 LONG = 1 << 18  # bytes from which on a body is read beside the other visitors
 READ_SECONDS = 60  # for a JSON body to arrive
@@ -164,6 +168,8 @@ class Guard:
         request = Request(scope, receive)
         cookie = cookie_in(request)
         owner = owner_of(request)
+        if self.work.public and scope["path"].startswith(f"{API}/mcp"):
+            scope["headers"] = _handed_on(scope["headers"], owner)
         new = "" if cookie or not self.work.public or request.url.path != "/" else secrets.token_hex(16)
         try:
             extra = self.check(request, owner)
@@ -338,6 +344,18 @@ def cookie_in(request: Request) -> str:
 def owner_of(request: Request) -> str:
     """Who asks."""
     return cookie_in(request) or address_of(request)
+
+
+def caller_of(request: Request) -> str:
+    """Who asks for what a program calls: of an agent, whose calls Gradio makes anew in its own name, the agent."""
+    key, _, agent = request.headers.get(CALLER, "").partition(" ")
+    return agent if secrets.compare_digest(key.encode(), KEY.encode()) else owner_of(request)
+
+
+def _handed_on(headers: list[tuple[bytes, bytes]], owner: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an agent's request as Gradio hands them on: without what it lacks when it asks for the answers."""
+    kept = [(k, v) for k, v in headers if k not in (b"cookie", b"x-forwarded-for", CALLER.encode())]
+    return [*kept, (CALLER.encode(), f"{KEY} {owner}".encode())]
 
 
 def address_of(request: Request) -> str:
