@@ -36,21 +36,26 @@ class Apart:
             feeder = self.feeder
             for known in (feeder.answers, feeder.late, feeder.tried):
                 known.clear()
-            self.picture.write_bytes(picture)
-            batch = [[0, self.picture.name]]
-            while batch:
-                over = threading.Timer(self.limits.seconds + 0.1, feeder.watch)
-                over.daemon = True
-                over.start()
-                try:
+            over = threading.Event()
+            threading.Thread(target=_watch, args=(feeder, over), daemon=True).start()
+            try:
+                self.picture.write_bytes(picture)
+                batch = [[0, self.picture.name]]
+                while batch:
                     batch = feeder.decode(batch)
-                finally:
-                    over.cancel()
+            finally:
+                over.set()
+                self.picture.unlink(missing_ok=True)
             _, reason = feeder.answers[0]
-            self.picture.unlink()
             if reason:
                 raise InputError(reason)
             return np.frombuffer(self.pixels.read_bytes(), np.uint8).reshape(3, self.size, self.size).copy()
+
+
+def _watch(feeder: Feeder, over: threading.Event) -> None:
+    """Looks again and again: a process that has to start first is too late later than one that is there."""
+    while not over.wait(0.1):
+        feeder.watch()
 
 
 @functools.lru_cache(maxsize=8)

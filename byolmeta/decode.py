@@ -44,9 +44,10 @@ class Limits:
     pixels: int = 100_000_000  # per picture
     total_bytes: int = 20 << 30  # all pictures of a zip, unpacked
     seconds: float = 20  # per picture
+    side: int = 1024  # pixels at which an encoder may see them
 
 
-SHARED = Limits(5_000, 50_000_000, 40_000_000, 1_000_000_000, 10)  # those of one visitor of a shared machine
+SHARED = Limits(5_000, 50_000_000, 40_000_000, 1_000_000_000, 10, 256)  # those of one visitor of a shared machine
 
 # One picture
 

@@ -27,6 +27,7 @@ from byolmeta.files import (
 )
 
 LIMITING = threading.RLock()
+AT_ONCE = 1 << 22  # pixels of a batch: 256 pictures of 128 a side, and fewer that are larger
 FORMAT = 3  # of the banks: raise it when vectors of the same encoder come out differently
 
 
@@ -84,6 +85,7 @@ def embed(
     """
     was_training = encoder.training
     encoder.eval().to(device)
+    batch_size = max(1, min(batch_size, AT_ONCE // encoder.image_size**2))
     parts = []
     for start in range(0, len(pixels), batch_size):
         images = prepare(pixels[start : start + batch_size], encoder.image_size, device)

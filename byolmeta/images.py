@@ -65,8 +65,7 @@ def open_store(
     thread; raising in it stops the work and leaves nothing behind.
     """
     for side in (size, *also):
-        if not 4 <= side <= 1024:
-            raise InputError(f"The picture size is {side}; it must be 4 to 1024 pixels.")
+        check_side(side, limits)
     found = scan(source, limits)
     stores = Path(stores)
     stores.mkdir(parents=True, exist_ok=True)
@@ -80,6 +79,12 @@ def open_store(
         remove(folders[size])
         build(found, {size: folders[size]}, stores, limits, workers, progress)
         return load(folders[size], found.source)
+
+
+def check_side(side: int, limits: Limits) -> None:
+    """Raises InputError for pictures that are too small or too large, once they are decoded."""
+    if not 4 <= side <= limits.side:
+        raise InputError(f"The picture size is {side}; it must be 4 to {limits.side} pixels.")
 
 
 def read_image(picture: Path | str | bytes | Image.Image, size: int, limits: Limits = Limits()) -> np.ndarray:

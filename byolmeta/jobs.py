@@ -59,10 +59,17 @@ def active_run(runs: Path) -> Run | None:
 
 
 def new_run(runs: Path, name: str) -> Run:
-    """A run folder that does not exist yet: name, or name-2, name-3 ..."""
+    """A new run folder, made here so that nobody who asks at the same time gets it too: name, or name-2, name-3 ..."""
     clean = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40].strip("-") or "run"
     for number in range(1, 10_000):
         folder = Path(runs) / (clean if number == 1 else f"{clean}-{number}")
-        if not folder.exists():
-            return Run(folder)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as problem:
+            raise InputError(
+                f"The run folder '{folder}' cannot be written ({problem.strerror}). Choose another place."
+            ) from None
+        return Run(folder)
     raise InputError(f"There are too many runs called '{clean}' in '{runs}'. Remove some.")

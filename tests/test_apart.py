@@ -4,6 +4,7 @@ import base64
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -62,8 +63,33 @@ def test_a_process_that_dies_or_hangs_costs_that_picture(monkeypatch):
     assert (apart.square(png(3), 24, limits) == whole).all()
 
 
+def test_a_process_that_hangs_with_its_first_picture_is_ended_too(monkeypatch):
+    limits = Limits(pixels=2_000_002, seconds=1)
+    feeder = apart._process(24, limits).feeder
+    monkeypatch.setattr(feeder, "launch", lambda launch=feeder.launch: _stopped(launch()))
+    told = []
+
+    def read() -> None:
+        with pytest.raises(InputError) as raised:
+            apart.square(png(3), 24, limits)
+        told.append(str(raised.value))
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    reading.join(30)
+    feeder.stop()
+    assert told and "longer than 1 seconds" in told[0]
+
+
 def _dying(process):
     process.kill()
+    return process
+
+
+def _stopped(process):
+    """As one that never ends; it was slow to start."""
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGSTOP)
     return process
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,10 +18,15 @@ import gradio_client as client
 import numpy as np
 from conftest import scene
 from PIL import Image, ImageDraw
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from visitor import serving
 
 from byolmeta import commands
+from byolmeta.decode import SHARED, Limits
 from byolmeta.errors import InputError
-from byolmeta.ui import build, carry, endpoints, launch_options, teach
+from byolmeta.images import open_store
+from byolmeta.ui import build, carry, endpoints, guard, launch_options, teach
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
 
@@ -118,6 +124,20 @@ def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
     with pytest.raises(InputError, match="project"):
         endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
+
+
+def test_an_encoder_for_large_pictures_is_refused_on_a_shared_computer(tmp_path, pictures, monkeypatch):
+    """By programs and on the page, before a picture is decoded for it."""
+    work = Workspace(tmp_path / "home", public=True)
+    made = SimpleNamespace(image_size=512)
+    monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
+    monkeypatch.setattr(endpoints, "_opened", lambda work, path: (made, None))
+    with pytest.raises(InputError, match="it must be 4 to 256"):
+        endpoints.classified(work, [{"path": "x.png"}], {"path": "x.byolmeta"})
+    for limits, size in ((SHARED, 512), (Limits(), 2048)):
+        with pytest.raises(InputError, match=f"{size}; it must be 4 to {limits.side}"):
+            open_store(pictures, tmp_path / "stores", size, limits=limits)
+    assert not list(tmp_path.rglob("pixels.npy"))
 
 
 def drawn_boxes(folder: Path) -> tuple[dict, list[Path], list[Path]]:
@@ -235,3 +255,25 @@ def test_agents_get_the_same_answers_by_mcp(tmp_path):
     assert expected and ast.literal_eval(found.content[0].text) == expected
     assert all(answer.isError for answer in refused)
     assert "no list of images" in refused[0].content[0].text and "without base64" in refused[1].content[0].text
+
+
+def test_agents_behind_a_proxy_are_answered_by_a_shared_computer(tmp_path, monkeypatch):
+    """Each agent's calls are its own: what was made for one, and nobody else, may be fetched by it."""
+    mcp = pytest.importorskip("mcp", reason="the library mcp is not installed")
+    from mcp.client.streamable_http import streamablehttp_client
+
+    asked = []
+    monkeypatch.setattr(endpoints, "ran", lambda work, caller, *_: asked.append(caller) or ({}, None))
+    with serving(tmp_path / "home", public=True, mcp_server=True) as (_, _, address):
+
+        async def asking(headers: dict):
+            async with streamablehttp_client(f"{address}/gradio_api/mcp/", headers=headers) as (read, write, _):
+                async with mcp.ClientSession(read, write) as session:
+                    await session.initialize()
+                    return await session.call_tool("embed", {"pictures": "data:;base64,AAAA"})
+
+        agents = [{"X-Forwarded-For": f"1.2.3.{n}", "User-Agent": "agent"} for n in range(2)]
+        answers = [asyncio.run(asking(headers)) for headers in [*agents, {"Cookie": f"byolmeta={'ab' * 16}"}]]
+    assert not any(answer.isError for answer in answers), answers
+    owners = [guard.owner_of(Request({"type": "http", "headers": Headers(each).raw})) for each in agents]
+    assert asked == [*owners, "ab" * 16]

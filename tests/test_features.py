@@ -194,6 +194,14 @@ def test_a_vector_does_not_depend_on_its_neighbours_in_the_batch(store):
     assert np.ptp(whole, axis=0).max() > 0
 
 
+def test_large_pictures_go_through_a_few_at_a_time(store, monkeypatch):
+    """However large those of an encoder are that somebody else made: a batch of 256 at 1024 pixels would take 30 GB."""
+    encoder, seen = Encoder("conv4", 32), []
+    monkeypatch.setattr(features, "AT_ONCE", 3 * 32**2)
+    monkeypatch.setattr(encoder, "vectors", lambda images: seen.append(len(images)) or images.flatten(1)[:, :5])
+    assert features.embed(encoder, store.pixels[:8]).shape == (8, 5) and seen == [3, 3, 2]
+
+
 def test_progress_counts_to_the_end(store):
     seen = []
     embed(Encoder("conv4", 16), store.pixels, batch_size=16, progress=lambda *p: seen.append(p))

@@ -463,7 +463,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("path", ["queue/join", "run/predict", "call/v2/classify", "cancel"])
+@pytest.mark.parametrize("path", ["queue/join", "call/v2/classify", "cancel"])
 def test_a_body_that_is_no_request_is_refused(public, program, path, body):
     answer = program.post(f"{API}/{path}", content=BODIES[body], headers=ALONE)
     assert answer.status_code in (200, 400, 404, 413, 422, 500)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from byolmeta import jobs
+from byolmeta.encoder import Encoder, save_encoder
 from byolmeta.errors import InputError
 from byolmeta.runs import Run
 from byolmeta.settings import PretrainConfig
@@ -67,10 +68,19 @@ def test_a_visitor_has_one_run_at_a_time_and_the_line_an_end(work, monkeypatch):
     for who in (A, B):
         with pytest.raises(InputError, match="already have"):
             begin(work, who)
-    assert len(list((work.home / "runs").glob("*/config.json"))) == 2
+    assert len([path for path in (work.home / "runs").iterdir() if path.is_dir()]) == 2
     monkeypatch.setattr(line, "MOST", 1)
     with pytest.raises(InputError, match="waiting for their turn"):
         begin(work, C)
+
+
+def test_a_study_from_an_encoder_for_large_pictures_is_refused(work, tmp_path):
+    """Of an encoder that a visitor brought: its steps would take all memory of the machine."""
+    save_encoder(Encoder("conv4", 128), tmp_path / "large.safetensors")
+    run = jobs.new_run(work.home / "runs", "large")
+    with pytest.raises(InputError, match="pictures of 128 pixels"):
+        running.begin(work, WORDS, run, PretrainConfig(init=str(tmp_path / "large.safetensors")), visitor=A)
+    assert not run.folder.exists() and not work.line.waiting
 
 
 def test_one_that_does_not_end_is_ended(work, monkeypatch):

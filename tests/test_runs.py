@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,11 +193,16 @@ def test_a_later_process_of_the_same_number_is_another_one(other):
 
 def test_new_run_finds_a_free_and_harmless_name(tmp_path):
     assert jobs.new_run(tmp_path, "my cats").folder == tmp_path / "my-cats"
-    (tmp_path / "my-cats").mkdir()
     assert jobs.new_run(tmp_path, "my cats").folder == tmp_path / "my-cats-2"
     for name in ("../../etc", "/", "", "..", "a/b", "x" * 300):
         folder = jobs.new_run(tmp_path, name).folder
         assert folder.parent == tmp_path and folder.name not in ("", ".", "..") and len(folder.name) <= 43
+
+
+def test_who_asks_at_the_same_time_gets_another_run_folder(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: jobs.new_run(tmp_path / "runs", "a").folder, range(40)))
+    assert len(set(found)) == 40
 
 
 def test_runs_are_listed_newest_first(tmp_path):

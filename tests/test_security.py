@@ -26,7 +26,6 @@ pytest.importorskip("gradio")
 
 STATE_CHANGING = [
     ("/queue/join", {"json": {"data": [], "fn_index": 0, "session_hash": "x"}}),
-    ("/run/predict", {"json": {"data": [], "fn_index": 0}}),
     ("/call/classify", {"json": {"data": [[], None]}}),
     ("/call/v2/classify", {"json": {"images": []}}),
     ("/cancel", {"json": {"session_hash": "x", "fn_index": 0, "event_id": "x"}}),
@@ -129,6 +128,7 @@ def test_another_website_reads_and_frames_nothing_but_may_link(local):
         "/monitoring", "/monitoring/summary", "/gradio_api/runs", "/gradio_api/run-history/buckets", "/docs", "/openapi.json",
         "/gradio_api/file=/etc/passwd", "/gradio_api/file=etc/passwd", "/gradio_api/file=//etc/passwd", "/gradio_api/file=%00",
         "/gradio_api/file=/proc/self/environ", "/gradio_api/file=" + "a" * 6000, "/gradio_api/file=app.py", "/gradio_api//upload",
+        "/gradio_api/run/predict", "/gradio_api/run/embed", "/gradio_api/api/embed",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -186,7 +186,7 @@ def test_another_visitor_cannot_speak_as_her(anna, ben, public):
     body = {"data": [None], "fn_index": load, "session_hash": theirs}
     twice = json.dumps(body | {"session_hash": ben.hash})[:-1] + f', "session_hash": "{theirs}"}}'
     wide = {"content": json.dumps(body).encode("utf-16"), "headers": {"Content-Type": "application/json"}}
-    posts = [("queue/join", {"json": body}), ("run/predict", {"json": body}), ("queue/join", wide)]
+    posts = [("queue/join", {"json": body}), ("queue/join", wide)]
     posts += [("call/classify", {"json": body}), ("call/v2/classify", {"json": body | {"images": []}})]
     posts += [("queue/join", {"content": twice, "headers": {"Content-Type": "application/json"}})]
     posts += [("cancel", {"json": {"session_hash": ben.hash, "fn_index": 0, "event_id": "her-event"}})]
@@ -268,6 +268,39 @@ def test_limits_are_stated_and_kept(public, monkeypatch):
     with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as line:
         line.sendall(f"POST {API}/upload HTTP/1.1\r\nHost: x\r\nContent-Length: {10**10}\r\n\r\n".encode())
         assert line.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_calls_of_programs_that_wait_are_bounded_and_the_page_is_not(public):
+    """Of one program and of all; those of anna wait in a queue whose turn never comes."""
+    from gradio.queueing import Event, EventQueue
+    from starlette.requests import Request
+
+    _, demo, address = public
+    ben, anna = (Visitor(address, cookies=False) for _ in range(2))
+    ben.web.headers["user-agent"], anna.web.headers["user-agent"] = "ben", "anna"
+    function = next(each for each in demo.fns.values() if each.api_name == "embed")
+
+    def waiting(agent: str, count: int) -> list:
+        scope = {"type": "http", "headers": [(b"user-agent", agent.encode())], "client": ("127.0.0.1", 1)}
+        return [Event(None, function, Request(scope), None) for _ in range(count)]
+
+    def codes(visitor: Visitor) -> set[int]:
+        empty = {"data": [None, None], "session_hash": visitor.hash}
+        posts = [
+            ("call/embed", empty),
+            ("call/v2/embed", {"pictures": ""}),
+            ("queue/join", empty | {"fn_index": function._id}),
+        ]
+        return {visitor.web.post(f"{API}/{path}", json=body).status_code for path, body in posts}
+
+    held = demo._queue.event_queue_per_concurrency_id["held"] = EventQueue("held", 0)
+    try:
+        held.queue = waiting("anna", guard.OWN_CALLS)
+        assert codes(anna) == {503} and codes(ben) == {200}
+        held.queue = [each for number in range(guard.CALLS) for each in waiting(f"caller {number}", 1)]
+        assert codes(ben) == {503} and Visitor(address).first()[-1]["success"]
+    finally:
+        del demo._queue.event_queue_per_concurrency_id["held"]
 
 
 def test_who_left_leaves_nothing(public, pictures):
@@ -373,6 +406,23 @@ def test_a_hash_that_many_others_follow_stays_its_owners():
     for number in range(5 * guard.PAGES):  # more than Gradio keeps pages
         visitors.claim(f"flood-{number}", "ben")
     assert not visitors.claim("mine", "ben")
+
+
+def test_an_agent_behind_a_proxy_is_answered_and_its_files_are_its_own():
+    """Gradio calls its own server for an agent, with the agent's headers, and asks for the answer without them."""
+    from starlette.requests import Request
+
+    def asks(*headers: tuple[bytes, bytes]) -> Request:
+        return Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+
+    agent = asks((b"x-forwarded-for", b"1.2.3.4"), (b"user-agent", b"agent"))
+    whose = guard.owner_of(agent)
+    again = [pair for pair in guard._handed_on(agent.scope["headers"], whose) if pair[0] != b"user-agent"]
+    assert guard.owner_of(asks(*again)) == guard.owner_of(asks()) != whose == guard.caller_of(asks(*again))
+    for forged in (f" {whose}", f"{'0' * 32} {whose}", f"é {whose}"):
+        assert guard.caller_of(asks((b"x-byolmeta-caller", forged.encode("latin-1")))) == guard.owner_of(asks())
+    handed = guard._handed_on([(b"x-byolmeta-caller", b"x y"), (b"cookie", b"a=b")], whose)
+    assert [name for name, _ in handed] == [b"x-byolmeta-caller"] and handed[0][1].endswith(whose.encode())
 
 
 def test_the_cookie_is_for_servers_only_and_works_in_a_frame_over_https(public):

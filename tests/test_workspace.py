@@ -229,7 +229,6 @@ def test_a_visitor_who_left_a_shared_machine_leaves_nothing(tmp_path):
     work.add_extra(session, sent[0][0])
     map_step.whole_map(work, session), list(map_step.layouts(work, WORDS, session)), learn.views(work, WORDS, session)
     run = jobs.new_run(work.home / "runs", "mine")
-    run.folder.mkdir()
     session.run = str(run.folder)
     work.save(session)
     assert len({p for p in work.home.rglob("*") if p.is_file()} - before) > 8

@@ -60,6 +60,8 @@ MESSAGES: dict[str, str] = {
         "未训练的网络没有值得练习的向量。请加上 --through all，或者用一个编码器。"
     ),
     "It has {0} million pixels; the limit is {1} million.": "它有 {0} 百万像素；上限是 {1} 百万像素。",
+    "This encoder takes pictures of {0} pixels; a shared computer studies those of {1} at most. Go on from another one, or "
+    "on your own computer.": "这个编码器要用 {0} 像素的图片；共享电脑上学习最多用 {1} 像素。请从别的编码器继续，或者在你自己的电脑上学习。",
     "The file is empty.": "文件是空的。",
     "It is larger than the limit of {0} MB for one picture.": "它超过了单张图片 {0} MB 的上限。",
     "It is packed in {0} layers; the limit is {1}.": "它分成 {0} 层压缩；上限是 {1} 层。",
@@ -207,7 +209,7 @@ MESSAGES: dict[str, str] = {
     "{0} decoded pictures need {1} GB and {2} has {3} GB free. Make room, or use fewer pictures.": (
         "{0} 张解码后的图片需要 {1} GB，而 {2} 只剩 {3} GB。请腾出空间，或者少用一些图片。"
     ),
-    "The picture size is {0}; it must be 4 to 1024 pixels.": "图片大小是 {0}；必须是 4 到 1024 像素。",
+    "The picture size is {0}; it must be 4 to {1} pixels.": "图片大小是 {0}；必须是 4 到 {1} 像素。",
     "None of the {0} pictures could be read. {1}: {2}": "{0} 张图片一张也读不了。{1}：{2}",
     "There are too many runs called '{0}' in '{1}'. Remove some.": "“{1}”里名为“{0}”的运行太多了。请删掉一些。",
     "There is no learner called '{0}'. Choose one of: {1}.": "没有名为“{0}”的学习方法。请从这些里选：{1}。",
@@ -629,6 +631,9 @@ MESSAGES: dict[str, str] = {
     "That is more than {0} GB, the most for this shared computer.": "超过了 {0} GB，这是这台共享电脑的上限。",
     "This shared computer has no room for more pictures now. Try again in an hour.": (
         "这台共享电脑现在放不下更多图片。请一小时后再试。"
+    ),
+    "Too many programs wait for this shared computer. Try again when your calls are done, or later.": (
+        "等着用这台共享电脑的程序太多了。请等你的请求完成后再试，或者稍后再试。"
     ),
     "You have sent as much as one visitor may in an hour. Try again later.": (
         "你已经发够了一位访客一小时内可以发的量。请稍后再试。"

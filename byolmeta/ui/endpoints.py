@@ -20,10 +20,10 @@ from gradio import FileData
 from byolmeta import apart
 from byolmeta.errors import InputError
 from byolmeta.files import starters
+from byolmeta.images import check_side
 from byolmeta.starters import suggest
-from byolmeta.ui import teach
+from byolmeta.ui import guard, teach
 from byolmeta.ui.drop import received_file
-from byolmeta.ui.guard import owner_of
 from byolmeta.ui.verbs import (
     WORDS,
     check_tasks,
@@ -163,7 +163,7 @@ def connect(work: Workspace) -> None:
             seed: of what is drawn by chance
         """
         known = ("knn", "linear") if work.public else ("knn", "linear", "finetune")
-        names = [choice(name.strip(), known, "protocol") for name in str(protocol).split(",")]
+        names = {choice(name.strip(), known, "protocol"): None for name in str(protocol).split(",")}  # each once
         more = {"features": choice(features, ("readout", "encoder"), "features"), "seed": seed_of(seed)}
         asked = [encoder_of(work, encoder), pictures_of(work, train), pictures_of(work, test)]
         return ran(work, caller_of(request), "evaluate", asked, protocol=",".join(names), **more)[0]
@@ -244,7 +244,7 @@ def only_reading(demo: gr.Blocks) -> None:
 
 def caller_of(request: gr.Request | None) -> str:
     """Who calls, as the guard tells visitors apart."""
-    return owner_of(request.request) if request and request.request else ""
+    return guard.caller_of(request.request) if request and request.request else ""
 
 
 @contextlib.contextmanager
@@ -298,6 +298,7 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
     else:
         with tempfile.TemporaryDirectory() as folder:
             encoder, classifier = _opened(work, _file(project, 0, Path(folder))[0])
+            check_side(encoder.image_size, work.limits)
     with tempfile.TemporaryDirectory() as folder:
         files = [_file(image, number, Path(folder)) for number, image in enumerate(images)]
         pixels = np.stack([work.read(path, encoder.image_size) for path, _ in files])

@@ -37,7 +37,7 @@ ROUTES = re.compile(
     r"|/(static|assets|svelte)/.*"
     rf"|{API}/(info|openapi\.json|app_id|user|token|login_check|theme\.css|startup-events|upload|upload_progress|cancel|reset)/?"
     rf"|{API}/(queue/(join|data|status)|heartbeat/[^/]+)/?"
-    rf"|{API}/(run|call|call/v2)/[^/]+/?"
+    rf"|{API}/(call|call/v2)/[^/]+/?"  # not run/, which passes by the queue
     rf"|{API}/call/(v2/)?[^/]+/[^/]+"
     rf"|{API}/mcp(/.*)?"
     rf"|{API}/file=.*",
@@ -46,6 +46,10 @@ ROUTES = re.compile(
 FILE = f"{API}/file="
 SERVED = (".webp", ".json", ".bin")  # of thumbs/; exports are of other kinds too, and saved, never shown
 COOKIE = "byolmeta"
+CALLER, KEY = (
+    "x-byolmeta-caller",
+    secrets.token_hex(16),
+)  # with which Gradio hands an agent's call on to this very server
 JSON_BYTES = 8 << 20  # of one body; the largest the page sends are lists of 200,000 picture numbers
 LONG = 1 << 18  # bytes from which on a body is read beside the other visitors
 READ_SECONDS = 60  # for a JSON body to arrive
@@ -54,6 +58,8 @@ HOUR_BYTES = 3 << 30  # that one visitor of a shared machine may send in an hour
 SENT = 20_000  # files of a visitor that are known as theirs
 SPARE_BYTES = 1 << 30  # that uploads leave free on the disk of a shared machine
 PAGES = 2_000  # sessions that Gradio keeps for a shared machine; whose they are is known for longer
+CALLS = 20  # of programs that wait for their turn on a shared machine
+OWN_CALLS = 5  # of one of them
 SHOWN = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"same-origin"}
 INERT = {b"content-security-policy": b"sandbox; default-src 'none'"}  # a file opened by its address does nothing
 
@@ -68,6 +74,7 @@ class Refused(Exception):
 GONE = Refused(404, "There is nothing at this address.")
 FOREIGN = Refused(403, "Another website asked for this. Open the page itself.")
 NOT_YOURS = Refused(403, "This belongs to another visitor, or to a page that is closed. Reload the page.")
+BUSY = Refused(503, "Too many programs wait for this shared computer. Try again when your calls are done, or later.")
 NOT_JSON = Refused(400, "The request is not a JSON object that can be read.")
 
 
@@ -161,6 +168,8 @@ class Guard:
         request = Request(scope, receive)
         cookie = cookie_in(request)
         owner = owner_of(request)
+        if self.work.public and scope["path"].startswith(f"{API}/mcp"):
+            scope["headers"] = _handed_on(scope["headers"], owner)
         new = "" if cookie or not self.work.public or request.url.path != "/" else secrets.token_hex(16)
         try:
             extra = self.check(request, owner)
@@ -283,9 +292,21 @@ class Guard:
                     if not isinstance(name, str) or not 0 < len(name) < 200:
                         raise NOT_JSON
                     self.check_hash(request.app, name, owner)
+            self.check_calls(request, found, owner)
         headers = [(k, v) for k, v in request.scope["headers"] if k not in (b"content-length", b"transfer-encoding")]
         request.scope["headers"] = [*headers, (b"content-length", str(len(text)).encode())]
         return _again(text, receive)
+
+    def check_calls(self, request: Request, found: dict, owner: str) -> None:
+        """Raises Refused for a program's call where too many wait already: each may take minutes, and holds its files."""
+        blocks, index = request.app.get_blocks(), found.get("fn_index")
+        called = blocks.fns.get(index) if isinstance(index, int) else None
+        if not (request.scope["path"].startswith(f"{API}/call/") or (called and _for_programs(called))):
+            return
+        queues = blocks._queue.event_queue_per_concurrency_id.values()
+        waiting = [owner_of(event.request) for each in queues for event in each.queue if _for_programs(event.fn)]
+        if len(waiting) >= CALLS or waiting.count(owner) >= OWN_CALLS:
+            raise BUSY
 
     def may_name(self, path: str, owner: str) -> bool:
         """Whether a visitor may name a file in an event: of those that were sent to Gradio, only their own."""
@@ -325,6 +346,18 @@ def owner_of(request: Request) -> str:
     return cookie_in(request) or address_of(request)
 
 
+def caller_of(request: Request) -> str:
+    """Who asks for what a program calls: of an agent, whose calls Gradio makes anew in its own name, the agent."""
+    key, _, agent = request.headers.get(CALLER, "").partition(" ")
+    return agent if secrets.compare_digest(key.encode(), KEY.encode()) else owner_of(request)
+
+
+def _handed_on(headers: list[tuple[bytes, bytes]], owner: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an agent's request as Gradio hands them on: without what it lacks when it asks for the answers."""
+    kept = [(k, v) for k, v in headers if k not in (b"cookie", b"x-forwarded-for", CALLER.encode())]
+    return [*kept, (CALLER.encode(), f"{KEY} {owner}".encode())]
+
+
 def address_of(request: Request) -> str:
     """What tells a visitor without cookies from others."""
     client = request.client.host if request.client else ""
@@ -337,6 +370,11 @@ def cookie_of(value: str, request: Request) -> str:
     secure = request.headers.get("x-forwarded-proto", request.url.scheme).startswith("https")
     where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
     return f"{COOKIE}={value}; Path=/; HttpOnly; {where}"
+
+
+def _for_programs(function) -> bool:
+    """Whether an event of the page is one of the named endpoints."""
+    return function.api_visibility != "private"
 
 
 def _is_upload(path: str) -> bool:

@@ -1,5 +1,6 @@
 """A run as the page follows it, be it a study or practice: which one, its bar and buttons, and what is asked of it."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +9,13 @@ import gradio as gr
 
 from byolmeta import jobs
 from byolmeta.errors import InputError
+from byolmeta.files import image_size_of
 from byolmeta.runs import ACTIVE, Run, alone
 from byolmeta.ui.html import safe
 from byolmeta.ui.line import GOING, WAITING
 from byolmeta.ui.workspace import Session, Workspace
 
+PUBLIC_SIDE = 96  # pixels of a picture in a study on a shared machine
 JUDGED = {
     "run": "judged",
     "practice": "practice_judged",
@@ -76,14 +79,31 @@ def ask(work: Workspace, words: dict[str, str], session: Session, kind: str, wha
 
 
 def begin(work: Workspace, words: dict[str, str], run: Run, config, **more) -> None:
-    """Makes a run and starts it; on a shared machine when its turn comes."""
-    if work.public:
-        return work.line.join(run, more["visitor"], words, lambda: run.create(config, **more))
-    with alone(work.home / "runs"):
-        if jobs.active_run(work.home / "runs"):
-            raise InputError(words["busy"])
-        run.create(config, **more)
-        jobs.start(run)
+    """Makes a run in its new folder and starts it; on a shared machine when its turn comes. One that may not begin leaves
+    no folder."""
+    try:
+        if work.public:
+            _check_init(config)
+            return work.line.join(run, more["visitor"], words, lambda: run.create(config, **more))
+        with alone(work.home / "runs"):
+            if jobs.active_run(work.home / "runs"):
+                raise InputError(words["busy"])
+            run.create(config, **more)
+            jobs.start(run)
+    except InputError:
+        with contextlib.suppress(OSError):
+            run.folder.rmdir()
+        raise
+
+
+def _check_init(config) -> None:
+    """Raises InputError where a study would go on from an encoder whose steps take more memory than one visitor may have."""
+    init = getattr(config, "init", "")
+    if init and (side := image_size_of(init)) > PUBLIC_SIDE:
+        raise InputError(
+            f"This encoder takes pictures of {side} pixels; a shared computer studies those of {PUBLIC_SIDE} at most. "
+            "Go on from another one, or on your own computer."
+        )
 
 
 def status_of(work: Workspace, run: Run) -> dict:
