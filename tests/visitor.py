@@ -1,6 +1,7 @@
 """A visitor of the served page who speaks raw HTTP: what a browser sends, and what a browser would never send."""
 
 import contextlib
+import functools
 import json
 import secrets
 from pathlib import Path
@@ -37,11 +38,25 @@ class Visitor:
         if cookies:
             self.web.get("/")
 
+    @functools.cached_property
+    def config(self) -> dict:
+        """The parts of the page and what follows what, as every browser asks for it once."""
+        return self.web.get("/config").json()
+
     def dependency(self, elem_id: str, event: str) -> dict:
         """What the page does at an event of a part."""
-        config = self.web.get("/config").json()
-        numbers = [part["id"] for part in config["components"] if part["props"].get("elem_id") == elem_id]
-        return next(d for d in config["dependencies"] if any([n, event] in map(list, d["targets"]) for n in numbers))
+        parts, events = self.config["components"], self.config["dependencies"]
+        numbers = [part["id"] for part in parts if part["props"].get("elem_id") == elem_id]
+        return next(d for d in events if any([n, event] in map(list, d["targets"]) for n in numbers))
+
+    def follow(self, found: dict) -> None:
+        """What the page does after an event, one after the other; values are those that its parts begin with."""
+        values = {part["id"]: part["props"].get("value") for part in self.config["components"]}
+        for after in self.config["dependencies"]:
+            if after["trigger_after"] == found["id"]:
+                if after["backend_fn"]:
+                    self.join({"data": [values.get(each) for each in after["inputs"]], "fn_index": after["id"]})
+                self.follow(after)
 
     def event(self, elem_id: str, event: str, data: list | None = None, sent=None) -> list[dict]:
         """The messages that follow an event; `data`: values of its inputs, all None where nothing is said."""
@@ -50,8 +65,8 @@ class Visitor:
 
     def first(self) -> list[dict]:
         """The event with which every page begins."""
-        config = self.web.get("/config").json()
-        load = next(d for d in config["dependencies"] if any(target[1] == "load" for target in d["targets"]))
+        events = self.config["dependencies"]
+        load = next(d for d in events if any(target[1] == "load" for target in d["targets"]))
         return self.join({"data": [None] * len(load["inputs"]), "fn_index": load["id"]})
 
     def join(self, body: dict) -> list[dict]:
