@@ -1,9 +1,12 @@
 """Files that others rely on: written whole, and encoder files found by name and known by their card. No torch here."""
 
+import copy
+import functools
 import hashlib
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,6 +15,7 @@ from byolmeta.errors import InputError
 
 FORMAT = 1  # of encoder files
 ARCHITECTURES = ("small", "conv4", "resnet18", "resnet50")
+SETTLED_SECONDS = 2.0  # a file written within may be written again without its time or size telling
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 # Names that stand for the baselines wherever an encoder is asked for. 'untrained:NAME' is an architecture or, shaped like
 # it, an encoder at its random start.
@@ -35,6 +39,18 @@ def replace_file(path: Path, write, keep: Path | None = None) -> None:
 
 def read_card(path: Path) -> dict:
     """The card in an encoder file's header. Raises InputError for any other file."""
+    try:
+        found = os.stat(path)
+    except OSError:  # said below
+        return _card(str(path), 0, 0)
+    fresh = abs(time.time() - found.st_mtime) < SETTLED_SECONDS
+    read = _card.__wrapped__ if fresh else _card
+    return copy.deepcopy(read(str(path), found.st_mtime_ns, found.st_size))
+
+
+@functools.lru_cache(maxsize=64)
+def _card(path: str, changed: int, size: int) -> dict:
+    """As `read_card`; a file that has not changed is read once, since the page asks for it at every move."""
     try:
         with safe_open(str(path), "np") as file:
             card = json.loads((file.metadata() or {})["card"])
