@@ -96,7 +96,7 @@ def _stopped(process):
 def test_a_shared_machine_reads_no_picture_in_its_own_process(tmp_path, pictures, tiny_encoder, monkeypatch):
     """On a box, on the map, from the camera, by a program."""
     from byolmeta import decode
-    from byolmeta.ui import endpoints, live
+    from byolmeta.ui import endpoints, live, verbs
     from byolmeta.ui.workspace import Workspace
 
     def own(*_):
@@ -108,7 +108,7 @@ def test_a_shared_machine_reads_no_picture_in_its_own_process(tmp_path, pictures
     session.encoder = str(tiny_encoder)
     file = tmp_path / "one.png"
     file.write_bytes(png(7))
-    monkeypatch.setattr(endpoints, "received_file", lambda sent: (sent["path"], "one.png"))
+    monkeypatch.setattr(verbs, "received_file", lambda sent: (sent["path"], "one.png"))
     monkeypatch.setattr(decode, "squares", own)
     with pytest.raises(AssertionError):
         images.read_image(file, 24)

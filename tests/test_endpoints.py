@@ -26,7 +26,7 @@ from byolmeta import commands
 from byolmeta.decode import SHARED, Limits
 from byolmeta.errors import InputError
 from byolmeta.images import open_store
-from byolmeta.ui import build, carry, endpoints, guard, launch_options, teach
+from byolmeta.ui import build, carry, endpoints, guard, launch_options, teach, verbs
 from byolmeta.ui.words import table
 from byolmeta.ui.workspace import Workspace
 
@@ -121,7 +121,7 @@ def test_only_files_that_were_sent_are_read(tmp_path, pictures, tiny_encoder, pa
 
 
 def test_a_shared_computer_needs_a_project(tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
+    monkeypatch.setattr(verbs, "received_file", lambda file: ("x.png", "x.png"))
     with pytest.raises(InputError, match="project"):
         endpoints.classified(Workspace(tmp_path / "home", public=True), [{"path": "x.png"}], None)
 
@@ -130,7 +130,7 @@ def test_an_encoder_for_large_pictures_is_refused_on_a_shared_computer(tmp_path,
     """By programs and on the page, before a picture is decoded for it."""
     work = Workspace(tmp_path / "home", public=True)
     made = SimpleNamespace(image_size=512)
-    monkeypatch.setattr(endpoints, "received_file", lambda file: ("x.png", "x.png"))
+    monkeypatch.setattr(verbs, "received_file", lambda file: ("x.png", "x.png"))
     monkeypatch.setattr(endpoints, "_opened", lambda work, path: (made, None))
     with pytest.raises(InputError, match="it must be 4 to 256"):
         endpoints.classified(work, [{"path": "x.png"}], {"path": "x.byolmeta"})

@@ -173,7 +173,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(served, zipped, pictures, tin
 
 @pytest.mark.parametrize("sent", [None, 7, [], {"path": "/etc/passwd"}, "data:x", "\0", "a" * 100_000])
 def test_anything_may_be_sent(local, sent):
-    for read in (verbs.pictures_of, verbs.encoder_of, lambda work, sent: verbs.file_of(sent)):
+    for read in (verbs.pictures_of, verbs.encoder_of, verbs.file_of):
         if read is verbs.encoder_of and sent is None:
             continue  # stands for the starter
         with pytest.raises(InputError):
@@ -205,5 +205,12 @@ def test_every_verb_can_be_called(local):
         commands.VERBS
     ) - {"push"}
     endpoints.only_reading(demo)
-    left = {event.api_name for event in demo.fns.values() if event.api_visibility == "public"}
-    assert left == set(commands.VERBS) - {"push", *endpoints.MAKING}
+    hidden = {event.api_name for event in demo.fns.values() if getattr(event.fn, "_mcp_type", "tool") != "tool"}
+    assert hidden == set(endpoints.MAKING)
+
+
+def test_a_path_names_a_file_on_ones_own_computer_alone(local, zipped, tmp_path):
+    assert verbs.file_of(local, str(zipped)) == (str(zipped), str(zipped))
+    for work in (Workspace(tmp_path / "shared", public=True), local):
+        with pytest.raises(InputError):
+            verbs.file_of(work, str(zipped) if work.public else str(tmp_path))

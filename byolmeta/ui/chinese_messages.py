@@ -589,8 +589,12 @@ MESSAGES: dict[str, str] = {
     "It took longer than {0} minutes, the most for one call. Send fewer pictures.": (
         "用时超过了 {0} 分钟，这是一次调用的上限。请少发一些图片。"
     ),
-    "A data: URL is without base64. Send data:application/zip;base64,... .": (
-        "有一个 data: URL 没有 base64。请发 data:application/zip;base64,...。"
+    "A data: URL is without base64. Send data:image/png;base64,... .": (
+        "有一个 data: URL 没有 base64。请发 data:image/png;base64,...。"
+    ),
+    "{0} is {1}; it must be a whole number from {2} to {3}.": "{0} 是 {1}；它必须是 {2} 到 {3} 的整数。",
+    "All examples have the tag {0}. Send one more that shows something else, or `none`.": (
+        "所有例子的标签都是 {0}。请再发一个显示别的东西的例子，或者 `none`。"
     ),
     "The run failed.": "运行失败了。",
     "1 to {0} pictures are possible in one call; it has {1}. Send a list of files.": (
@@ -613,9 +617,6 @@ MESSAGES: dict[str, str] = {
     ),
     "The image {0} of `boxes` is not among the examples. Send it with them.": (
         "`boxes` 里的图像 {0} 不在例子之中。请一起发来。"
-    ),
-    "File {0} is a data: URL without base64. Send data:image/png;base64,... .": (
-        "文件 {0} 是没有 base64 的 data: URL。请发 data:image/png;base64,...。"
     ),
     "A tag is not a word. Send what each example shows, or `none`.": (
         "有一个标签不是词。请发每个例子里有什么，或者 `none`。"

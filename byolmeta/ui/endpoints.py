@@ -23,7 +23,6 @@ from byolmeta.files import starters
 from byolmeta.images import check_side
 from byolmeta.starters import suggest
 from byolmeta.ui import guard, teach
-from byolmeta.ui.drop import received_file
 from byolmeta.ui.verbs import (
     WORDS,
     check_tasks,
@@ -52,9 +51,8 @@ def connect(work: Workspace) -> None:
         """Sort pictures into taught classes.
 
         Args:
-            images: the pictures, up to 500
-            project: a project file NAME.byolmeta that was saved on the page or by the command classify; left out, the
-                boxes of the page as they are now, where it runs on one's own computer
+            images: the pictures, up to 500; each also as a data: URL or, where the page runs on one's own computer, as a path
+            project: a project file NAME.byolmeta in the same way; left out, the boxes of the page, where it runs on one's own computer
         """
         return classified(work, images, project)
 
@@ -64,7 +62,7 @@ def connect(work: Workspace) -> None:
         """Find things in pictures from a few drawn boxes.
 
         Args:
-            images: the pictures to look through, up to 500
+            images: the pictures to look through, up to 500; each also as a data: URL or, on one's own computer, as a path
             examples: the pictures that boxes are drawn on, by the names that `boxes` has
             boxes: COCO-style: images (id, file_name), annotations (image_id, category_id, bbox), categories (id, name)
             encoder: a shipped encoder; left out, the one that suits photos
@@ -82,7 +80,7 @@ def connect(work: Workspace) -> None:
         """Outline things in pictures from a few masks or tags.
 
         Args:
-            images: the pictures to outline things in, up to 500
+            images: the pictures to outline things in, up to 500; each also as a data: URL or, on one's own computer, as a path
             examples: the pictures that show what to outline
             masks: a mask for each example, in their order: 0 is background, each other value or colour a class
             tags: or for each example what it shows; `none` where it shows none of the things
@@ -94,9 +92,8 @@ def connect(work: Workspace) -> None:
         """Turn pictures into vectors: a summary, and a NumPy file (npz) with vectors, paths, labels and class_names.
 
         Args:
-            pictures: a zip; or the path of a folder, where the page runs on one's own computer
-            encoder: a shipped encoder, a baseline (pixels, histogram, untrained) or an encoder file; left out, the one that
-                suits photos
+            pictures: a zip, also as a data: URL; where the page runs on one's own computer also the path of a folder
+            encoder: a shipped one (photos-small ...), pixels, histogram, untrained, or an encoder file; left out, the one that suits photos
         """
         asked = [encoder_of(work, encoder), pictures_of(work, pictures)]
         return ran(work, caller_of(request), "embed", asked, "bank.npz")
@@ -107,8 +104,8 @@ def connect(work: Workspace) -> None:
         """Draw a UMAP map of pictures: a summary, and one page (HTML) that works offline.
 
         Args:
-            pictures: as in embed
-            encoder: as in embed
+            pictures: a zip, also as a data: URL; where the page runs on one's own computer also the path of a folder
+            encoder: a shipped one (photos-small ...), pixels, histogram, untrained, or an encoder file; left out, the one that suits photos
             dots: no pictures in the page
             seed: of what is drawn by chance
         """
@@ -129,8 +126,8 @@ def connect(work: Workspace) -> None:
         """N-way K-shot accuracy over many tasks drawn from class folders, with its 95 % interval.
 
         Args:
-            pictures: as in embed, in class folders
-            encoder: as in embed
+            pictures: class folders; a zip, also as a data: URL; where the page runs on one's own computer also the path of a folder
+            encoder: a shipped one (photos-small ...), pixels, histogram, untrained, or an encoder file; left out, the one that suits photos
             way: classes in a task
             shot: examples of each class
             query: other pictures of each class that are asked; 0: up to 15
@@ -155,9 +152,9 @@ def connect(work: Workspace) -> None:
         """Top-1 accuracy of an encoder on class folders: k nearest neighbours, linear probe, fine-tuning.
 
         Args:
-            train: as in embed, class folders to learn from
-            test: class folders of the same names to ask
-            encoder: as in embed
+            train: class folders to learn from; a zip, also as a data: URL; where the page runs on one's own computer also the path of a folder
+            test: class folders of the same names to ask, in the same way
+            encoder: a shipped one (photos-small ...), pixels, histogram, untrained, or an encoder file; left out, the one that suits photos
             protocol: of knn, linear and (on one's own computer) finetune, with commas
             features: readout, or encoder as the literature has them
             seed: of what is drawn by chance
@@ -184,7 +181,9 @@ def connect(work: Workspace) -> None:
             image_size: side of the pictures; 0: 224, or 32 for the 3x3 stem of CIFAR
         """
         size = within(image_size, 0, 1024, "image_size")
-        return ran(work, caller_of(request), "import", [file_of(checkpoint)], "encoder.safetensors", image_size=size)
+        return ran(
+            work, caller_of(request), "import", [file_of(work, checkpoint)], "encoder.safetensors", image_size=size
+        )
 
     def pretrain(
         pictures: Pictures,
@@ -197,8 +196,8 @@ def connect(work: Workspace) -> None:
         """Learn from pictures by BYOL. Answers how far it is every second, at the end the figures and the encoder file.
 
         Args:
-            pictures: as in embed; labels are not used
-            encoder: to go on from, as in embed; `untrained` for none
+            pictures: a zip, also as a data: URL; where the page runs on one's own computer also the path of a folder; labels are not used
+            encoder: to go on from: a shipped one or an encoder file; `untrained` for none; left out, the one that suits photos
             minutes: the time to spend; on a shared computer at most 2, after those who wait
             kind: photos or drawings, where it begins from nothing
             seed: of what is drawn by chance
@@ -217,8 +216,8 @@ def connect(work: Workspace) -> None:
         """Practise with small puzzles (meta-training). Answers as pretrain; without a gain the encoder stays as it was.
 
         Args:
-            pictures: as in embed
-            encoder: to practise with, as in embed, no baseline
+            pictures: a zip, also as a data: URL; where the page runs on one's own computer also the path of a folder
+            encoder: to practise with: a shipped one or an encoder file; left out, the one that suits photos
             tasks: pseudo (from the pictures alone), clusters, twins, or labels (from class folders)
             learner: prototype, ridge, anil or metasgd
             seed: of what is drawn by chance
@@ -236,10 +235,10 @@ def connect(work: Workspace) -> None:
 
 
 def only_reading(demo: gr.Blocks) -> None:
-    """Leaves agents (MCP) those verbs that make nothing which lasts; programs have all."""
+    """Shows agents (MCP) those verbs alone that make nothing which lasts; programs have all."""
     for event in demo.fns.values():
         if event.api_name in MAKING:
-            event.api_visibility = "undocumented"
+            event.fn._mcp_type = "none"  # by which Gradio tells tools from what else an agent may use
 
 
 def caller_of(request: gr.Request | None) -> str:
@@ -297,10 +296,10 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
         encoder, classifier = work.eye(session, where), teach.classifier_of(work, session, where)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            encoder, classifier = _opened(work, _file(project, 0, Path(folder))[0])
+            encoder, classifier = _opened(work, _file(work, project, 0, Path(folder))[0])
             check_side(encoder.image_size, work.limits)
     with tempfile.TemporaryDirectory() as folder:
-        files = [_file(image, number, Path(folder)) for number, image in enumerate(images)]
+        files = [_file(work, image, number, Path(folder)) for number, image in enumerate(images)]
         pixels = np.stack([work.read(path, encoder.image_size) for path, _ in files])
     answer = classifier.sort(torch.from_numpy(features.embed(encoder, pixels)))
     rows = rows_of([name for _, name in files], answer, classifier.names)
@@ -354,6 +353,11 @@ def segmented(work: Workspace, images, examples, masks, tags, encoder) -> list[d
             _numbered(work, masks, shown / "masks")
         else:
             words = list(tags)
+            if len(set(map(str, words))) < 2:
+                told = str(words[0])[:40]
+                raise InputError(
+                    f"All examples have the tag {told!r}. Send one more that shows something else, or `none`."
+                )
             for file, tag in zip(there, tags, strict=True):
                 if not isinstance(tag, str) or not tag.strip():
                     raise InputError("A tag is not a word. Send what each example shows, or `none`.")
@@ -397,7 +401,7 @@ def _numbered(work: Workspace, images, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True)
     names = {}
     for number, image in enumerate(images):
-        path, name = _file(image, number, folder)
+        path, name = _file(work, image, number, folder)
         there = f"{number:04}{Path(path).suffix.lower() or '.png'}"  # what it is, its content says
         shutil.copyfile(path, folder / there)
         Path(folder, f"sent-{number}").unlink(missing_ok=True)
@@ -410,20 +414,14 @@ def _numbered(work: Workspace, images, folder: Path) -> dict[str, str]:
     return names
 
 
-def _file(sent, number: int, folder: Path) -> tuple[str, str]:
-    """(path, name) of a file that the caller sent to this server, or wrote into the call as a data: URL.
-
-    Such a one has its number in the list for a name, and is put into `folder`.
-    """
-    if isinstance(sent, str) and sent.startswith("data:"):
-        path = folder / f"sent-{number}"
-        try:
-            path.write_bytes(base64.b64decode(sent.partition(";base64,")[2] or "-", validate=True))
-        except ValueError:
-            raise InputError(f"File {number} is a data: URL without base64. Send data:image/png;base64,... .") from None
-        return str(path), str(number)
-    named = sent if isinstance(sent, dict) else {}
-    return received_file({"path": named.get("path"), "name": named.get("orig_name")})
+def _file(work: Workspace, sent, number: int, folder: Path) -> tuple[str, str]:
+    """As `file_of`; what a data: URL holds is put into `folder`, and has its number in the list for a name."""
+    found = file_of(work, sent)
+    if not isinstance(found, bytes):
+        return found[0], Path(found[1]).name
+    path = folder / f"sent-{number}"
+    path.write_bytes(found)
+    return str(path), str(number)
 
 
 def _opened(work: Workspace, path: str):

@@ -105,7 +105,7 @@ def pictures_of(work: Workspace, sent) -> tuple[str, str] | bytes:
         if not there:
             raise InputError(f"There are no pictures at '{sent[:200]}'. Send a zip, or the path of a folder.")
         return str(path), str(path)
-    return file_of(sent)
+    return file_of(work, sent)
 
 
 def encoder_of(work: Workspace, sent) -> tuple[str, str] | bytes:
@@ -113,7 +113,7 @@ def encoder_of(work: Workspace, sent) -> tuple[str, str] | bytes:
     if sent is None or sent == "":
         sent = suggest("photos") or UNTRAINED
     if not isinstance(sent, str) or sent.startswith("data:"):
-        return file_of(sent)
+        return file_of(work, sent)
     name, _, model = sent.partition(":")
     known = sent in (*starters(), PIXELS, HISTOGRAM, UNTRAINED) or (name == UNTRAINED and model in starters())
     if not known and work.public:
@@ -125,13 +125,16 @@ def encoder_of(work: Workspace, sent) -> tuple[str, str] | bytes:
     return sent, sent
 
 
-def file_of(sent) -> tuple[str, str] | bytes:
-    """(path, name) of a file that the caller sent to this server, or the bytes of a data: URL in the call itself."""
+def file_of(work: Workspace, sent) -> tuple[str, str] | bytes:
+    """(path, name) of a file that the caller sent to this server, or has on this very computer, if it is their own; or the
+    bytes of a data: URL in the call itself."""
     if isinstance(sent, str) and sent.startswith("data:"):
         try:
             return base64.b64decode(sent.partition(";base64,")[2] or "-", validate=True)
         except ValueError:
-            raise InputError("A data: URL is without base64. Send data:application/zip;base64,... .") from None
+            raise InputError("A data: URL is without base64. Send data:image/png;base64,... .") from None
+    if isinstance(sent, str) and not work.public and "\0" not in sent and os.path.isfile(os.path.expanduser(sent)):
+        return (os.path.abspath(os.path.expanduser(sent)),) * 2
     named = sent if isinstance(sent, dict) else {}
     return received_file({"path": named.get("path"), "name": named.get("orig_name")})
 
@@ -154,7 +157,7 @@ def choice(value, known: tuple[str, ...], what: str) -> str:
 def within(value, low: int, high: int, what: str) -> int:
     """A whole number of a range. Raises InputError for anything else."""
     if type(value) is not int or not low <= value <= high:
-        raise InputError(f"{what} is {str(value)[:40]}; it must be {low:,} to {high:,}.")
+        raise InputError(f"{what} is {repr(value)[:40]}; it must be a whole number from {low:,} to {high:,}.")
     return value
 
 
