@@ -1,6 +1,7 @@
 """Passes over the whole store: the vectors of every image, their neighbours, and figures of what was learned."""
 
 import contextlib
+import functools
 import os
 import threading
 import zipfile
@@ -321,7 +322,7 @@ def encoder_bank(
         return open_bank(banks, f"{HISTOGRAM}-{store.fingerprint}", len(store), lambda: colour_histogram(store.pixels))
     untrained = name.split(":")[0] == UNTRAINED
     parts = [
-        _shape(initial_of(name, store.size)) if untrained else file_fingerprint(find_encoder(where)),
+        _shape(name, store.size, _changed(name)) if untrained else file_fingerprint(find_encoder(where)),
         store.size,
         store.fingerprint,
     ]
@@ -369,8 +370,16 @@ def initial_of(name: str, size: int) -> Encoder:
     return (Encoder(model, size) if model in ARCHITECTURES else load_encoder(model)).initial(seed=0)
 
 
-def _shape(encoder: Encoder) -> str:
+def _changed(name: str) -> int:
+    """Another number once the file was written anew whose shape an 'untrained...' has; 0 for none."""
+    model = name.partition(":")[2]
+    return 0 if model in ("", *ARCHITECTURES) else os.stat(find_encoder(model)).st_mtime_ns
+
+
+@functools.lru_cache(maxsize=64)
+def _shape(name: str, size: int, changed: int) -> str:
     """What tells untrained networks apart, as a part of a file's name."""
+    encoder = initial_of(name, size)
     colours = torch.cat([encoder.mean, encoder.std]).flatten().tolist()
     return "-".join(map(str, (UNTRAINED, encoder.architecture, encoder.image_size, encoder.kind, *colours)))
 

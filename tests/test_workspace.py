@@ -477,3 +477,15 @@ def test_copies_among_the_checks_are_asked_once(work, taught):
     same[2:8] = 2  # six copies of one picture, none of them an example
     fewer, _ = teach.checks_of(found, support, labels, same)
     assert set(ids) - set(fewer) == {3, 4, 5, 6, 7}
+
+
+def test_vectors_of_many_visitors_stay_in_memory_and_large_ones_do_not(tmp_path):
+    """Twenty visitors with three banks each: made anew at every move, they cost two cores all they had."""
+    work = Workspace(tmp_path / "home", public=True)
+    for number in range(60):
+        work._remember((number,), np.zeros((30, 512), np.float32))
+    assert list(work.vectors) == [(number,) for number in reversed(range(60))]
+    huge = np.broadcast_to(np.float32(0), (100_000, 512))  # counts as 200 MB, and takes none
+    for number in range(30):
+        work._remember((number, "huge"), huge)
+    assert list(work.vectors) == [(number, "huge") for number in reversed(range(17, 30))]

@@ -49,6 +49,8 @@ UNPRACTISED = "unpractised"  # 'unpractised:' and a practised encoder: what that
 VISITOR = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")  # begins the names of what belongs to one of a shared machine
 KEPT_SOURCES = 20  # whose boxes are remembered
 EYES, TILES = 6, 2000  # encoders and addresses of thumbnails that are remembered
+OPENED, SHARED_OPENED = 8, 64  # folders of pictures that stay opened; those of visitors are small and many
+BANKS, BANK_BYTES = 12, 256 << 20  # vectors that stay in memory: the newest, and more while they are small
 
 
 @dataclass
@@ -272,7 +274,8 @@ class Workspace:
                 small = open_store(source, stores, thumbs.TILE, limits=self.limits)  # it may have changed
                 found = Pictures(store, small, thumbs.sheets(small, self.home / "thumbs"))
                 with self.lock:
-                    self.opened = {key: found} | dict(list(self.opened.items())[:8])
+                    kept = SHARED_OPENED if self.public else OPENED
+                    self.opened = {key: found} | dict(list(self.opened.items())[:kept])
             if self.sessions.get(session.name) is session:
                 own = Path(source).is_relative_to(self.home / "uploads")
                 with self.lock:
@@ -628,7 +631,12 @@ class Workspace:
 
     def _remember(self, key: tuple, vectors: np.ndarray) -> None:
         with self.lock:
-            self.vectors = {key: vectors} | dict(list(self.vectors.items())[:12])
+            kept, room = {key: vectors}, BANK_BYTES
+            for number, (other, bank) in enumerate(self.vectors.items()):
+                room -= bank.nbytes
+                if number < BANKS or room > 0:
+                    kept[other] = bank
+            self.vectors = kept
 
     def _encoder_stamp(self, where: str) -> int:
         """Changes when an encoder file does: a run goes on writing its own."""
