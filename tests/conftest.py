@@ -89,6 +89,17 @@ def shared_data(name: str) -> Path:
     return path
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes long, and is run with BYOLMETA_LONG=1 alone")
+
+
+def pytest_collection_modifyitems(items):
+    if not os.environ.get("BYOLMETA_LONG"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes long: run it with BYOLMETA_LONG=1"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _prepared_in_this_run(tmp_path_factory):
     """Where the tests' apps find what the first of them prepared; the processes of one run share it."""

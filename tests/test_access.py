@@ -253,7 +253,7 @@ def serious(page, scheme: str) -> list[str]:
     return page.evaluate(SERIOUS, rules)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.long), "zh"])
 def test_everybody_can_use_what_they_see(app, browser, language):
     page = open_page(browser, "about:blank", locale=dict(en="en-US", zh="zh-CN")[language], reduced_motion="reduce")
     page.words = table(language)

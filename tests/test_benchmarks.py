@@ -33,6 +33,7 @@ def queue(out, data, **settings):
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_queue_runs_unattended_in_resumable_steps(data, tmp_path):
     out = tmp_path / "out"

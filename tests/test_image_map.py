@@ -112,6 +112,7 @@ def test_graph_is_the_fuzzy_union_of_both_directions():
     np.testing.assert_allclose(found, np.where(union >= union.max() / 200, union, 0), atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_graph_is_that_of_umap_learn():
     umap = pytest.importorskip("umap")
     vectors, _ = clusters(200)

@@ -232,7 +232,7 @@ def visible(page, selector: str) -> bool:
     return page.locator(selector).first.is_visible()
 
 
-@pytest.mark.parametrize("name", list(LESSONS))
+@pytest.mark.parametrize("name", ["three", *(pytest.param(n, marks=pytest.mark.long) for n in LESSONS if n != "three")])
 def test_a_lesson_opens_by_its_link_and_its_steps_walk(opened, name):
     page = opened(f"?lesson={name}")
     for number, step in enumerate(LESSONS[name], 1):

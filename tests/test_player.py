@@ -474,6 +474,7 @@ def test_it_fits_and_fingers_find_it(visit, wide, touch):
 # ---- on the page
 
 
+@pytest.mark.long
 def test_50_drops_in_a_row_end_with_the_last_ones_answers(browser, tmp_path):
     app = App(tmp_path / "home")
     try:

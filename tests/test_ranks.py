@@ -67,6 +67,7 @@ def test_two_processes_do_what_one_does(pictures, one):
         torch.testing.assert_close(b[key], value, atol=2e-2, rtol=2e-2, msg=lambda m, key=key: f"{key}: {m}")
 
 
+@pytest.mark.long
 def test_a_run_of_one_goes_on_with_two_and_with_one_again(pictures, one):
     run = Run(one / "mixed")
     for ranks, until in ((1, 3), (2, 7), (1, 12)):

@@ -1222,7 +1222,7 @@ def test_the_map_can_be_read_as_a_list(visit):
 
 
 @browser_test
-@pytest.mark.parametrize("query", ["?gl", "?nogl"])
+@pytest.mark.parametrize("query", [pytest.param("?gl", marks=pytest.mark.long), "?nogl"])
 def test_updates_leave_nothing_behind(visit, query):
     map = Map(visit(query, reduced_motion="reduce"))
     map.press("many")

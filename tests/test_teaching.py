@@ -108,11 +108,15 @@ def test_a_cell_of_the_confusion_opens_its_pictures(page):
                   plot.data[0].z[0][0]];
         }"""
     )
-    page.wait_for_timeout(1500)  # what an adaptation has left to say takes the pictures of a cell away
-    page.mouse.click(at[0], at[1])
-    until(
-        lambda: f"bird, answered right: {at[2]}." in page.locator("#cell").inner_text(), "the cell says what it holds"
-    )
+
+    def opened() -> bool:
+        """Asked again where what an adaptation had left to say took the pictures of the cell away."""
+        page.mouse.click(at[0], at[1])
+        page.wait_for_timeout(1500)
+        told = f"bird, answered right: {at[2]}." in page.locator("#cell").inner_text()
+        return told and page.locator("#cell [data-act=why]").count() == at[2]
+
+    until(opened, "the cell says what it holds, and shows it", 60)
     first = page.locator("#cell [data-act=why]").first
     assert page.locator("#cell [data-act=why]").count() == at[2] > 0
     wanted = first.get_attribute("data-id")

@@ -295,6 +295,7 @@ def test_no_learner_of_a_shared_page_wakes_autograd(name, monkeypatch):
     assert steps[-1].predict(vectors).shape == (12, 3)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("spaces") is None, reason="the package spaces is not installed")
 @pytest.mark.skipif(torch.version.cuda is None, reason="spaces needs a torch that knows CUDA")
 def test_the_page_with_the_real_package_and_no_gpu(tmp_path, browser):
