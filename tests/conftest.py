@@ -1,6 +1,7 @@
 """What several test files share: drawn pictures, their store, and how real data is asked for."""
 
 import os
+import sys
 from pathlib import Path
 
 # Before numpy and torch are imported, which read this once; also for the processes that tests start.
@@ -107,6 +108,14 @@ def _prepared_in_this_run(tmp_path_factory):
 
     own = tmp_path_factory.getbasetemp()
     browser.PREPARED = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient():
+    """Gradio looks whether the server that it has begun answers, and on a busy machine gives up too early."""
+    networking = sys.modules.get("gradio.networking")
+    if networking:
+        networking.url_ok = lambda url: True
 
 
 @pytest.fixture(scope="module")
