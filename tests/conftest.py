@@ -95,7 +95,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if not os.environ.get("BYOLMETA_LONG"):
+    if not os.environ.get("BYOLMETA_LONG"):  # with them, two cores need more than the 25 minutes that a check may take
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes long: run it with BYOLMETA_LONG=1"))

@@ -15,6 +15,7 @@ pytest.importorskip("gradio")
 pytest.importorskip("gradio_client")
 
 import gradio_client as client
+import httpx
 import numpy as np
 from conftest import scene
 from PIL import Image, ImageDraw
@@ -240,10 +241,18 @@ def test_agents_get_the_same_answers_by_mcp(tmp_path):
                 ]
                 return tools, answers
 
+    def called(verb: str) -> int:
+        """The status of a bare call of a tool by its name, whether it is listed or not."""
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": verb, "arguments": {}}}
+        kinds = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        return httpx.post(f"{address}gradio_api/mcp/", json=asked, headers=kinds, timeout=60).status_code
+
     try:
         tools, (found, *refused) = asyncio.run(asking())
+        statuses = {verb: called(verb) for verb in ("pretrain", "metatrain", "export", "import_encoder", "map")}
     finally:
         demo.close()
+    assert statuses == {"pretrain": 404, "metatrain": 404, "export": 404, "import_encoder": 404, "map": 200}
     assert tools == {"classify", "detect", "segment", "embed", "map", "fewshot", "evaluate"}
     shown[0].save(tmp_path / "0.png")
     (tmp_path / "asked").mkdir()

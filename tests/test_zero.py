@@ -80,7 +80,7 @@ class Lender:
         def run_task():
             try:
                 answer = None, task(*pickle.loads(values))
-            except Exception as problem:
+            except Exception as problem:  # whichever it is, who called is told, as by `spaces`
                 answer = type(problem).__name__, None
             answers.send_bytes(pickle.dumps(answer))
 

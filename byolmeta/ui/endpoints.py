@@ -235,7 +235,7 @@ def connect(work: Workspace) -> None:
 
 
 def only_reading(demo: gr.Blocks) -> None:
-    """Shows agents (MCP) those verbs alone that make nothing which lasts; programs have all."""
+    """Leaves agents (MCP) those verbs alone that make nothing which lasts, see also guard.check_tool; programs have all."""
     for event in demo.fns.values():
         if event.api_name in MAKING:
             event.fn._mcp_type = "none"  # by which Gradio tells tools from what else an agent may use
@@ -283,9 +283,7 @@ def classified(work: Workspace, images: list[dict], project: dict | None) -> lis
     from byolmeta import features
     from byolmeta.classifier import rows_of
 
-    if not isinstance(images, (list, tuple)) or not 0 < len(images) <= MOST:
-        found = len(images) if isinstance(images, (list, tuple)) else "something else than a list"
-        raise InputError(f"1 to {MOST} pictures are possible in one call; it has {found}. Send a list of files.")
+    _check_count(images)
     if project is None and work.public:
         raise InputError(
             "No project file is sent. A shared computer keeps no boxes for programs; send one as `project`."

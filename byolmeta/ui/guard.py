@@ -286,6 +286,8 @@ class Guard:
                 raise Refused(403, "Send the file itself: nothing is fetched from other places.")
             if self.work.public and not self.may_name(path, owner):
                 raise NOT_YOURS
+        if request.scope["path"].startswith(f"{API}/mcp"):
+            self.check_tool(request, found)
         if self.work.public:
             for name in (found.get("session_hash"), found.get("event_id")):
                 if name is not None:
@@ -296,6 +298,14 @@ class Guard:
         headers = [(k, v) for k, v in request.scope["headers"] if k not in (b"content-length", b"transfer-encoding")]
         request.scope["headers"] = [*headers, (b"content-length", str(len(text)).encode())]
         return _again(text, receive)
+
+    def check_tool(self, request: Request, found: dict) -> None:
+        """Raises Refused where an agent calls by its name a verb that it is not shown (see endpoints.only_reading)."""
+        asked = found.get("params")
+        name = asked.get("name") if isinstance(asked, dict) else None
+        verbs = [event.fn for event in request.app.get_blocks().fns.values()]
+        if name in [verb.__name__ for verb in verbs if getattr(verb, "_mcp_type", "tool") != "tool"]:
+            raise GONE
 
     def check_calls(self, request: Request, found: dict, owner: str) -> None:
         """Raises Refused for a program's call where too many wait already: each may take minutes, and holds its files."""
